@@ -1,0 +1,65 @@
+//! What a ledger must do. Its implementations live elsewhere and pass one conformance suite.
+
+use crate::{Digest, Entry, History, Lane, Mark, Refusal, Signature, Subject, Version};
+use std::sync::Arc;
+
+/// The ledger cannot answer: closed, halted by a failed write, or not the owner of this key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
+
+/// Outcome of a compare-and-advance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Advance {
+    /// The entry is durable; the lane has this version now.
+    Committed(Version),
+    /// The lane had another version; nothing was written.
+    Conflict,
+    /// Nobody knows whether the entry is durable. The position counts as signed.
+    Unknown(String),
+    /// Nothing was written.
+    Unavailable(Unavailable),
+}
+
+/// The durable memory of what was signed: one linearizable register per (subject, lane).
+pub trait Ledger: Send + Sync {
+    /// What is known of a lane. A lane nobody has used is an empty history.
+    fn history(&self, subject: &Subject, lane: Lane) -> Result<Arc<History>, Unavailable>;
+
+    /// If the lane has version `expected`, adds `entry` to it and returns once that is durable.
+    fn advance(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Advance;
+
+    /// Stores the signature of an admitted entry. Need not be durable: a lost signature is made again from the
+    /// entry's bytes.
+    fn keep(&self, subject: &Subject, lane: Lane, mark: Mark, digest: Digest, signature: &Signature);
+
+    /// Closes every position at or below `floor`, durably. A lower floor than the present one changes nothing.
+    fn raise(&self, subject: &Subject, lane: Lane, floor: Mark) -> Result<(), Unavailable>;
+
+    /// Writes a tombstone for every lane of the subject, or takes it away, durably.
+    fn bury(&self, subject: &Subject, buried: bool) -> Result<(), Unavailable>;
+
+    /// Takes a refusal into the audit log, before the answer leaves. Need not be durable.
+    fn refused(&self, refusal: &Refusal);
+}
+
+impl<L: Ledger + ?Sized> Ledger for Arc<L> {
+    fn history(&self, subject: &Subject, lane: Lane) -> Result<Arc<History>, Unavailable> {
+        (**self).history(subject, lane)
+    }
+    fn advance(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Advance {
+        (**self).advance(subject, lane, expected, entry)
+    }
+    fn keep(&self, subject: &Subject, lane: Lane, mark: Mark, digest: Digest, signature: &Signature) {
+        (**self).keep(subject, lane, mark, digest, signature);
+    }
+    fn raise(&self, subject: &Subject, lane: Lane, floor: Mark) -> Result<(), Unavailable> {
+        (**self).raise(subject, lane, floor)
+    }
+    fn bury(&self, subject: &Subject, buried: bool) -> Result<(), Unavailable> {
+        (**self).bury(subject, buried)
+    }
+    fn refused(&self, refusal: &Refusal) {
+        (**self).refused(refusal);
+    }
+}

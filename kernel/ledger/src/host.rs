@@ -1,0 +1,157 @@
+//! The host a ledger belongs to, and the directory it lives in.
+
+use crate::disk::{Disk, Open, create_durable};
+use crate::error::{LedgerError, LedgerErrorKind};
+use crate::volume::LedgerId;
+use sha2::{Digest as _, Sha256};
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+pub(crate) const TMPFS: u64 = 0x0102_1994;
+
+/// Longest `host` file, in bytes.
+const HOST_FILE_MAX: u64 = 512;
+
+/// What tells this host from a copy of its disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostIdentity(String);
+
+impl HostIdentity {
+    /// From the machine id of the operating system. None where there is none (some containers): such a ledger is not bound.
+    pub fn of_this_host() -> Option<Self> {
+        let id =
+            ["/etc/machine-id", "/var/lib/dbus/machine-id"].iter().find_map(|p| std::fs::read_to_string(p).ok())?;
+        (!id.trim().is_empty()).then(|| Self::from_text(id.trim()))
+    }
+
+    /// From any text that is the same on this host and different on every other.
+    pub fn from_text(text: &str) -> Self {
+        let hash = Sha256::new().chain_update("semel host\0").chain_update(text).finalize();
+        Self(hex::encode(hash).chars().take(16).collect())
+    }
+}
+
+impl fmt::Display for HostIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Kinds of file system, by what they mean for a ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Filesystem {
+    /// Local and kept.
+    Local,
+    /// Gone after a restart, or shared over a network.
+    Volatile(&'static str),
+}
+
+/// The file system under an existing path.
+pub fn filesystem_of(path: &Path) -> std::io::Result<Filesystem> {
+    let kind = rustix::fs::statfs(path)?.f_type as u64 & 0xffff_ffff;
+    Ok(match kind {
+        TMPFS => Filesystem::Volatile("tmpfs"),
+        0x8584_58f6 => Filesystem::Volatile("ramfs"),
+        0x794c_7630 => Filesystem::Volatile("overlayfs"),
+        0x6969 => Filesystem::Volatile("NFS"),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => Filesystem::Volatile("SMB"),
+        0x0102_1997 => Filesystem::Volatile("9p"),
+        0x6573_5546 => Filesystem::Volatile("FUSE"),
+        0x00c3_6400 => Filesystem::Volatile("Ceph"),
+        _ => Filesystem::Local,
+    })
+}
+
+/// Where the ledger is when nobody names a directory: that of the host, and that of the user.
+pub fn default_directories() -> (PathBuf, Option<PathBuf>) {
+    let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
+    (PathBuf::from("/var/lib/semel/ledger"), state.or_else(home).map(|state| state.join("semel/ledger")))
+}
+
+/// Owner and mode of the directory, and the file system under it.
+pub(crate) fn check_directory(dir: &Path, allow_volatile: bool) -> Result<(), LedgerError> {
+    let meta = std::fs::metadata(dir).map_err(|error| LedgerError::at(dir, error))?;
+    let me = rustix::process::geteuid().as_raw();
+    let refuse = |text: String| Err(LedgerError::at(dir, LedgerErrorKind::Permissions(text)));
+    if meta.uid() != me {
+        return refuse(format!("owned by user {}, and this process runs as user {me}", meta.uid()));
+    }
+    if meta.mode() & 0o022 != 0 {
+        return refuse(format!("mode {:04o} lets others write it", meta.mode() & 0o7777));
+    }
+    match filesystem_of(dir).map_err(|error| LedgerError::at(dir, error))? {
+        Filesystem::Volatile(kind) if !allow_volatile => {
+            Err(LedgerError::at(dir, LedgerErrorKind::Filesystem(kind.into())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The identity of an existing ledger and the host it is bound to. None: there is no ledger here yet.
+pub(crate) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<(LedgerId, String)>, LedgerError> {
+    let path = dir.join("host");
+    let io = |error| LedgerError::at(&path, LedgerErrorKind::Io(error));
+    let damaged = |what: &str| LedgerError::at(&path, LedgerErrorKind::Damaged(what.into()));
+    let file = match disk.open(&path, Open::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let names = disk.list(dir).map_err(io)?;
+            let has_volumes = names.iter().any(|name| name.starts_with("volume-"));
+            return if has_volumes { Err(damaged("the file is gone")) } else { Ok(None) };
+        }
+        Err(error) => return Err(io(error)),
+    };
+    let len = file.len().map_err(io)?.min(HOST_FILE_MAX);
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+    file.read(0, &mut bytes).map_err(io)?;
+    let parse = || {
+        let text = std::str::from_utf8(&bytes).ok()?;
+        let mut lines = text.lines();
+        let id = (lines.next()? == "semel-ledger 1").then(|| lines.next()?.strip_prefix("id "))??;
+        let host = lines.next()?.strip_prefix("host ")?.to_owned();
+        Some((hex::decode(id).ok()?.try_into().ok()?, host))
+    };
+    parse().map(Some).ok_or_else(|| damaged("not the identity of a ledger"))
+}
+
+/// Reads the identity of the ledger, or makes one, and holds the host against it.
+pub(crate) fn bind(
+    disk: &dyn Disk,
+    dir: &Path,
+    host: Option<&HostIdentity>,
+    adopt: bool,
+    fresh_id: LedgerId,
+) -> Result<LedgerId, LedgerError> {
+    let path = dir.join("host");
+    let present = host.map_or("none".to_owned(), ToString::to_string);
+    let put = |id: LedgerId| {
+        let text = format!("semel-ledger 1\nid {}\nhost {present}\n", hex::encode(id));
+        replace(disk, dir, &path, &text).map_err(|error| LedgerError::at(&path, error)).map(|()| id)
+    };
+    match identity(disk, dir)? {
+        None => put(fresh_id),
+        Some((id, stored)) if stored == present || stored == "none" || present == "none" => Ok(id),
+        Some((id, _)) if adopt => put(id),
+        Some((_, stored)) => Err(LedgerError::at(&path, LedgerErrorKind::OtherHost { stored, present })),
+    }
+}
+
+/// Puts a small file in place, whole or not at all.
+fn replace(disk: &dyn Disk, dir: &Path, path: &Path, content: &str) -> std::io::Result<()> {
+    let temporary = dir.join("host.new");
+    match create_durable(disk, &temporary, content.as_bytes()) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            // Left by a crash. Its name is ours, so it may be written over.
+            let file = disk.open(&temporary, Open::Write)?;
+            let mut bytes = content.as_bytes().to_vec();
+            bytes.resize(usize::try_from(file.len()?).unwrap_or_default().max(bytes.len()), b'\n');
+            file.write(0, &bytes)?;
+            file.sync()?;
+        }
+        other => drop(other?),
+    }
+    disk.rename(&temporary, path)?;
+    disk.sync_dir(dir)
+}

@@ -1,0 +1,1 @@
+//! What other signers keep, read and written.

@@ -1,0 +1,303 @@
+//! One volume: four segments of records, used in turn by one process.
+//!
+//! A segment starts with a header and a checkpoint of everything the volume knows, so that the segment before it may be
+//! written over. Reading back takes the segment of the highest generation whose checkpoint is complete, and follows
+//! the chain of hashes from there. Three things are damage, and damage refuses:
+//!
+//! * a slot that is neither a record nor zeros (a disk tears between slots, never inside one);
+//! * a record that claims that something beyond the end of the chain was durable;
+//! * a segment that is shorter than its header says, or that belongs to another ledger or volume.
+
+use crate::disk::{Disk, File, Open, create_durable};
+use crate::error::{LedgerError, LedgerErrorKind};
+use crate::record::{Kind, Place, RECORD_LEN, Record, Slot, decode, half};
+use crate::state::State;
+use semel_guard::Mark;
+use sha2::{Digest as _, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Segments of a volume.
+pub const SEGMENTS: u64 = 4;
+
+/// Records of a segment, at least: 2 MiB. A checkpoint fills at most a quarter of its segment.
+pub const SEGMENT_RECORDS_MIN: usize = 4096;
+
+/// Records of a segment, at most: 512 MiB.
+const SEGMENT_RECORDS_MAX: usize = 1 << 20;
+
+/// Version of the format, in the header of each segment.
+const FORMAT: u64 = 1;
+
+/// Identity of a ledger.
+pub(crate) type LedgerId = [u8; 16];
+
+/// What a volume holds, as read back.
+pub(crate) struct Scan {
+    pub(crate) state: State,
+    pub(crate) generation: u64,
+    pub(crate) sequence: u64,
+    pub(crate) hash: [u8; 16],
+    /// Sequence and hash of each record of the chain, for the witness.
+    pub(crate) chain: Vec<(u64, [u8; 16])>,
+    /// The records themselves, oldest first.
+    pub(crate) records: Vec<Record>,
+}
+
+/// An open volume.
+pub(crate) struct Volume {
+    disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    ledger: LedgerId,
+    number: u64,
+    active: Arc<dyn File>,
+    capacity: usize,
+    used: usize,
+    generation: u64,
+    pub(crate) sequence: u64,
+    pub(crate) hash: [u8; 16],
+    /// Encoded, not yet written: goes out with the next write.
+    buffer: Vec<u8>,
+    /// Everything up to here is on the medium.
+    pub(crate) durable: u64,
+}
+
+fn segment_path(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("segment-{index}"))
+}
+
+fn damaged(path: &Path, what: impl Into<String>) -> LedgerError {
+    LedgerError::at(path, LedgerErrorKind::Damaged(what.into()))
+}
+
+fn hash_of(slot: &[u8]) -> [u8; 16] {
+    half(&Sha256::digest(slot).into())
+}
+
+/// One segment file, read back.
+#[derive(Default)]
+struct Segment {
+    generation: u64,
+    /// Records of the chain, from the header on.
+    chain: Vec<(Record, u64, [u8; 16])>,
+    complete: bool,
+    /// Highest sequence that any record in the file calls durable.
+    claims: u64,
+}
+
+fn read_segment(disk: &dyn Disk, path: &Path, ledger: LedgerId, number: u64) -> Result<Segment, LedgerError> {
+    let io = |error| LedgerError::at(path, LedgerErrorKind::Io(error));
+    let file = disk.open(path, Open::Read).map_err(io)?;
+    let len = file.len().map_err(io)?;
+    let len = usize::try_from(len).ok().filter(|len| *len <= SEGMENT_RECORDS_MAX * RECORD_LEN);
+    let len = len.ok_or_else(|| damaged(path, "longer than a segment can be"))?;
+    let mut bytes = vec![0; len];
+    file.read(0, &mut bytes).map_err(io)?;
+    if len % RECORD_LEN != 0 {
+        return Err(damaged(path, format!("its length {len} is not a multiple of {RECORD_LEN}")));
+    }
+    let mut segment = Segment::default();
+    let mut broken = false;
+    for (index, slot) in bytes.chunks_exact(RECORD_LEN).enumerate() {
+        let (record, place) = match decode(slot) {
+            Slot::Zero => {
+                broken = true;
+                continue;
+            }
+            Slot::Damaged => return Err(damaged(path, format!("record {index} is neither whole nor empty"))),
+            Slot::Record(record, place) => (*record, place),
+        };
+        segment.claims = segment.claims.max(place.durable);
+        let follows = match segment.chain.last() {
+            None => index == 0 && is_header(path, &record, len, ledger, number)?,
+            Some((_, sequence, hash)) => place.sequence == sequence + 1 && place.previous == *hash,
+        };
+        broken |= !follows;
+        if !broken {
+            segment.complete |= record.kind == Kind::Checkpoint;
+            segment.generation = if index == 0 { record.mark.0[1] } else { segment.generation };
+            segment.chain.push((record, place.sequence, hash_of(slot)));
+        }
+    }
+    Ok(segment)
+}
+
+fn is_header(path: &Path, record: &Record, len: usize, ledger: LedgerId, number: u64) -> Result<bool, LedgerError> {
+    if record.kind != Kind::Segment {
+        return Err(damaged(path, "it does not start with a header"));
+    }
+    let [format, _, capacity] = record.mark.0;
+    if format != FORMAT {
+        let version = u32::try_from(format).unwrap_or(u32::MAX);
+        return Err(LedgerError::at(path, LedgerErrorKind::Version(version)));
+    }
+    if record.subject != ledger || record.version != number {
+        return Err(damaged(path, "a segment of another ledger or volume"));
+    }
+    let have = len / RECORD_LEN;
+    if (have as u64) < capacity {
+        return Err(damaged(path, format!("it has room for {have} records and was made for {capacity}")));
+    }
+    Ok(true)
+}
+
+/// Reads a volume back. None: nothing was ever acknowledged in it.
+pub(crate) fn scan(disk: &dyn Disk, dir: &Path, ledger: LedgerId, number: u64) -> Result<Option<Scan>, LedgerError> {
+    let names = disk.list(dir).map_err(|error| LedgerError::at(dir, error))?;
+    let mut best: Option<Segment> = None;
+    let mut claims = 0;
+    for index in 0..SEGMENTS {
+        let path = segment_path(dir, index);
+        if names.contains(&format!("segment-{index}")) {
+            let segment = read_segment(disk, &path, ledger, number)?;
+            claims = claims.max(segment.claims);
+            let better = best.as_ref().is_none_or(|best| segment.generation > best.generation);
+            if segment.complete && better {
+                best = Some(segment);
+            }
+        }
+    }
+    let Some(best) = best else {
+        return match claims {
+            0 => Ok(None),
+            _ => Err(damaged(dir, format!("records up to {claims} were acknowledged, and no checkpoint is left"))),
+        };
+    };
+    let mut scan = Scan {
+        state: State::default(),
+        generation: best.generation,
+        sequence: 0,
+        hash: [0; 16],
+        chain: Vec::with_capacity(best.chain.len()),
+        records: Vec::with_capacity(best.chain.len()),
+    };
+    for (record, sequence, hash) in best.chain {
+        if !scan.state.apply(&record) {
+            return Err(damaged(dir, format!("record {sequence} refers to nothing")));
+        }
+        (scan.sequence, scan.hash) = (sequence, hash);
+        scan.chain.push((sequence, hash));
+        scan.records.push(record);
+    }
+    if claims > scan.sequence {
+        let end = scan.sequence;
+        return Err(damaged(dir, format!("records up to {claims} were acknowledged, the chain ends at {end}")));
+    }
+    Ok(Some(scan))
+}
+
+impl Volume {
+    /// Goes on behind `scan`, or begins, with a new segment that holds `state`.
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        ledger: LedgerId,
+        number: u64,
+        scan: Option<&Scan>,
+        state: &State,
+        time: u64,
+    ) -> Result<Self, LedgerError> {
+        let (generation, sequence, hash) = scan.map_or((0, 0, [0; 16]), |s| (s.generation, s.sequence, s.hash));
+        let next = (generation + 1) % SEGMENTS;
+        let file: Arc<dyn File> = Arc::from(open_segment(disk.as_ref(), &dir, next, SEGMENT_RECORDS_MIN)?.0);
+        let mut volume = Self {
+            disk,
+            dir,
+            ledger,
+            number,
+            active: file,
+            capacity: 0,
+            used: 0,
+            generation,
+            sequence,
+            hash,
+            buffer: Vec::new(),
+            durable: sequence,
+        };
+        volume.rotate(state, time)?;
+        Ok(volume)
+    }
+
+    /// Whether `records` more fit into the active segment.
+    pub(crate) fn has_room(&self, records: usize) -> bool {
+        self.used + records <= self.capacity
+    }
+
+    /// Begins the next segment with a checkpoint of `state`, and returns once it is durable.
+    pub(crate) fn rotate(&mut self, state: &State, time: u64) -> Result<(), LedgerError> {
+        // Everything buffered is part of `state`; written before, the old segment stays whole until the new one is.
+        self.write().map_err(|error| LedgerError::at(&self.dir, error))?;
+        let mut records: Vec<Record> = state.subjects.values().flat_map(|subject| subject.checkpoint()).collect();
+        records.push(Record::new(Kind::Checkpoint));
+        let wanted = (records.len() * 4).next_power_of_two().max(SEGMENT_RECORDS_MIN);
+        if wanted > SEGMENT_RECORDS_MAX {
+            let text = format!("{} keys are more than one volume can hold", state.subjects.len());
+            return Err(LedgerError::at(&self.dir, LedgerErrorKind::Limit(text)));
+        }
+        let generation = self.generation + 1;
+        let index = generation % SEGMENTS;
+        let (file, capacity) = open_segment(self.disk.as_ref(), &self.dir, index, wanted)?;
+        let header = Record {
+            mark: Mark([FORMAT, generation, capacity as u64]),
+            subject: self.ledger,
+            version: self.number,
+            ..Record::new(Kind::Segment)
+        };
+        (self.active, self.capacity, self.used, self.generation) = (Arc::from(file), capacity, 0, generation);
+        for record in std::iter::once(header).chain(records) {
+            self.put(&Record { time, ..record });
+        }
+        let path = segment_path(&self.dir, index);
+        let write = self.write().and_then(|()| self.active.sync());
+        write.map_err(|error| LedgerError::at(&path, error))?;
+        self.durable = self.sequence;
+        Ok(())
+    }
+
+    /// Encodes a record behind the last one. It goes out with the next [`Self::write`].
+    pub(crate) fn put(&mut self, record: &Record) {
+        let start = self.buffer.len();
+        let place = Place { sequence: self.sequence + 1, durable: self.durable, previous: self.hash };
+        record.encode(&place, &mut self.buffer);
+        self.hash = hash_of(self.buffer.get(start..).unwrap_or_default());
+        self.sequence += 1;
+        self.used += 1;
+    }
+
+    /// Hands everything encoded to the kernel; not yet to the medium.
+    pub(crate) fn write(&mut self) -> std::io::Result<()> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        let first = self.used - self.buffer.len() / RECORD_LEN;
+        self.active.write((first * RECORD_LEN) as u64, &self.buffer)?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The file to sync for what was written.
+    pub(crate) fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.active)
+    }
+}
+
+/// Opens a segment file with at least `wanted` records, zero-filled where it is new or grows.
+fn open_segment(disk: &dyn Disk, dir: &Path, index: u64, wanted: usize) -> Result<(Box<dyn File>, usize), LedgerError> {
+    let path = segment_path(dir, index);
+    let io = |error| LedgerError::at(&path, LedgerErrorKind::Io(error));
+    let file = match disk.open(&path, Open::Write) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok((create_durable(disk, &path, &vec![0; wanted * RECORD_LEN]).map_err(io)?, wanted));
+        }
+        Err(error) => return Err(io(error)),
+    };
+    let have = usize::try_from(file.len().map_err(io)?).unwrap_or(usize::MAX) / RECORD_LEN;
+    if have >= wanted {
+        return Ok((file, have));
+    }
+    // Its header speaks of the old length, and nothing in it is needed: an emptied segment is no damage.
+    file.write(0, &vec![0; wanted * RECORD_LEN]).map_err(io)?;
+    file.sync().map_err(io)?;
+    Ok((file, wanted))
+}

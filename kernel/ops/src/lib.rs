@@ -1,0 +1,1 @@
+//! What every daemon needs: configuration with spans, shell output, tracing, metrics, health, shutdown.
