@@ -1,2 +1,87 @@
-//! The multi-call binary.
-fn main() {}
+//! The multi-call binary: the name it is called by, or its first word, picks the duty.
+//!
+//! `tmkms …` (a link to this binary) and `semel kms …` are the same code. Exit codes: 0 done, 1 failed or refused, 2
+//! misuse, 3 unsafe state.
+
+mod bench;
+mod dev;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use semel_kms::face;
+use semel_ops::error::Report;
+use semel_ops::shell::{Format, Shell};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// One program with which a validator operator signs, shares, certifies and produces, and never signs twice.
+#[derive(Debug, Parser)]
+#[command(name = "semel", version, arg_required_else_help = true)]
+struct Semel {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
+    #[command(subcommand, arg_required_else_help = true)]
+    Kms(Kms),
+    /// Run a Tendermint network in this process, signed for by this signer
+    Dev(dev::Dev),
+    /// Explain a code such as GUARD-0003
+    Explain {
+        /// The code
+        code: Option<String>,
+    },
+    /// Print a completion script
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Kms {
+    #[command(flatten)]
+    Face(face::Command),
+    /// Measure this signer, and another one beside it
+    Bench(bench::Bench),
+}
+
+/// Key management system for Tendermint and CometBFT validators.
+#[derive(Debug, Parser)]
+#[command(name = "tmkms", arg_required_else_help = true)]
+struct Tmkms {
+    #[command(subcommand)]
+    verb: face::Command,
+}
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let called = arguments.first().and_then(|name| Path::new(name).file_stem()).unwrap_or_default().to_owned();
+    let shell = Shell::stdio(Format::default());
+    let done = if called == "tmkms" {
+        face::run(Tmkms::parse_from(arguments).verb, face::Manner::Tmkms, &shell)
+    } else {
+        match Semel::parse_from(arguments).verb {
+            Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
+            Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Dev(dev) => dev.run(&shell),
+            Verb::Explain { code } => face::explain(code.as_deref(), &shell),
+            Verb::Completions { shell: kind } => completions(kind, &shell),
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(report) => {
+            shell.report(&report);
+            report.exit_code().into()
+        }
+    }
+}
+
+fn completions(kind: clap_complete::Shell, shell: &Shell) -> Result<(), Report> {
+    let mut script = Vec::new();
+    clap_complete::generate(kind, &mut Semel::command(), "semel", &mut script);
+    shell.data(&script).map_err(|error| Report::new("the script was not written").cause(&error))
+}

@@ -5,8 +5,8 @@
 //! newest decided one and holds at most [`PLACES_MAX`] places. It is the only maker of [`Verified`] messages.
 
 use crate::consensus::{
-    BlockId, Commit, Encoding, Height, Kind, Round, SharedBlock, SignedProposal, SignedVote, Time, ValidatorSet, Verified,
-    Vote, VoteKind,
+    BlockId, Commit, Encoding, Height, Kind, Round, SharedBlock, SignedProposal, SignedVote, Time, ValidatorSet,
+    Verified, Vote, VoteKind,
     canonical::{extension_sign_bytes, proposal_sign_bytes, vote_sign_bytes},
 };
 use ed25519_dalek::{Signature, VerifyingKey};
@@ -160,7 +160,11 @@ impl Pool {
     }
 
     /// Verifies that `commit` decides `block`.
-    pub fn decision(&mut self, block: SharedBlock, commit: Commit) -> Result<Verified<(SharedBlock, Commit)>, Rejected> {
+    pub fn decision(
+        &mut self,
+        block: SharedBlock,
+        commit: Commit,
+    ) -> Result<Verified<(SharedBlock, Commit)>, Rejected> {
         let result = if commit.height == block.height && commit.block == block.id() {
             self.check_commit(&commit)
         } else {
@@ -179,8 +183,7 @@ impl Pool {
 
     fn check_vote(&mut self, signed: &SignedVote) -> Result<(), Rejected> {
         let vote = &signed.vote;
-        let place =
-            Place { height: vote.height, round: vote.round, kind: vote.kind.into(), validator: vote.validator };
+        let place = Place { height: vote.height, round: vote.round, kind: vote.kind.into(), validator: vote.validator };
         let testimony = Testimony { block: vote.block, time: vote.time, signature: signed.signature };
         self.check(place, testimony, |pool| vote_sign_bytes(pool.encoding, &pool.chain, vote))
     }
@@ -202,12 +205,8 @@ impl Pool {
 
     fn check_proposal(&mut self, signed: &SignedProposal) -> Result<(), Rejected> {
         let proposal = &signed.proposal;
-        let place = Place {
-            height: proposal.height,
-            round: proposal.round,
-            kind: Kind::Proposal,
-            validator: signed.proposer,
-        };
+        let place =
+            Place { height: proposal.height, round: proposal.round, kind: Kind::Proposal, validator: signed.proposer };
         let testimony = Testimony { block: Some(proposal.block), time: proposal.time, signature: signed.signature };
         self.check(place, testimony, |pool| proposal_sign_bytes(pool.encoding, &pool.chain, proposal))?;
         signed.block.last_commit.as_ref().map_or(Ok(()), |commit| self.check_commit(commit))

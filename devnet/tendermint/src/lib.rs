@@ -8,5 +8,13 @@
 //! devnet       all of it behind one handle: `semel dev` and tests run on it
 //! ```
 
+mod attack;
+mod board;
 pub mod consensus;
+mod devnet;
 pub mod evidence;
+pub mod network;
+pub mod privval;
+
+pub use board::{AttackView, BlockView, Latency, Snapshot, ValidatorView};
+pub use devnet::{Config, Devnet, DevnetError, public_key};

@@ -7,6 +7,7 @@
 use super::{
     block::{Block, BlockId, Commit, Height, PAYLOAD_MAX, Round, SharedBlock, Time},
     tally::{HeightVotes, ROUNDS_AHEAD_MAX, RoundVotes},
+    timeouts::{Step, Timeout, TimeoutKind, Timeouts},
     validators::ValidatorSet,
     vote::{Proposal, SignRequest, SignedProposal, SignedVote, Verified, Vote, VoteKind},
 };
@@ -14,77 +15,6 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Proposals kept per round; an honest proposer makes one.
 pub const PROPOSALS_PER_ROUND_MAX: usize = 4;
-
-/// Where in a round the machine is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Step {
-    /// Waits after a commit for late precommits.
-    NewHeight,
-    /// Waits for the proposal.
-    Propose,
-    /// Has prevoted.
-    Prevote,
-    /// Has precommitted.
-    Precommit,
-}
-
-/// What a timeout is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum TimeoutKind {
-    /// No proposal came.
-    Propose,
-    /// Two thirds prevoted, for different things.
-    PrevoteWait,
-    /// Two thirds precommitted, for different things.
-    PrecommitWait,
-    /// The wait after a commit is over.
-    Commit,
-}
-
-/// A timeout that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timeout {
-    /// Height it belongs to.
-    pub height: Height,
-    /// Round it belongs to.
-    pub round: Round,
-    /// What it is about.
-    pub kind: TimeoutKind,
-}
-
-/// How long to wait; all but `commit` grow by `increment` per round.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a proposal.
-    pub propose: Duration,
-    /// After two thirds of the prevotes.
-    pub prevote: Duration,
-    /// After two thirds of the precommits.
-    pub precommit: Duration,
-    /// Added per round.
-    pub increment: Duration,
-    /// After a commit, before the next height: the block interval, in effect.
-    pub commit: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        let ms = Duration::from_millis;
-        Self { propose: ms(1500), prevote: ms(500), precommit: ms(500), increment: ms(250), commit: ms(200) }
-    }
-}
-
-impl Timeouts {
-    fn of(&self, timeout: &Timeout) -> Duration {
-        let growing = match timeout.kind {
-            TimeoutKind::Commit => return self.commit,
-            TimeoutKind::Propose => self.propose,
-            TimeoutKind::PrevoteWait => self.prevote,
-            TimeoutKind::PrecommitWait => self.precommit,
-        };
-        growing.saturating_add(self.increment.saturating_mul(timeout.round.0))
-    }
-}
 
 /// What happened.
 #[derive(Debug, Clone)]
@@ -252,7 +182,8 @@ impl Machine {
 
     fn take(&mut self, now: Time, event: Event, out: &mut Vec<Effect>) {
         match event {
-            Event::Start => self.start_round(now, Round(0), out),
+            Event::Start if self.last.is_none() && self.step == Step::NewHeight => self.start_round(now, Round(0), out),
+            Event::Start => {}
             Event::Restarted => self.resume(now, out),
             Event::Payload(mut payload) => {
                 payload.truncate(PAYLOAD_MAX);
@@ -360,6 +291,7 @@ impl Machine {
     fn advance(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
         self.decide(out)
             || self.skip_round(now, out)
+            || self.follow_early_proposal(now, out)
             || self.step != Step::NewHeight
                 && (self.prevote_on_proposal(now, out)
                     || self.on_polka(now, out)
@@ -432,6 +364,17 @@ impl Machine {
         true
     }
 
+    /// A proposal for the new height shows that its proposer no longer waits: late precommits have nowhere to go, and a node
+    /// that waited on could see the height decided before it has voted.
+    fn follow_early_proposal(&mut self, now: Time, out: &mut Vec<Effect>) -> bool {
+        let due = self.step == Step::NewHeight
+            && self.proposals.get(&Round(0)).is_some_and(|candidates| candidates.iter().any(|c| c.valid));
+        if due {
+            self.start_round(now, Round(0), out);
+        }
+        due
+    }
+
     /// Line 11.
     fn start_round(&mut self, now: Time, round: Round, out: &mut Vec<Effect>) {
         self.leave_new_height(out);
@@ -500,10 +443,8 @@ impl Machine {
         }
         let Some(Some(id)) = self.votes.quorum(&self.settings.set, VoteKind::Prevote, self.round) else { return false };
         let candidates = self.proposals.get(&self.round).into_iter().flatten();
-        let Some(block) = candidates
-            .filter(|c| c.valid)
-            .find(|c| c.signed.proposal.block == id)
-            .map(|c| c.signed.block.clone())
+        let Some(block) =
+            candidates.filter(|c| c.valid).find(|c| c.signed.proposal.block == id).map(|c| c.signed.block.clone())
         else {
             return false;
         };
@@ -540,8 +481,8 @@ impl Machine {
 
     /// Line 47.
     fn wait_for_precommits(&mut self, out: &mut Vec<Effect>) -> bool {
-        let due = !self.precommit_wait
-            && self.votes.has_quorum_of_any(&self.settings.set, VoteKind::Precommit, self.round);
+        let due =
+            !self.precommit_wait && self.votes.has_quorum_of_any(&self.settings.set, VoteKind::Precommit, self.round);
         if due {
             self.precommit_wait = true;
             self.schedule(TimeoutKind::PrecommitWait, out);

@@ -8,11 +8,13 @@ pub mod block;
 pub mod canonical;
 pub mod machine;
 pub mod tally;
+pub mod timeouts;
 pub mod validators;
 pub mod vote;
 
 pub use block::{Block, BlockId, Commit, CommitSignature, Height, Round, SharedBlock, Time};
 pub use canonical::Encoding;
-pub use machine::{Effect, Event, Machine, Settings, Step, Timeout, TimeoutKind, Timeouts};
+pub use machine::{Effect, Event, Machine, Settings};
+pub use timeouts::{Step, Timeout, TimeoutKind, Timeouts};
 pub use validators::{Validator, ValidatorSet, ValidatorsError};
 pub use vote::{Kind, Proposal, SignRequest, Signed, SignedProposal, SignedVote, Verified, Vote, VoteKind};

@@ -161,7 +161,8 @@ mod tests {
     use crate::consensus::{Height, Time, Validator, Vote};
 
     fn set(powers: &[u64]) -> ValidatorSet {
-        let list = powers.iter().enumerate().map(|(n, power)| Validator { key: [n as u8; 32], power: *power }).collect();
+        let list =
+            powers.iter().enumerate().map(|(n, power)| Validator { key: [n as u8; 32], power: *power }).collect();
         ValidatorSet::new(list).unwrap()
     }
 

@@ -240,7 +240,9 @@ mod tests {
 
     #[test]
     fn exactly_one_third_may_be_all_dishonest() {
-        for (powers, power, honest) in [(vec![1; 3], 1, false), (vec![1; 3], 2, true), (vec![1; 4], 1, false), (vec![1; 4], 2, true)] {
+        for (powers, power, honest) in
+            [(vec![1; 3], 1, false), (vec![1; 3], 2, true), (vec![1; 4], 1, false), (vec![1; 4], 2, true)]
+        {
             assert_eq!(ordered(&powers).has_honest(power), honest, "{power} of {powers:?}");
         }
     }
@@ -252,6 +254,9 @@ mod tests {
         assert_eq!(ValidatorSet::new(vec![one(1, 0)]).unwrap_err(), ValidatorsError::NoPower(0));
         assert_eq!(ValidatorSet::new(vec![one(1, 1), one(1, 2)]).unwrap_err(), ValidatorsError::SameKey(1));
         assert_eq!(ValidatorSet::new(vec![one(1, POWER_MAX), one(2, 1)]).unwrap_err(), ValidatorsError::TooMuchPower);
-        assert_eq!(ValidatorSet::new(vec![one(1, u64::MAX), one(2, u64::MAX)]).unwrap_err(), ValidatorsError::TooMuchPower);
+        assert_eq!(
+            ValidatorSet::new(vec![one(1, u64::MAX), one(2, u64::MAX)]).unwrap_err(),
+            ValidatorsError::TooMuchPower
+        );
     }
 }

@@ -54,9 +54,7 @@ pub enum Fate {
 impl Faults {
     /// What becomes of a message that is sent at `at`.
     pub fn fate(&self, at: Duration, from: usize, to: usize, dice: &mut Dice) -> Fate {
-        let cut = |p: &Partition| {
-            (p.from..p.until).contains(&at) && p.side.contains(&from) != p.side.contains(&to)
-        };
+        let cut = |p: &Partition| (p.from..p.until).contains(&at) && p.side.contains(&from) != p.side.contains(&to);
         let over = self.until.is_some_and(|until| at >= until);
         if self.partitions.iter().any(cut) || (!over && dice.below(1000) < u64::from(self.drop_per_mille)) {
             return Fate::Dropped;
@@ -76,7 +74,8 @@ mod tests {
         let cut = Partition { from: second(1), until: second(2), side: vec![0, 1] };
         let faults = Faults { partitions: vec![cut], ..Faults::default() };
         let mut dice = Dice::new(1);
-        let table = [(0, 0, 2, false), (1, 0, 2, true), (1, 2, 0, true), (1, 0, 1, false), (1, 2, 3, false), (2, 0, 2, false)];
+        let table =
+            [(0, 0, 2, false), (1, 0, 2, true), (1, 2, 0, true), (1, 0, 1, false), (1, 2, 3, false), (2, 0, 2, false)];
         for (at, from, to, dropped) in table {
             assert_eq!(faults.fate(second(at), from, to, &mut dice) == Fate::Dropped, dropped, "{at} {from} {to}");
         }

@@ -11,6 +11,6 @@ pub mod signer;
 pub mod simulation;
 
 pub use faults::{Fate, Faults, Partition, Restart};
-pub use node::{Conduct, Input, Message, Node, Output, Recipient, Status};
+pub use node::{Conduct, Input, Message, Node, Output, Recipient, SharedPool, Status};
 pub use signer::{OnceSigner, Unsigned, VoteSigner};
 pub use simulation::{Simulation, SimulationConfig};

@@ -5,8 +5,8 @@
 
 use crate::{
     consensus::{
-        Block, BlockId, Commit, Effect, Event, Height, Machine, Proposal, Round, Settings, SharedBlock, SignRequest,
-        Signed, SignedProposal, SignedVote, Step, Time, Timeout, Vote,
+        Block, BlockId, Commit, Effect, Event, Height, Kind, Machine, Proposal, Round, Settings, SharedBlock,
+        SignRequest, Signed, SignedProposal, SignedVote, Step, Time, Timeout, Vote,
     },
     evidence::Pool,
 };
@@ -123,12 +123,21 @@ pub struct Node {
     conduct: Conduct,
     store: VecDeque<(SharedBlock, Commit)>,
     last_tick: Option<(Height, Round, Step)>,
+    /// What an equivocator asked for beside what the rules say; of the current and the last height.
+    twins: Vec<Claim>,
 }
 
 impl Node {
     /// A node before its start.
     pub fn new(settings: Settings, pool: SharedPool, conduct: Conduct) -> Self {
-        Self { machine: Machine::new(settings), pool, conduct, store: VecDeque::new(), last_tick: None }
+        Self {
+            machine: Machine::new(settings),
+            pool,
+            conduct,
+            store: VecDeque::new(),
+            last_tick: None,
+            twins: Vec::new(),
+        }
     }
 
     /// Where it stands.
@@ -148,6 +157,7 @@ impl Node {
             Input::Start => Event::Start,
             Input::Restarted => Event::Restarted,
             Input::Timeout(timeout) => Event::Timeout(timeout),
+            Input::NotSigned(request) if self.twins.contains(&claim(&request)) => return Vec::new(),
             Input::NotSigned(request) => Event::SignFailed(request),
             Input::Payload(payload) => Event::Payload(payload),
             Input::Tick => return self.tick(),
@@ -171,6 +181,7 @@ impl Node {
         match effect {
             Effect::Sign(request) => {
                 let twin = (self.conduct == Conduct::Equivocating).then(|| self.twin(&request));
+                self.twins.extend(twin.as_ref().map(claim));
                 out.push(Output::Sign(request));
                 out.extend(twin.map(Output::Sign));
             }
@@ -179,6 +190,7 @@ impl Node {
             Effect::Schedule(timeout, after) => out.push(Output::Schedule(timeout, after)),
             Effect::Decided(block, commit) => {
                 locked(&self.pool).decided(block.height);
+                self.twins.retain(|(height, ..)| *height >= block.height);
                 self.store.push_back((block.clone(), commit.clone()));
                 if self.store.len() > STORE_MAX {
                     self.store.pop_front();
@@ -218,13 +230,11 @@ impl Node {
     fn signed(&self, request: &SignRequest, signed: Signed) -> Result<Event, Vec<Output>> {
         let mut pool = locked(&self.pool);
         let failed = Event::SignFailed(request.clone());
-        let twin = self.conduct == Conduct::Equivocating && is_twin(request);
+        let twin = self.twins.contains(&claim(request));
         let half = Recipient::Half { odd: true };
         match signed {
             Signed::Proposal(proposal) => match pool.proposal(proposal) {
-                Ok(proposal) if twin => {
-                    Err(vec![Output::Send(half, Message::Proposal(proposal.into_inner()))])
-                }
+                Ok(proposal) if twin => Err(vec![Output::Send(half, Message::Proposal(proposal.into_inner()))]),
                 Ok(proposal) => Ok(Event::OwnProposal(proposal)),
                 Err(_) => Ok(failed),
             },
@@ -236,14 +246,21 @@ impl Node {
         }
     }
 
+    /// The same message for something else; all equivocators agree on what.
     fn twin(&self, request: &SignRequest) -> SignRequest {
         match request {
             SignRequest::Proposal(proposal, block) => {
-                let payload = TWIN_MARK.to_vec();
-                let block = Arc::new(Block { payload, ..Block::clone(block) });
+                let block = Arc::new(twin_block(block));
                 SignRequest::Proposal(Proposal { block: block.id(), ..proposal.clone() }, block)
             }
-            SignRequest::Vote(vote) => SignRequest::Vote(contradicting(vote)),
+            SignRequest::Vote(vote) => {
+                let (proposals, _) = self.machine.known_at(vote.round);
+                let original = proposals.iter().find(|known| Some(known.proposal.block) == vote.block);
+                SignRequest::Vote(match original {
+                    Some(known) => Vote { block: Some(twin_block(&known.block).id()), ..vote.clone() },
+                    None => contradicting(vote),
+                })
+            }
         }
     }
 
@@ -275,6 +292,11 @@ const TWIN_MARK: &[u8] = b"twin";
 /// Hash of the block that a twin of a nil vote names.
 const TWIN_HASH: [u8; 32] = [0x2b; 32];
 
+/// The same block with another payload.
+fn twin_block(block: &Block) -> Block {
+    Block { payload: TWIN_MARK.to_vec(), ..block.clone() }
+}
+
 /// A vote for something else at the same place.
 pub fn contradicting(vote: &Vote) -> Vote {
     let block = match vote.block {
@@ -284,9 +306,8 @@ pub fn contradicting(vote: &Vote) -> Vote {
     Vote { block, extension: Vec::new(), ..vote.clone() }
 }
 
-fn is_twin(request: &SignRequest) -> bool {
-    match request {
-        SignRequest::Proposal(_, block) => block.payload == TWIN_MARK,
-        SignRequest::Vote(vote) => vote.block.is_some_and(|id| id.hash == TWIN_HASH),
-    }
+type Claim = (Height, Round, Kind, Option<BlockId>);
+
+fn claim(request: &SignRequest) -> Claim {
+    (request.height(), request.round(), request.kind(), request.block())
 }

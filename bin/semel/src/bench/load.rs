@@ -1,0 +1,124 @@
+//! The nodes of a benchmark: each listens as a real node does, and asks for prevote and precommit of height after height.
+//!
+//! Every signature is verified, outside of the timed part. In the open loop the clock starts when a request was *due*, so that a
+//! signer that stalls pays for everything that waited behind it.
+
+use semel_devnet_tendermint::consensus::{BlockId, Height, Round, Time, Vote, VoteKind};
+use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote, RemoteError};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Barrier;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Longest wait for a signer to call.
+const CALL_WAIT: Duration = Duration::from_secs(20);
+
+/// Requests before the measured ones.
+const WARM_UP: usize = 20;
+
+/// What to ask for.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) requests: usize,
+    /// Time between requests of one validator; None: the next follows the answer.
+    pub(crate) interval: Option<Duration>,
+    pub(crate) extension_len: Option<usize>,
+    pub(crate) family: Family,
+}
+
+/// What one node saw.
+pub(crate) struct Seen {
+    /// Nanoseconds from request (or due time) to answer.
+    pub(crate) latencies: Vec<u64>,
+    pub(crate) refusals: u64,
+    /// From the call of the listener to the first verified signature.
+    pub(crate) first: Duration,
+    pub(crate) took: Duration,
+}
+
+/// One node's listener, with the address that its signer dials.
+pub(crate) struct Node {
+    listener: Listener,
+    pub(crate) address: String,
+}
+
+impl Node {
+    /// Opens a listener on loopback, or at a path.
+    pub(crate) fn open(chain: &str, plan: &Plan, unix: Option<PathBuf>) -> std::io::Result<Self> {
+        let mut identity = [0; 32];
+        getrandom::fill(&mut identity).map_err(|error| std::io::Error::other(error.to_string()))?;
+        let listen = unix.map_or_else(|| Listen::Tcp(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))), Listen::Unix);
+        let chain = chain.to_owned();
+        let extensions = plan.extension_len.is_some();
+        let listener = Listener::bind(ListenerConfig { listen, chain, family: plan.family, extensions, identity })?;
+        let address = listener.address().to_string();
+        Ok(Self { listener, address })
+    }
+
+    /// Waits for the signer, warms up, waits for all other nodes, and measures.
+    pub(crate) fn run(&self, plan: &Plan, begun: Instant, together: &Barrier) -> Result<Seen, RemoteError> {
+        let ready = self.ready(plan, begun);
+        // Also on a failure: the other nodes wait here.
+        together.wait();
+        let (mut remote, first) = ready?;
+        let mut seen =
+            Seen { latencies: Vec::with_capacity(plan.requests), refusals: 0, first, took: Duration::ZERO };
+        let start = Instant::now();
+        for index in 0..plan.requests {
+            let vote = vote(WARM_UP + index, plan);
+            let due = match plan.interval {
+                Some(interval) => {
+                    let due = start + interval * u32::try_from(index).unwrap_or(u32::MAX);
+                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                    due
+                }
+                None => Instant::now(),
+            };
+            match remote.ask_vote(&vote) {
+                Ok(signed) => {
+                    seen.latencies.push(due.elapsed().as_nanos() as u64);
+                    remote.verify_vote(&signed)?;
+                }
+                Err(RemoteError::Refused(_)) => seen.refusals += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        seen.took = start.elapsed();
+        Ok(seen)
+    }
+
+    fn ready(&self, plan: &Plan, begun: Instant) -> Result<(Remote, Duration), RemoteError> {
+        let accepted = self.listener.accept(CALL_WAIT);
+        let mut remote = accepted.map_err(|error| RemoteError::Connection(std::io::Error::other(error)))?;
+        remote.pub_key()?;
+        let mut first = None;
+        for index in 0..WARM_UP {
+            let signed = remote.ask_vote(&vote(index, plan))?;
+            remote.verify_vote(&signed)?;
+            first.get_or_insert_with(|| begun.elapsed());
+        }
+        Ok((remote, first.unwrap_or_default()))
+    }
+}
+
+/// The vote of a place in the sequence: prevote, then precommit, of one block per height.
+fn vote(index: usize, plan: &Plan) -> Vote {
+    let height = index as u64 / 2 + 1;
+    let kind = if index % 2 == 0 { VoteKind::Prevote } else { VoteKind::Precommit };
+    let mut hash = [0xb1; 32];
+    hash.iter_mut().zip(height.to_le_bytes()).for_each(|(to, from)| *to = from);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let extension = match (kind, plan.extension_len) {
+        (VoteKind::Precommit, Some(len)) => vec![0xee; len],
+        _ => Vec::new(),
+    };
+    Vote {
+        kind,
+        height: Height(height),
+        round: Round(0),
+        block: Some(BlockId { hash, parts_total: 1, parts_hash: [0xfa; 32] }),
+        time: Time { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
+        validator: 0,
+        extension,
+    }
+}

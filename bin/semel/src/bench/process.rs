@@ -1,0 +1,83 @@
+//! Signers as processes: started, measured, ended.
+
+use serde::Serialize;
+use std::io;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a signer to end after SIGTERM.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// One or more processes that sign together.
+pub(crate) struct Signers(Vec<Child>);
+
+/// What processes cost.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(crate) struct Cost {
+    pub(crate) processes: usize,
+    /// Resident memory of all, KiB.
+    pub(crate) rss_kib: u64,
+    /// Processor time of all, seconds.
+    pub(crate) cpu_seconds: f64,
+}
+
+impl Signers {
+    /// Starts one process per command line, in `directory`, with output to a log there.
+    pub(crate) fn start(commands: &[Vec<String>], directory: &Path) -> io::Result<Self> {
+        let mut signers = Self(Vec::with_capacity(commands.len()));
+        for (index, command) in commands.iter().enumerate() {
+            let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+            let log = std::fs::File::create(directory.join(format!("signer-{index}.log")))?;
+            let mut process = Command::new(program);
+            process.args(arguments).current_dir(directory).stdin(Stdio::null());
+            process.stdout(log.try_clone()?).stderr(log);
+            signers.0.push(process.spawn().map_err(|error| {
+                io::Error::new(error.kind(), format!("{program}: {error}; name the signer by its path"))
+            })?);
+        }
+        Ok(signers)
+    }
+
+    /// What they have cost so far.
+    pub(crate) fn cost(&self) -> Cost {
+        let mut cost = Cost { processes: self.0.len(), ..Cost::default() };
+        for child in &self.0 {
+            let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
+            let status = read("status");
+            let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+            let rss = rss.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok());
+            cost.rss_kib += rss.unwrap_or_default();
+            // The command name may hold spaces; fields are counted from behind it.
+            let stat = read("stat");
+            let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+            let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+            cost.cpu_seconds += (ticks(11) + ticks(12)) / 100.0;
+        }
+        cost
+    }
+
+    /// Whether any has ended by itself.
+    pub(crate) fn any_ended(&mut self) -> bool {
+        self.0.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))
+    }
+}
+
+impl Drop for Signers {
+    fn drop(&mut self) {
+        for child in &self.0 {
+            if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
+                // One that is gone already needs no signal.
+                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            }
+        }
+        let deadline = Instant::now() + END_WAIT;
+        for child in &mut self.0 {
+            while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            // Past the deadline it is ended, and in any case reaped.
+            let _ended = child.kill().and_then(|()| child.wait().map(drop));
+        }
+    }
+}

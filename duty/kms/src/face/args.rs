@@ -1,0 +1,261 @@
+//! The command line: tmkms's words, flags and defaults, and our own beside them.
+
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Sign for the nodes in a configuration.
+    Start(Start),
+    /// Print the version.
+    Version,
+    /// Make a directory with a configuration and the keys it needs.
+    Init(Init),
+    /// Make and import keys in files.
+    #[command(subcommand)]
+    Softsign(Softsign),
+    /// Check configurations.
+    #[command(subcommand)]
+    Config(Config),
+    /// See and move what was signed last.
+    #[command(subcommand)]
+    State(State),
+    /// tmkms's name for `state set-floor`.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// Which configurations.
+#[derive(Debug, Clone, Args)]
+pub struct Configs {
+    /// Configuration file, or a directory of them; may be repeated [default: $TMKMS_CONFIG_FILE, else tmkms.toml]
+    #[arg(short, long, value_name = "PATH")]
+    pub config: Vec<PathBuf>,
+}
+
+/// Where the ledger is.
+#[derive(Debug, Clone, Args)]
+pub struct LedgerArgs {
+    /// Directory of the ledger [default: /var/lib/semel/ledger, or ~/.local/state/semel/ledger]
+    #[arg(long, value_name = "DIR", env = "SEMEL_LEDGER")]
+    pub ledger: Option<PathBuf>,
+    /// Allow a ledger on a file system that forgets or is shared (tmpfs, overlay, NFS)
+    #[arg(long)]
+    pub i_accept_volatile_ledger: bool,
+    /// Take over a ledger that was made on another host, which must never sign again
+    #[arg(long)]
+    pub adopt_host: bool,
+}
+
+/// `start`
+#[derive(Debug, Args)]
+pub struct Start {
+    #[command(flatten)]
+    pub(crate) configs: Configs,
+    #[command(flatten)]
+    pub(crate) ledger: LedgerArgs,
+    /// More words in the log
+    #[arg(short, long)]
+    pub verbose: bool,
+    /// When an admission counts as durable; wins over the configuration
+    #[arg(long, value_enum)]
+    pub durability: Option<DurabilityArg>,
+    /// Heights that `reserve` keeps ahead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub reserve_heights: Option<u64>,
+    /// Serve /livez, /readyz and /metrics here
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<std::net::SocketAddr>,
+    /// Shape of log lines
+    #[arg(long, value_enum)]
+    pub log_format: Option<LogFormatArg>,
+    /// Connect and answer, but sign nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// When an admission counts as durable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityArg {
+    /// Each position is on the disk before it is signed
+    Sync,
+    /// A bound a few heights ahead is
+    Reserve,
+}
+
+/// Shape of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatArg {
+    /// For people
+    Text,
+    /// One object a line
+    Json,
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Networks to make entries for, separated by commas
+    #[arg(short, long, value_delimiter = ',', default_value = "cosmoshub")]
+    pub networks: Vec<String>,
+    /// Write over an existing configuration, keeping a dated copy of it
+    #[arg(long)]
+    pub force: bool,
+    /// Show what would be made
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Directory to make
+    pub path: PathBuf,
+}
+
+/// `softsign`
+#[derive(Debug, Subcommand)]
+pub enum Softsign {
+    /// Make a new key
+    Keygen {
+        /// What the key is for
+        #[arg(short = 't', long = "type", value_enum, default_value = "consensus")]
+        kind: KeyKind,
+        /// Write over an existing key, keeping a dated copy of it
+        #[arg(long)]
+        force: bool,
+        /// File to make
+        path: PathBuf,
+    },
+    /// Import a key of a node
+    Import {
+        /// Format of the key
+        #[arg(short, long, value_enum, default_value = "json")]
+        format: ImportFormat,
+        /// Write over an existing key, keeping a dated copy of it
+        #[arg(long)]
+        force: bool,
+        /// The node's priv_validator_key.json
+        input: PathBuf,
+        /// File to make
+        output: PathBuf,
+    },
+}
+
+/// What a key is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeyKind {
+    /// secp256k1
+    Account,
+    /// Ed25519
+    Consensus,
+}
+
+/// Formats that can be imported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ImportFormat {
+    /// priv_validator_key.json
+    Json,
+}
+
+/// `config`
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Find every error in configurations, without a network
+    Check {
+        #[command(flatten)]
+        configs: Configs,
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Dialects of a state file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DialectArg {
+    /// tmkms
+    Tmkms,
+    /// The node's own signer (priv_validator_state.json)
+    Cometbft,
+    /// horcrux
+    Horcrux,
+}
+
+/// Which key on which chain.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    #[command(flatten)]
+    pub(crate) configs: Configs,
+    #[command(flatten)]
+    pub(crate) ledger: LedgerArgs,
+    /// Only this chain
+    #[arg(long, value_name = "ID")]
+    pub chain: Option<String>,
+}
+
+/// `state`
+#[derive(Debug, Subcommand)]
+pub enum State {
+    /// What was signed last, per key
+    Show {
+        #[command(flatten)]
+        which: Which,
+        /// For machines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Raise the floor to what a state file of another signer says
+    Import {
+        #[command(flatten)]
+        which: Which,
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// State file of tmkms, a node or horcrux
+        file: PathBuf,
+    },
+    /// Write the state for another signer
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// For which signer
+        #[arg(long, value_enum, default_value = "tmkms")]
+        format: DialectArg,
+        /// File to make [default: standard output]
+        #[arg(short, long)]
+        output: Option<PathBuf>,
+    },
+    /// Hold a state file against the ledger
+    Compare {
+        #[command(flatten)]
+        which: Which,
+        /// For machines
+        #[arg(long)]
+        json: bool,
+        /// State file
+        file: PathBuf,
+    },
+    /// Sign nothing at or below a height
+    SetFloor {
+        #[command(flatten)]
+        which: Which,
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
+        /// Highest height that is closed
+        height: u64,
+    },
+}
+
+/// `ledger`
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Sign nothing at or below a height
+    Init {
+        #[command(flatten)]
+        which: Which,
+        /// Highest height that is closed
+        #[arg(short = 'H', long)]
+        height: u64,
+        /// Taken for compatibility: the whole height is closed
+        #[arg(short, long)]
+        round: Option<u64>,
+    },
+}

@@ -1,0 +1,12 @@
+//! Sockets, threads, files and the ledger: what `core` needs to sign in this world.
+
+pub mod chain;
+mod connection;
+pub mod hook;
+mod meters;
+pub mod node;
+pub mod service;
+pub mod state;
+pub mod stream;
+
+pub use connection::REQUEST_MAX;

@@ -1,0 +1,140 @@
+//! One `[[validator]]`: a thread that dials the node for as long as it is wanted.
+//!
+//! It dials at a constant pace of at most one second, without growing pauses: a node that starts waits three seconds for
+//! its signer, and ends. A connection that lasted is dialled again at once.
+
+use super::chain::Chain;
+use super::connection::{Context, Ended, Memory, serve};
+use super::meters::Meters;
+use super::stream::{Endpoint, Stream};
+use crate::core::secret::{Expect, Identity};
+use crate::core::session::Terms;
+use crate::wire::Family;
+use semel_ops::health::Health;
+use semel_ops::log::Collapse;
+use semel_ops::shutdown::Stop;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Pace of dialling. With up to 10 % less, so that a hundred validators do not dial in step.
+const REDIAL: Duration = Duration::from_millis(1000);
+
+/// A connection that lasted this long is dialled again at once.
+const LASTED: Duration = Duration::from_secs(1);
+
+/// How to reach a node.
+#[derive(Clone)]
+pub struct NodePlan {
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Its identity, where it is pinned.
+    pub peer_id: Option<[u8; 20]>,
+    /// Our identity on TCP.
+    pub identity: Option<Arc<dyn Identity + Send + Sync>>,
+    /// Longest wait for a message or a write.
+    pub timeout: Duration,
+    /// Dial again after the first error.
+    pub reconnect: bool,
+    /// Highest height that is signed through this node.
+    pub max_height: Option<u64>,
+    /// Which handshakes are welcome.
+    pub expect: Expect,
+    /// How messages are written, where there is no handshake that tells.
+    pub family: Option<Family>,
+}
+
+impl NodePlan {
+    /// Everything in which two plans can differ, as text.
+    pub(crate) fn fingerprint(&self) -> String {
+        let identity = self.identity.as_ref().map(|identity| hex::encode(identity.public_key()));
+        let Self { endpoint, peer_id, timeout, reconnect, max_height, expect, family, .. } = self;
+        format!("{endpoint} {peer_id:?} {identity:?} {timeout:?} {reconnect} {max_height:?} {expect:?} {family:?}")
+    }
+}
+
+/// What a node's thread needs.
+pub(crate) struct Node {
+    pub(crate) plan: NodePlan,
+    pub(crate) chain: Arc<Chain>,
+    pub(crate) terms: Terms,
+    pub(crate) health: Health,
+    pub(crate) dry_run: bool,
+}
+
+impl Node {
+    /// Dials and serves until `stop`, or, without `reconnect`, until the first end. Returns why it ended.
+    pub(crate) fn run(self, stop: &Stop) {
+        let Self { plan, chain, terms, health, dry_run } = self;
+        let name = format!("{}@{}", terms.chain_id, plan.endpoint);
+        let condition = health.register(format!("validator {name}"));
+        let meters = Meters::new(&terms.chain_id, &plan.endpoint.to_string());
+        let context = Context {
+            name: &name,
+            chain: &chain,
+            terms: &terms,
+            identity: plan.identity.as_ref().map(|identity| identity.as_ref() as &dyn Identity),
+            expect: plan.expect,
+            family: plan.family,
+            peer_id: plan.peer_id,
+            timeout: plan.timeout,
+            meters: &meters,
+            dry_run,
+        };
+        let mut memory = Memory::default();
+        let mut collapse.clear(Instant::now());
+        // Being there and waiting for the node is as ready as a signer can be.
+        condition.ok();
+        while !stop.is_stopped() {
+            let begun = Instant::now();
+            let ended = match Stream::connect(&plan.endpoint) {
+                Ok(mut stream) => {
+                    let closer = match stream.closer() {
+                        Ok(closer) => closer,
+                        Err(error) => {
+                            condition.failing(&error.to_string());
+                            tracing::error!("[{name}] {error}");
+                            stop.wait_timeout(REDIAL);
+                            continue;
+                        }
+                    };
+                    let _closing = stop.on_stop(move || closer.close_read());
+                    let ended = serve(&mut stream, &context, &mut memory, &mut |established| {
+                        condition.ok();
+                        meters.connected();
+                        collapse.clear(Instant::now());
+                        tracing::info!("[{name}] connected to validator successfully");
+                        if let Some(established) = established {
+                            let id = hex::encode(crate::core::node_id(&established.peer));
+                            tracing::info!("[{name}] peer {id}, handshake {}", established.variant);
+                        }
+                    });
+                    if stop.is_stopped() {
+                        break;
+                    }
+                    meters.disconnected(ended.label());
+                    ended.to_string()
+                }
+                Err(error) => format!("cannot reach the validator: {error}; is its priv_validator_laddr open to this host?"),
+            };
+            condition.failing(&ended);
+            if let Some(line) = collapse.observe(&ended, Instant::now()) {
+                tracing::error!("[{name}] {line}; retrying every second");
+            }
+            if !plan.reconnect {
+                tracing::info!("[{name}] reconnect is off, this validator is done");
+                return;
+            }
+            if begun.elapsed() < LASTED {
+                stop.wait_timeout(jittered(REDIAL));
+            }
+        }
+    }
+}
+
+/// Up to 10 % less than `pace`.
+fn jittered(pace: Duration) -> Duration {
+    let mut byte = [0; 1];
+    // Without randomness there is no jitter, and nothing is lost.
+    let _random = getrandom::fill(&mut byte);
+    pace - pace * u32::from(byte[0]) / 2560
+}

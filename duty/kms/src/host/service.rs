@@ -1,0 +1,218 @@
+//! The running signer: chains, their nodes, and the ledger under them. Started once, changed by reloads, ended in order.
+
+use super::chain::Chain;
+use super::node::{Node, NodePlan};
+use super::state::{self, StateNews};
+use crate::core::session::{Extensions, Terms};
+use semel_guard::{Guard, Key, Subject};
+use semel_ledger::{Journal, LedgerError};
+use semel_ops::health::Health;
+use semel_ops::shutdown::{Stop, StopReason};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Stack of a node's thread. The deepest path (handshake) takes a tenth of it.
+const STACK_LEN: usize = 256 * 1024;
+
+/// Longest wait for requests in hand at the end. systemd and operators see an end within a second.
+const DRAIN_MAX: Duration = Duration::from_millis(800);
+
+/// One key on one chain, and the nodes it signs for.
+pub struct ChainPlan {
+    /// The key and the chain.
+    pub subject: Subject,
+    /// The key.
+    pub key: Key,
+    /// The key as its operators know it.
+    pub key_text: String,
+    /// tmkms's state file.
+    pub state_file: PathBuf,
+    /// A missing state file is an error.
+    pub require_state: bool,
+    /// A program that tells the height of the chain.
+    pub hook: Option<super::hook::Hook>,
+    /// When vote extensions are signed.
+    pub extensions: Extensions,
+    /// The nodes.
+    pub nodes: Vec<NodePlan>,
+}
+
+/// A signer that could not start, or a reload that changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The ledger.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A state file.
+    #[error(transparent)]
+    State(#[from] state::StateError),
+    /// A hook.
+    #[error(transparent)]
+    Hook(#[from] super::hook::HookError),
+    /// No thread.
+    #[error("no thread for {0}: {1}")]
+    Thread(String, std::io::Error),
+    /// Something that only a restart can change.
+    #[error("{0} cannot change while the signer runs: restart it")]
+    NeedsRestart(String),
+}
+
+struct Running {
+    subject: Subject,
+    fingerprint: String,
+    stop: Stop,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Served {
+    chain: Arc<Chain>,
+    state_file: PathBuf,
+}
+
+/// The running signer.
+pub struct Service {
+    journal: Journal,
+    health: Health,
+    stop: Stop,
+    dry_run: bool,
+    chains: Vec<Served>,
+    nodes: Vec<Running>,
+    live: Arc<AtomicUsize>,
+}
+
+impl Service {
+    /// A signer over this ledger, with nothing to sign for yet. `stop` is told when its last node has ended.
+    pub fn new(journal: Journal, health: Health, stop: Stop, dry_run: bool) -> Self {
+        let (chains, nodes) = (Vec::new(), Vec::new());
+        Self { journal, health, stop, dry_run, chains, nodes, live: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// Makes the running signer be what `plans` say: new chains and nodes start, those that are gone stop, the others are not
+    /// touched. On an error nothing has stopped.
+    pub fn apply(&mut self, plans: Vec<ChainPlan>) -> Result<(), ServiceError> {
+        let subjects: Vec<Subject> = plans.iter().map(|plan| plan.subject.clone()).collect();
+        self.journal.register(&subjects)?;
+        for plan in &plans {
+            let known = self.chains.iter().find(|served| *served.chain.subject() == plan.subject);
+            if known.is_some_and(|served| served.state_file != plan.state_file) {
+                return Err(ServiceError::NeedsRestart(format!("the state_file of {}", plan.subject.chain)));
+            }
+        }
+        let mut wanted = Vec::new();
+        for plan in plans {
+            let ChainPlan { subject, key, key_text, state_file, require_state, hook, extensions, nodes } = plan;
+            let known = self.chains.iter().find(|served| *served.chain.subject() == subject);
+            let chain = match known {
+                Some(served) => Arc::clone(&served.chain),
+                None => {
+                    tracing::info!("[keyring:{}] added consensus {} key: {key_text}", key.provider(), algorithm(&subject));
+                    let (mirror, news) = state::reconcile(&self.journal, &subject, &state_file, require_state)?;
+                    say(&subject, &news);
+                    if let Some(hook) = hook {
+                        hook.raise_floor(&self.journal, &subject)?;
+                    }
+                    let guard = Guard::new(self.journal.clone());
+                    let chain = Arc::new(Chain::new(subject.clone(), key, guard, Some(mirror)));
+                    self.chains.push(Served { chain: Arc::clone(&chain), state_file });
+                    chain
+                }
+            };
+            for node in nodes {
+                let terms = Terms {
+                    chain_id: subject.chain.as_str().to_owned(),
+                    public_key: subject.key.clone(),
+                    max_height: node.max_height,
+                    extensions,
+                };
+                let fingerprint = format!("{:?} {} {extensions:?}", subject, node.fingerprint());
+                wanted.push((subject.clone(), fingerprint, Arc::clone(&chain), terms, node));
+            }
+        }
+        let (kept, gone): (Vec<Running>, Vec<Running>) = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .partition(|running| wanted.iter().any(|(_, fingerprint, ..)| *fingerprint == running.fingerprint));
+        self.nodes = kept;
+        end(gone);
+        for (subject, fingerprint, chain, terms, plan) in wanted {
+            if self.nodes.iter().any(|running| running.fingerprint == fingerprint) {
+                continue;
+            }
+            let node = Node { plan, chain, terms, health: self.health.clone(), dry_run: self.dry_run };
+            let running = self.start(subject, fingerprint, node)?;
+            self.nodes.push(running);
+        }
+        let released: Vec<Subject> = self
+            .chains
+            .iter()
+            .map(|served| served.chain.subject().clone())
+            .filter(|subject| !subjects.contains(subject))
+            .collect();
+        self.chains.retain(|served| subjects.contains(served.chain.subject()));
+        self.journal.release(&released);
+        Ok(())
+    }
+
+    fn start(&self, subject: Subject, fingerprint: String, node: Node) -> Result<Running, ServiceError> {
+        let stop = Stop::new();
+        let (mine, all, live) = (stop.clone(), self.stop.clone(), Arc::clone(&self.live));
+        live.fetch_add(1, Ordering::SeqCst);
+        let name = format!("node {}", node.plan.endpoint);
+        let thread = std::thread::Builder::new().name(name.clone()).stack_size(STACK_LEN).spawn(move || {
+            node.run(&mine);
+            if live.fetch_sub(1, Ordering::SeqCst) == 1 && !mine.is_stopped() {
+                all.stop(StopReason::Failed);
+            }
+        });
+        let thread = thread.map_err(|error| ServiceError::Thread(name, error))?;
+        Ok(Running { subject, fingerprint, stop, thread: Some(thread) })
+    }
+
+    /// Every key that is signed with.
+    pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
+        self.nodes.iter().map(|running| &running.subject)
+    }
+
+    /// The ledger.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Ends in order: requests in hand are answered, the ledger is closed.
+    pub fn shutdown(mut self) -> Result<(), LedgerError> {
+        end(std::mem::take(&mut self.nodes));
+        self.journal.close()
+    }
+}
+
+/// Stops nodes, and waits for requests in hand.
+fn end(mut nodes: Vec<Running>) {
+    for running in &nodes {
+        running.stop.stop(StopReason::Asked);
+    }
+    let deadline = Instant::now() + DRAIN_MAX;
+    for running in &mut nodes {
+        let Some(thread) = running.thread.take() else { continue };
+        while !thread.is_finished() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        if thread.is_finished() {
+            // A thread that panicked is done as well.
+            let _done = thread.join();
+        }
+    }
+}
+
+fn algorithm(subject: &Subject) -> &'static str {
+    match subject.key.algorithm() {
+        semel_guard::Algorithm::Ed25519 => "Ed25519",
+        _ => "Secp256k1",
+    }
+}
+
+fn say(subject: &Subject, news: &StateNews) {
+    let chain = &subject.chain;
+    if news.is_alarming() { tracing::warn!("[{chain}] {news}") } else { tracing::info!("[{chain}] {news}") }
+}

@@ -1,0 +1,259 @@
+//! The state file of tmkms and the ledger, held against each other.
+//!
+//! At the start the higher of the two counts. While signing, each position goes to the ledger first and to the file before
+//! the answer leaves, so that `jq -r .height` and a step back to tmkms always work.
+
+use crate::core::sign_bytes;
+use semel_guard::{Entry, History, Lane, Ledger, Mark, Signature, Step, Subject, Unavailable};
+use semel_ledger::interchange::{BlockId, Mirror, MirrorError, StateFile, StateFileError};
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// Round that stands for "every round" in a state file.
+const EVERY_ROUND: u32 = i32::MAX as u32;
+
+/// Longest state file, in bytes. tmkms's has 250, horcrux's about 1,000.
+const STATE_FILE_MAX: u64 = 64 * 1024;
+
+/// A state file that stops the start.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// It cannot be read.
+    #[error("{}: {error}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not a state.
+    #[error("{}: {error}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: StateFileError,
+    },
+    /// It cannot be kept up to date.
+    #[error("{}: {error}", path.display())]
+    Mirror {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: MirrorError,
+    },
+    /// It is missing, and `require_state` says that it must be there.
+    #[error("{}: missing, and require_state is set", .0.display())]
+    Missing(PathBuf),
+    /// It belongs to another key or chain.
+    #[error("{}: the state of {found}, and this is {expected}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
+    },
+    /// The ledger.
+    #[error("ledger: {0}")]
+    Ledger(#[from] Unavailable),
+}
+
+impl StateError {
+    /// The stable code.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Io { .. } => "STATE-0101",
+            Self::Parse { error, .. } => error.code(),
+            Self::Mirror { .. } => "STATE-0102",
+            Self::Missing(_) => "STATE-0103",
+            Self::Foreign { .. } => "STATE-0104",
+            Self::Ledger(_) => "STATE-0105",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::Io { .. } | Self::Mirror { .. } => {
+                "let the user that runs the signer read and write the file and its directory"
+            }
+            Self::Parse { .. } => {
+                "put the right file back; if it is lost, `state set-floor` above every height this key may have signed"
+            }
+            Self::Missing(_) => "put the file in place, or `state set-floor` and take require_state away",
+            Self::Foreign { .. } => "name the state_file of this key and chain",
+            Self::Ledger(_) => "see the ledger's own error",
+        }
+    }
+}
+
+/// What the comparison at the start found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StateNews {
+    /// Neither knew anything: there is no protection against what was signed elsewhere.
+    Fresh(PathBuf),
+    /// Both say the same.
+    Same(String),
+    /// The file was ahead; the ledger's floor rose to it.
+    Adopted(String),
+    /// The file was behind, and was written again.
+    Stale {
+        /// What the file said.
+        file: String,
+        /// What the ledger says.
+        ledger: String,
+    },
+    /// The file was missing, and was written again.
+    Rewritten(String),
+}
+
+impl StateNews {
+    /// Whether an operator should read it.
+    pub fn is_alarming(&self) -> bool {
+        matches!(self, Self::Fresh(_) | Self::Stale { .. } | Self::Rewritten(_))
+    }
+}
+
+impl fmt::Display for StateNews {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh(path) => write!(
+                f,
+                "no state for this key: {} was created at height 0. If this key ever signed elsewhere, stop now and import \
+                 that state",
+                path.display()
+            ),
+            Self::Same(position) => write!(f, "state: {position}"),
+            Self::Adopted(position) => write!(f, "the state file is ahead of the ledger; the floor is now {position}"),
+            Self::Stale { file, ledger } => {
+                write!(f, "the state file says {file}, the ledger says {ledger}: the ledger counts, the file is written again")
+            }
+            Self::Rewritten(position) => write!(
+                f,
+                "the state file was missing; the ledger says {position} and the file is written again (a floor is never \
+                 lowered: for a new test network use another ledger, `--ledger DIR`)"
+            ),
+        }
+    }
+}
+
+/// Reads a state file. None: there is none.
+pub fn read(path: &Path) -> Result<Option<StateFile>, StateError> {
+    use std::io::Read;
+    let io = |error| StateError::Io { path: path.into(), error };
+    let file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(STATE_FILE_MAX + 1).read_to_end(&mut bytes).map_err(io)?;
+    StateFile::parse(&bytes).map(Some).map_err(|error| StateError::Parse { path: path.into(), error })
+}
+
+/// The floor that a state file asks for. None: it says that nothing was signed.
+pub fn floor_of(state: &StateFile) -> Option<Mark> {
+    if state.height == 0 {
+        return None;
+    }
+    let step = state.step.unwrap_or(Step::Precommit);
+    Some(if state.round >= EVERY_ROUND {
+        Mark([state.height.saturating_add(1), 0, 0])
+    } else {
+        Mark([state.height, u64::from(state.round), step as u64])
+    })
+}
+
+/// What the ledger knows, as a state file.
+pub fn state_of_history(subject: &Subject, history: &History) -> StateFile {
+    let Some(floor) = history.floor else { return state_at(subject, Mark::default(), &[], None) };
+    match history.recent.iter().rev().find(|entry| entry.mark == floor) {
+        Some(Entry { bytes, signature, .. }) => state_at(subject, floor, bytes, signature.as_ref()),
+        None => state_at(subject, floor, &[], None),
+    }
+}
+
+/// One position as a state file; the block is read from the sign bytes.
+pub fn state_at(subject: &Subject, mark: Mark, bytes: &[u8], signature: Option<&Signature>) -> StateFile {
+    let Mark([height, round, step]) = mark;
+    let block = sign_bytes::read(bytes).ok().map(|canonical| canonical.block_id).filter(|block| !block.is_nil());
+    // A floor between heights closes all of the height before.
+    let (height, round, step) = match Step::from_code(step) {
+        Some(step) => (height, u32::try_from(round).unwrap_or(EVERY_ROUND), Some(step)),
+        None if height == 0 => (0, 0, None),
+        None => (height - 1, EVERY_ROUND, Some(Step::Precommit)),
+    };
+    StateFile {
+        height,
+        round,
+        step,
+        block_id: block.map(|block| BlockId {
+            hash: block.hash,
+            parts_total: block.parts.total,
+            parts_hash: block.parts.hash,
+        }),
+        sign_bytes: (!bytes.is_empty()).then(|| bytes.to_vec()),
+        signature: signature.map(|signature| signature.as_bytes().to_vec()),
+        chain_id: Some(subject.chain.as_str().to_owned()),
+        pub_key: Some(subject.key.to_string()),
+        ..StateFile::default()
+    }
+}
+
+/// Refuses the state of another key or chain, where the file says whose it is.
+pub fn check_owner(path: &Path, state: &StateFile, subject: &Subject) -> Result<(), StateError> {
+    let differs = |found: &Option<String>, expected: &str| {
+        found.as_ref().filter(|found| !found.eq_ignore_ascii_case(expected)).cloned()
+    };
+    let chain = differs(&state.chain_id, subject.chain.as_str());
+    let key = differs(&state.pub_key, &subject.key.to_string());
+    let (found, expected) = match (chain, key) {
+        (Some(chain), _) => (format!("chain {chain}"), format!("chain {}", subject.chain)),
+        (None, Some(key)) => (format!("key {key}"), format!("key {}", subject.key)),
+        (None, None) => return Ok(()),
+    };
+    Err(StateError::Foreign { path: path.into(), found, expected })
+}
+
+/// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
+pub fn reconcile(
+    ledger: &impl Ledger,
+    subject: &Subject,
+    path: &Path,
+    require: bool,
+) -> Result<(Mirror, StateNews), StateError> {
+    let lane = Lane::Tendermint;
+    let file = read(path)?;
+    if let Some(state) = &file {
+        check_owner(path, state, subject)?;
+    }
+    let known = ledger.history(subject, lane)?.floor;
+    let news = match (file.as_ref().map(floor_of), known) {
+        (None, None) if require => return Err(StateError::Missing(path.into())),
+        (None, None) => StateNews::Fresh(path.into()),
+        (None, Some(floor)) => StateNews::Rewritten(lane.show(floor)),
+        (Some(None), None) => StateNews::Same("nothing signed yet".into()),
+        (Some(Some(wanted)), floor) if floor.is_none_or(|floor| wanted > floor) => {
+            ledger.raise(subject, lane, wanted)?;
+            StateNews::Adopted(lane.show(wanted))
+        }
+        (Some(said), Some(floor)) if said == Some(floor) => StateNews::Same(lane.show(floor)),
+        (Some(said), floor) => StateNews::Stale {
+            file: said.map_or("that nothing was signed".into(), |said| lane.show(said)),
+            ledger: floor.map_or("that nothing was signed".into(), |floor| lane.show(floor)),
+        },
+    };
+    let failed = |error| StateError::Mirror { path: path.into(), error };
+    let mut mirror = Mirror::open(path).map_err(failed)?;
+    let state = match (&news, file) {
+        // The file alone knows the block; it stays as it is.
+        (StateNews::Adopted(_), Some(file)) => {
+            StateFile { chain_id: Some(subject.chain.to_string()), pub_key: Some(subject.key.to_string()), ..file }
+        }
+        _ => state_of_history(subject, ledger.history(subject, lane)?.as_ref()),
+    };
+    mirror.write(&state).map_err(failed)?;
+    Ok((mirror, news))
+}

@@ -1,0 +1,1 @@
+"""What the rows drive: child processes, nodes, signers."""

@@ -1,0 +1,71 @@
+//! Every environment variable that the program reads, one documented constant each.
+//!
+//! Nothing in the program names a variable by a literal; `ALL` is what `--help` and the documentation list.
+
+/// Configuration file of the duty `kms` when no `-c` is given; a name that tmkms gave.
+pub const TMKMS_CONFIG_FILE: &str = "TMKMS_CONFIG_FILE";
+/// Directory of the ledger, when neither `--ledger` nor the configuration names one.
+pub const SEMEL_LEDGER: &str = "SEMEL_LEDGER";
+/// Directory where test peers are cached; default `$HOME/.cache/semel`.
+pub const SEMEL_CACHE: &str = "SEMEL_CACHE";
+/// Level of the log, as directives of the tracing ecosystem: `info`, `debug`, `semel_kms=trace,info`.
+pub const RUST_LOG: &str = "RUST_LOG";
+/// Any value but the empty one: no colours.
+pub const NO_COLOR: &str = "NO_COLOR";
+/// `0`: no colours.
+pub const CLICOLOR: &str = "CLICOLOR";
+/// Any value but `0`: colours even when the output is not a terminal.
+pub const CLICOLOR_FORCE: &str = "CLICOLOR_FORCE";
+/// Kind of terminal; `dumb` means no colours.
+pub const TERM: &str = "TERM";
+/// Where the service manager wants to hear that the program is ready; set by systemd.
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// Microseconds after which systemd restarts a silent program; set by systemd.
+pub const WATCHDOG_USEC: &str = "WATCHDOG_USEC";
+/// Process that `WATCHDOG_USEC` is meant for; set by systemd.
+pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
+/// Home directory; the per-user ledger and the cache are under it.
+pub const HOME: &str = "HOME";
+/// Base directory of per-user state; default `$HOME/.local/state`.
+pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+
+/// Every variable with one line about it, sorted by name.
+pub const ALL: &[(&str, &str)] = &[
+    (CLICOLOR, "0: no colours"),
+    (CLICOLOR_FORCE, "not 0: colours even when the output is not a terminal"),
+    (HOME, "home directory: the per-user ledger and the cache are under it"),
+    (NO_COLOR, "not empty: no colours"),
+    (NOTIFY_SOCKET, "set by systemd: where to say that the program is ready"),
+    (RUST_LOG, "level of the log, as tracing directives"),
+    (SEMEL_CACHE, "directory of cached test peers [default: $HOME/.cache/semel]"),
+    (SEMEL_LEDGER, "directory of the ledger"),
+    (TERM, "kind of terminal; dumb: no colours"),
+    (TMKMS_CONFIG_FILE, "configuration file when no -c is given [default: tmkms.toml]"),
+    (WATCHDOG_PID, "set by systemd: process that WATCHDOG_USEC is meant for"),
+    (WATCHDOG_USEC, "set by systemd: microseconds after which a silent program is restarted"),
+    (XDG_STATE_HOME, "base directory of per-user state [default: $HOME/.local/state]"),
+];
+
+/// Value of a variable; `None` when it is unset, empty or not text.
+pub fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_every_name_is_unique() {
+        let names: Vec<_> = ALL.iter().map(|(name, _)| *name).collect();
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        sorted.dedup();
+        assert_eq!(names, sorted);
+    }
+
+    #[test]
+    fn a_variable_that_nobody_set_is_none() {
+        assert_eq!(var("SEMEL_TEST_VARIABLE_THAT_NOBODY_SETS"), None);
+    }
+}
