@@ -154,13 +154,18 @@ class Node:
         first = next((one for one in signatures if one), {})
         return int(commit.get("round", first.get("round", 0))), signatures
 
-    def prove(self, key_file, low, high):
-        """Proof that `key_file`'s key made the commits of [low, high] and is the one in /status. Returns the number of them that
-        needed more than one round."""
+    def prove_key(self, key_file):
+        """Proof that the node's validator is the signer's key; returns that key as its file has it."""
         key = json.loads(Path(key_file).read_text())
         shown = self.get("/status")["validator_info"]["pub_key"]["value"]
         if shown != key["pub_key"]["value"]:
             raise Failed(f"/status shows the key {shown}, the signer's is {key['pub_key']['value']}")
+        return key
+
+    def prove(self, key_file, low, high):
+        """Proof that `key_file`'s key made the commits of [low, high] and is the one in /status. Returns the number of them that
+        needed more than one round."""
+        key = self.prove_key(key_file)
         later_rounds = 0
         for height in range(low, high + 1):
             commit_round, signatures = self.commit(height)

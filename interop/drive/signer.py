@@ -183,5 +183,7 @@ def semel_binary():
     target = Path(os.environ.get("CARGO_TARGET_DIR") or repository / "target")
     binary = Path(os.environ.get("SEMEL") or repository / target / "release/semel").resolve()
     if not os.access(binary, os.X_OK):
+        if os.environ.get("SEMEL"):
+            raise Failed(f"SEMEL names {binary}, which is no program")
         raise Skipped(f"there is no {binary}; build it (make build) or name another with SEMEL=…")
     return binary

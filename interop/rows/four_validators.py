@@ -46,6 +46,7 @@ def four_validators(row):
             speed = rate(top - first, since)
             full, fewest = signatures(nodes, top)
             for node in nodes:
+                node.prove_key(node.key)
                 node.check_log()
             if found := nodes[0].evidence(1, top):
                 raise Failed(f"evidence in the blocks of heights {found}")

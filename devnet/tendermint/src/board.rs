@@ -114,7 +114,7 @@ pub struct Snapshot {
     pub running_for: Duration,
     /// Each validator.
     pub validators: Vec<ValidatorView>,
-    /// The newest blocks, oldest first; at most [`BLOCKS_MAX`].
+    /// The newest blocks, oldest first; at most 256.
     pub blocks: Vec<BlockView>,
     /// The highest decided height.
     pub height: Height,

@@ -96,7 +96,7 @@ pub enum DevnetError {
     System(#[from] std::io::Error),
 }
 
-/// See the [module](self).
+/// A running network; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Devnet {
     shared: Arc<Shared>,

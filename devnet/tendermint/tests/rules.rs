@@ -6,7 +6,7 @@ use semel_devnet_tendermint::{
     consensus::{
         Block, BlockId, Effect, Encoding, Event, Height, Kind, Machine, Proposal, Round, Settings, SharedBlock,
         SignRequest, Signed, SignedProposal, SignedVote, Step, Time, Timeout, TimeoutKind, Timeouts, Validator,
-        ValidatorSet, Vote, VoteKind,
+        ValidatorSet, Vote, VoteKind, block::PAYLOAD_MAX,
     },
     evidence::{Pool, Rejected},
     network::{OnceSigner, VoteSigner as _},
@@ -87,7 +87,8 @@ impl Stage {
         block: &SharedBlock,
     ) -> Vec<(Kind, u32, Option<BlockId>)> {
         let pol_round = pol.map(Round);
-        let proposal = Proposal { height: Height(1), round: Round(round), pol_round, block: block.id(), time: NOW };
+        let height = Height(self.step().0);
+        let proposal = Proposal { height, round: Round(round), pol_round, block: block.id(), time: NOW };
         let request = SignRequest::Proposal(proposal, block.clone());
         let Signed::Proposal(signed) = self.signers[by as usize].sign(by, &request).unwrap() else { unreachable!() };
         let verified = self.pool.proposal(signed).unwrap();
@@ -297,6 +298,54 @@ fn proposals_of_strangers_and_invalid_blocks_get_no_vote() {
     assert_eq!(stage.propose(0, Some(0), &block), [], "a proof of lock must be of an earlier round");
     let stale = Arc::new(Block { previous: Some(block.id()), ..Block::clone(&block) });
     assert_eq!(stage.propose(0, None, &stale), [(Kind::Prevote, 0, None)], "it follows a block that does not exist");
+}
+
+#[test]
+fn a_block_that_does_not_follow_the_chain_gets_a_vote_for_nil() {
+    type Change = fn(&mut Block);
+    let table: [(&str, Option<Change>); 8] = [
+        ("nothing", None),
+        ("previous block", Some(|b| b.previous = None)),
+        ("last commit", Some(|b| b.last_commit = None)),
+        ("commit of another block", Some(|b| b.last_commit.as_mut().unwrap().height = Height(7))),
+        ("time that does not rise", Some(|b| b.time = NOW)),
+        ("height", Some(|b| b.height = Height(3))),
+        ("proposer", Some(|b| b.proposer = 2)),
+        ("payload", Some(|b| b.payload = vec![0; PAYLOAD_MAX + 1])),
+    ];
+    for (what, change) in table {
+        let mut stage = Stage::new(&[1; 4]);
+        let first = stage.block(0, "a");
+        stage.propose(0, None, &first);
+        for kind in [VoteKind::Prevote, VoteKind::Precommit] {
+            stage.vote(0, kind, 0, Some(first.id()));
+            stage.vote(1, kind, 0, Some(first.id()));
+        }
+        stage.timeout(TimeoutKind::Commit);
+        let (_, commit) = stage.machine.last().unwrap();
+        let mut block = Block {
+            height: Height(2),
+            round: Round(0),
+            proposer: 1,
+            time: Time { nanos: 1, ..NOW },
+            previous: Some(first.id()),
+            last_commit: Some(commit),
+            payload: Vec::new(),
+        };
+        if let Some(change) = change {
+            change(&mut block);
+        }
+        let id = change.is_none().then(|| block.id());
+        let round = Round(0);
+        let proposal = Proposal { height: Height(2), round, pol_round: None, block: block.id(), time: NOW };
+        let request = SignRequest::Proposal(proposal, Arc::new(block));
+        let Signed::Proposal(signed) = stage.signers[1].sign(1, &request).unwrap() else { unreachable!() };
+        let Ok(verified) = stage.pool.proposal(signed) else {
+            assert_eq!(what, "commit of another block", "its signatures do not verify");
+            continue;
+        };
+        assert_eq!(stage.feed(Event::Proposal(verified)), [(Kind::Prevote, 0, id)], "{what}");
+    }
 }
 
 #[test]

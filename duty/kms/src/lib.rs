@@ -4,4 +4,5 @@
 //! `face` is what a user of tmkms knows: files, flags, words.
 
 pub mod core;
+pub mod host;
 pub mod wire;

@@ -1,1 +1,12 @@
 //! Key files and signing backends.
+//!
+//! Secrets are read into buffers that are wiped, never printed, never cloned, and written only into new files of mode 0600.
+
+pub mod encoding;
+mod error;
+mod file;
+pub mod identity;
+pub mod softsign;
+
+pub use error::{KeyError, KeyErrorKind};
+pub use file::{Finding, inspect};

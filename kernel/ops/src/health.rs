@@ -82,11 +82,8 @@ impl Health {
     /// Every condition, in the order of registration.
     pub fn conditions(&self) -> Vec<Finding> {
         let state = lock(&self.shared);
-        let finding = |c: &ConditionState| Finding {
-            name: c.name.clone(),
-            ok: c.failing.is_none(),
-            reason: c.failing.clone(),
-        };
+        let finding =
+            |c: &ConditionState| Finding { name: c.name.clone(), ok: c.failing.is_none(), reason: c.failing.clone() };
         state.conditions.values().map(finding).collect()
     }
 
@@ -101,7 +98,8 @@ impl Health {
         let finding = |h: &HeartbeatState| {
             let age = now.saturating_duration_since(h.last);
             let ok = age <= h.age_max;
-            let reason = (!ok).then(|| format!("silent for {} s, allowed are {} s", age.as_secs(), h.age_max.as_secs()));
+            let reason =
+                (!ok).then(|| format!("silent for {} s, allowed are {} s", age.as_secs(), h.age_max.as_secs()));
             Finding { name: h.name.clone(), ok, reason }
         };
         state.heartbeats.values().map(finding).collect()

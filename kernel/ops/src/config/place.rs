@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn lines_and_columns_count_from_one_and_in_characters() {
         let source = Source::new("a.toml", "x = 1\nprefix = \"é\" # ü\nlast");
-        let table = [(0..1, 1, 1, 1), (6..12, 2, 1, 6), (15..19, 2, 10, 3), (24..999, 3, 1, 4), (999..999, 3, 5, 1)];
+        let table = [(0..1, 1, 1, 1), (6..12, 2, 1, 6), (15..19, 2, 10, 3), (25..999, 3, 1, 4), (999..999, 3, 5, 1)];
         for (span, line, column, width) in table {
             let place = source.place(span.clone());
             assert_eq!((place.line(), place.column(), place.width()), (line, column, width), "{span:?}");

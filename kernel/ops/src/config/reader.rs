@@ -156,10 +156,7 @@ impl<'a> Reader<'a> {
     pub fn strings(&mut self, key: &'static str) -> Option<Spanned<Vec<Spanned<String>>>> {
         let (place, item) = self.item(key)?;
         let Some(array) = item.as_array() else {
-            let hint = match item.as_str() {
-                Some(text) => Some(format!("{key} = [\"{}\"]", cut(text))),
-                None => None,
-            };
+            let hint = item.as_str().map(|text| format!("{key} = [\"{}\"]", cut(text)));
             self.wrong_type(key, &place, "a list of strings", kind(item), hint);
             return None;
         };
@@ -436,10 +433,9 @@ mod tests {
 
     #[test]
     fn tables_are_read_in_either_notation_and_point_at_their_header() {
-        for (text, line, column) in [
-            ("x = 1\n[[chain]]\n[[chain]]\nid = 1\n", 3, 1),
-            ("x = 1\nchain = [{}, {id = 1}]\n", 2, 14),
-        ] {
+        for (text, line, column) in
+            [("x = 1\n[[chain]]\n[[chain]]\nid = 1\n", 3, 1), ("x = 1\nchain = [{}, {id = 1}]\n", 2, 14)]
+        {
             let found = Diagnostics::new();
             let source = Source::new("a.toml", text);
             let document = parse(&source, &found).unwrap();

@@ -128,14 +128,15 @@ mod tests {
     use super::*;
 
     fn found() -> Diagnostics {
-        let source = Source::new("tmkms.toml", "[[chain]]\nid = \"a\"\n\tstat_file = \"x\"\n[[validator]]\nchain_id = \"b\"\n");
+        let source =
+            Source::new("tmkms.toml", "[[chain]]\nid = \"a\"\n\tstat_file = \"x\"\n[[validator]]\nchain_id = \"b\"\n");
         let found = Diagnostics::new();
         found.push(
-            Diagnostic::error(&codes::UNKNOWN_KEY, &source.place(21..30), "unknown key `stat_file` in [[chain]]")
+            Diagnostic::error(&codes::UNKNOWN_KEY, &source.place(20..29), "unknown key `stat_file` in [[chain]]")
                 .hint("did you mean `state_file`?"),
         );
         found.push(
-            Diagnostic::error(&codes::NOT_A_CHOICE, &source.place(62..65), "no chain `b`")
+            Diagnostic::error(&codes::NOT_A_CHOICE, &source.place(61..64), "no chain `b`")
                 .related(&source.place(15..18), "the only chain is this one"),
         );
         found.push(Diagnostic::warning(&codes::UNREADABLE, &Place::file("x.json".as_ref()), "cannot read x.json"));

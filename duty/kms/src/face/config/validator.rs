@@ -1,0 +1,106 @@
+//! Reads `[[validator]]`.
+
+use super::address;
+use super::codes;
+use super::links::{By, Reference};
+use super::schema::{Address, ProtocolVersion, Validator};
+use semel_ops::config::{Diagnostic, Reader, Spanned};
+use std::time::Duration;
+
+/// Default of `timeout`.
+const TIMEOUT_SECS: i64 = 10;
+/// The highest height there is.
+const HEIGHT_MAX: u64 = i64::MAX.unsigned_abs();
+
+/// What a table says, before its chain is looked up.
+pub(super) struct RawValidator {
+    /// What it calls its chain.
+    pub(super) reference: Option<Reference>,
+    /// The rest, with an empty chain; `None` when it is wrong.
+    pub(super) value: Option<Validator>,
+}
+
+pub(super) fn read(mut table: Reader<'_>) -> Option<RawValidator> {
+    table.required(&[("addr", "add addr = \"tcp://HOST:26658\" with the node's priv_validator_laddr")]);
+    let reference = reference(&mut table);
+    let addr = addr(&mut table);
+    let reconnect = table.boolean("reconnect").is_none_or(|flag| flag.value);
+    let timeout = table.integer("timeout", 1..=i64::from(u16::MAX));
+    let secret_key = table.path("secret_key");
+    let max_height = max_height(&mut table);
+    let protocol_version = table.choice("protocol_version", &ProtocolVersion::WORDS);
+    let place = table.place().clone();
+    let wrong = |value: bool, key: &str| !value && table.has(key);
+    let broken = wrong(timeout.is_some(), "timeout")
+        || wrong(secret_key.is_some(), "secret_key")
+        || wrong(max_height.is_some(), "max_height")
+        || wrong(protocol_version.is_some(), "protocol_version");
+    match addr.as_ref().map(|addr| &addr.value) {
+        Some(Address::Tcp { .. }) if !table.has("secret_key") => {
+            let message = "a validator on TCP has no `secret_key`";
+            let hint = "add secret_key = \"kms-identity.key\"; `init` makes such a file, and so does \
+                        `head -c 32 /dev/urandom | base64 > kms-identity.key && chmod 600 kms-identity.key`";
+            table.found().push(Diagnostic::error(&codes::NO_SECRET_KEY, &place, message).hint(hint));
+        }
+        Some(Address::Unix(_) | Address::Abstract(_)) => {
+            if let Some(timeout) = &timeout {
+                let message = "`timeout` is not used on a unix socket";
+                let found = Diagnostic::warning(&codes::NO_EFFECT, &timeout.place, message);
+                table.found().push(found.hint("leave the key away"));
+            }
+        }
+        _ => {}
+    }
+    table.finish();
+    let value = addr.filter(|_| !broken).map(|addr| Validator {
+        addr,
+        chain: String::new(),
+        reconnect,
+        timeout: Duration::from_secs(timeout.map_or(TIMEOUT_SECS, |timeout| timeout.value).unsigned_abs()),
+        secret_key,
+        max_height: max_height.map(|height| height.value),
+        protocol_version: protocol_version.map_or_else(ProtocolVersion::default, |version| version.value),
+        place,
+    });
+    Some(RawValidator { reference, value })
+}
+
+/// `chain_id`, or our `chain`, or both.
+fn reference(table: &mut Reader<'_>) -> Option<Reference> {
+    if !table.has("chain") {
+        table.required(&[("chain_id", "add chain_id = \"CHAIN-ID\", as in [[chain]]")]);
+    }
+    let id = table.string("chain_id");
+    let name = table.string("chain");
+    match (name, id) {
+        (Some(text), id) => Some(Reference { by: By::Name, text, id }),
+        (None, Some(text)) => Some(Reference { by: By::Id, text, id: None }),
+        (None, None) => None,
+    }
+}
+
+fn addr(table: &mut Reader<'_>) -> Option<Spanned<Address>> {
+    let text = table.string("addr")?;
+    match address::parse(&text) {
+        Ok(value) => Some(Spanned { value, place: text.place }),
+        Err(bad) => {
+            let message = format!("`addr` in {} is not valid: {}", table.name(), bad.message);
+            table.found().push(Diagnostic::error(&codes::ADDRESS, &text.place, message).hint(bad.hint));
+            None
+        }
+    }
+}
+
+fn max_height(table: &mut Reader<'_>) -> Option<Spanned<u64>> {
+    let text = table.string("max_height")?;
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u64>() {
+        Ok(height) if digits && height > 0 && height <= HEIGHT_MAX => Some(text.map(|_| height)),
+        _ => {
+            let message = "`max_height` is not a height";
+            let hint = "a decimal number in quotes: max_height = \"500000\"";
+            table.found().push(Diagnostic::error(&codes::MAX_HEIGHT, &text.place, message).hint(hint));
+            None
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! What a user of tmkms knows: its commands, files, messages and exit codes.
+
+mod args;
+pub mod config;
+mod init;
+mod plans;
+mod softsign;
+mod start;
+mod state;
+
+pub use args::Command;
+pub use plans::plans_of;
+
+use crate::host::service::{ChainPlan, ServiceError};
+use semel_keys::KeyError;
+use semel_ledger::{LedgerError, LedgerErrorKind};
+use semel_ops::env;
+use semel_ops::error::{Exit, Report};
+use semel_ops::shell::Shell;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Version of tmkms whose behaviour the face has.
+const TMKMS_VERSION: &str = "0.15.0";
+
+/// Under which name the program was called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// `semel kms`
+    Semel,
+    /// `tmkms`
+    Tmkms,
+}
+
+impl Manner {
+    /// The name in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Semel => "semel",
+            Self::Tmkms => "tmkms",
+        }
+    }
+
+    /// The version that `version` prints.
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::Semel => env!("CARGO_PKG_VERSION"),
+            Self::Tmkms => TMKMS_VERSION,
+        }
+    }
+}
+
+/// Runs a command.
+pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report> {
+    match command {
+        Command::Start(start) => start::run(&start, manner),
+        Command::Version => said(shell.line(manner.version())),
+        Command::Init(init) => init::run(&init, shell),
+        Command::Softsign(softsign) => softsign::run(&softsign, shell),
+        Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
+        Command::State(state) => state::run(&state, shell),
+        Command::Ledger(args::LedgerCommand::Init { which, height, round: _ }) => {
+            state::set_floor(&which, height, false, shell)
+        }
+    }
+}
+
+/// What the host is to run for these configurations.
+pub fn plans(paths: &[PathBuf]) -> Result<Vec<ChainPlan>, Report> {
+    plans_of(&config::load(paths)?)
+}
+
+/// Explains a stable code, or lists them all.
+pub fn explain(code: Option<&str>, shell: &Shell) -> Result<(), Report> {
+    let Some(code) = code else {
+        for (code, text) in codes() {
+            said(shell.line(format!("{code}  {}", text.split(". ").next().unwrap_or_default())))?;
+        }
+        return Ok(());
+    };
+    let wanted = code.to_uppercase();
+    match codes().into_iter().find(|(id, _)| *id == wanted) {
+        Some((id, text)) => said(shell.line(format!("{id}  {text}"))),
+        None => Err(Report::new(format!("{code} is no code of this program"))
+            .hint("`semel explain` lists them all")
+            .exit(Exit::Misuse)),
+    }
+}
+
+/// Every stable code with its explanation.
+fn codes() -> Vec<(&'static str, String)> {
+    let mut out: Vec<(&'static str, String)> = Vec::new();
+    for reason in semel_guard::Reason::ALL {
+        let what = match reason {
+            semel_guard::Reason::Conflict => "Another message was already signed at this position. DOUBLE SIGN REFUSED",
+            semel_guard::Reason::Regression => "The position lies at or below what this key has signed",
+            semel_guard::Reason::TooFar => "The position lies further ahead than a chain can have come",
+            semel_guard::Reason::Unknown => "A write to the ledger has an unknown outcome; the position counts as signed",
+            semel_guard::Reason::Tombstoned => "The key was deleted or handed over on this host",
+            semel_guard::Reason::Unavailable => "The ledger cannot answer",
+        };
+        out.push((reason.code(), format!("{what}. Nothing was signed. {}.", capitalized(reason.hint()))));
+    }
+    out.extend(config::codes::ALL.iter().map(|code| (code.id, format!("{}. {}", code.title, code.explanation))));
+    out
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {
+    let checked = config::check(paths, &config::FileContents);
+    if json {
+        said(shell.json(&checked.found.to_json()))?;
+        return match checked.found.has_errors() {
+            true => Err(Report::new(checked.found.summary())),
+            false => Ok(()),
+        };
+    }
+    if checked.found.has_errors() {
+        return Err(checked.found.into());
+    }
+    if !checked.found.is_empty() {
+        shell.diagnostics(&checked.found);
+    }
+    let chains: usize = checked.configs.iter().map(|config| config.chains.len()).sum();
+    let validators: usize = checked.configs.iter().map(|config| config.validators.len()).sum();
+    shell.status("Checked", format!("{} files, {chains} chains, {validators} validators", checked.configs.len()));
+    Ok(())
+}
+
+/// A sentence for a failed write to standard output.
+fn said(result: std::io::Result<()>) -> Result<(), Report> {
+    result.map_err(|error| Report::new("cannot write the answer").cause(&error))
+}
+
+/// A key file's error, for the person at the terminal.
+pub fn key_report(error: &KeyError) -> Report {
+    Report::of(error).code_id(error.code()).hint(error.hint())
+}
+
+/// A ledger's error, for the person at the terminal.
+pub fn ledger_report(error: &LedgerError) -> Report {
+    let dangerous = matches!(
+        error.kind,
+        LedgerErrorKind::KeyInUse { .. } | LedgerErrorKind::Damaged(_) | LedgerErrorKind::OtherHost { .. }
+    );
+    let report = Report::new(error.to_string()).code_id(error.code()).hint(error.hint());
+    if dangerous { report.exit(Exit::Unsafe) } else { report }
+}
+
+/// A start or reload that failed, for the person at the terminal.
+pub fn service_report(error: &ServiceError) -> Report {
+    match error {
+        ServiceError::Ledger(error) => ledger_report(error),
+        ServiceError::State(error) => Report::new(error.to_string()).code_id(error.code()).hint(error.hint()),
+        other => Report::new(other.to_string()),
+    }
+}
+
+/// The moment as `YYYYMMDD-HHMMSS` in UTC, for the names of copies.
+fn dated() -> String {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    // Civil date from days (Howard Hinnant's algorithm), years 1970 and later.
+    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+}
+
+impl args::Configs {
+    /// The files and directories that are meant: those named, else the environment's, else `tmkms.toml`.
+    fn paths(&self) -> Vec<PathBuf> {
+        if !self.config.is_empty() {
+            return self.config.clone();
+        }
+        vec![env::var(env::TMKMS_CONFIG_FILE).map_or_else(|| PathBuf::from("tmkms.toml"), PathBuf::from)]
+    }
+}

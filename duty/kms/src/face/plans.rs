@@ -1,0 +1,164 @@
+//! From configurations to what the host runs: keys are loaded, addresses and protocols translated.
+
+use super::config::{self, Address, ProtocolVersion, SigningKey, SoftsignFormat};
+use super::key_report;
+use crate::core::secret::{Expect, Identity, Variant};
+use crate::core::session::Extensions;
+use crate::host::hook::Hook;
+use crate::host::node::NodePlan;
+use crate::host::service::ChainPlan;
+use crate::host::stream::Endpoint;
+use crate::wire::Family;
+use semel_guard::{ChainId, Key, Subject};
+use semel_keys::softsign::{Form, KeyType};
+use semel_keys::{identity, softsign};
+use semel_ops::error::Report;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The identity of a connection, as `core` asks for it.
+struct NodeIdentity(identity::Identity);
+
+impl Identity for NodeIdentity {
+    fn public_key(&self) -> [u8; 32] {
+        self.0.public_key()
+    }
+
+    fn sign_challenge(&self, challenge: &[u8; 32]) -> [u8; 64] {
+        self.0.sign_challenge(challenge)
+    }
+}
+
+/// One key on one chain, and what the configuration says of it.
+pub(super) struct Tenant<'a> {
+    pub(super) chain: &'a config::Chain,
+    pub(super) subject: Subject,
+    pub(super) key: Key,
+    pub(super) key_text: String,
+}
+
+/// Every chain of every configuration, with its key.
+pub(super) fn tenants(configs: &[config::Config]) -> Result<Vec<(&config::Config, Tenant<'_>)>, Report> {
+    let mut out = Vec::new();
+    for config in configs {
+        for chain in &config.chains {
+            out.push((config, tenant(config, chain)?));
+        }
+    }
+    Ok(out)
+}
+
+fn tenant<'a>(config: &config::Config, chain: &'a config::Chain) -> Result<Tenant<'a>, Report> {
+    let id = chain.id.value.as_str();
+    let no_key = || Report::new(format!("no key for chain {id}")).hint("add a [[providers.softsign]] for it");
+    let soft = match config.signing_key(&chain.name).ok_or_else(no_key)? {
+        SigningKey::Softsign(soft) => soft,
+        SigningKey::Yubihsm(..) => {
+            return Err(Report::new(format!("the key of chain {id} is in a YubiHSM, which this version does not serve yet"))
+                .hint("the table is checked by `config check`; sign with a file key until then"));
+        }
+    };
+    let form = match soft.key_format {
+        SoftsignFormat::Base64 => Form::Base64,
+        SoftsignFormat::Json => Form::Json,
+    };
+    let kind = match soft.key_type {
+        config::KeyType::Consensus => KeyType::Consensus,
+        config::KeyType::Account => KeyType::Account,
+    };
+    let path = &soft.path.value;
+    let (key, detected) = softsign::load(path, form, kind).map_err(|error| key_report(&error))?;
+    for finding in semel_keys::inspect(path) {
+        tracing::warn!("{}: {finding}", path.display());
+    }
+    tracing::debug!("{}: {detected}", path.display());
+    let chain_id = ChainId::new(id).map_err(|error| Report::of(&error))?;
+    let key = Key::new(Box::new(key));
+    let subject = Subject { key: key.public_key().clone(), chain: chain_id };
+    let key_text = config::display::public_key(&chain.key_format, &subject.key);
+    Ok(Tenant { chain, subject, key, key_text })
+}
+
+/// What the host is to run.
+pub fn plans_of(configs: &[config::Config]) -> Result<Vec<ChainPlan>, Report> {
+    let mut identities: HashMap<PathBuf, Arc<dyn Identity + Send + Sync>> = HashMap::new();
+    let mut plans = Vec::new();
+    for config in configs {
+        for warning in &config.warnings {
+            tracing::warn!("{}", warning.message);
+        }
+    }
+    for (config, Tenant { chain, subject, key, key_text }) in tenants(configs)? {
+        let mut nodes = Vec::new();
+        for validator in config.validators_of(&chain.name) {
+            let identity = validator.secret_key.as_ref().map(|path| load_identity(&path.value, &mut identities));
+            nodes.push(node(validator, identity.transpose()?));
+        }
+        let hook = chain.state_hook.as_ref().map(|hook| Hook {
+            command: hook.cmd.clone(),
+            timeout: hook.timeout,
+            fail_closed: hook.fail_closed,
+        });
+        let extensions = match chain.sign_extensions {
+            None | Some(true) => Extensions::Always,
+            Some(false) => {
+                tracing::warn!(
+                    "[{}] sign_extensions = false: CometBFT v0.38.0 to v0.38.10 and v1.0.0 stop without an extension \
+                     signature; leave the key out to have it signed where it belongs",
+                    chain.id.value
+                );
+                Extensions::Filled
+            }
+        };
+        plans.push(ChainPlan {
+            subject,
+            key,
+            key_text,
+            state_file: chain.state_file.value.clone(),
+            require_state: chain.require_state,
+            hook,
+            extensions,
+            nodes,
+        });
+    }
+    Ok(plans)
+}
+
+fn load_identity(
+    path: &PathBuf,
+    known: &mut HashMap<PathBuf, Arc<dyn Identity + Send + Sync>>,
+) -> Result<Arc<dyn Identity + Send + Sync>, Report> {
+    if let Some(identity) = known.get(path) {
+        return Ok(Arc::clone(identity));
+    }
+    let identity = identity::Identity::load(path).map_err(|error| key_report(&error))?;
+    tracing::info!("KMS node ID: {}", identity.node_id());
+    let identity: Arc<dyn Identity + Send + Sync> = Arc::new(NodeIdentity(identity));
+    known.insert(path.clone(), Arc::clone(&identity));
+    Ok(identity)
+}
+
+fn node(validator: &config::Validator, identity: Option<Arc<dyn Identity + Send + Sync>>) -> NodePlan {
+    let (endpoint, peer_id) = match &validator.addr.value {
+        Address::Tcp { peer_id, host, port } => (Endpoint::Tcp { host: host.clone(), port: *port }, *peer_id),
+        Address::Unix(path) => (Endpoint::Unix(path.clone()), None),
+        Address::Abstract(name) => (Endpoint::Abstract(name.clone()), None),
+    };
+    let (expect, family) = match validator.protocol_version {
+        ProtocolVersion::Auto => (Expect::Auto, None),
+        ProtocolVersion::Legacy => (Expect::Only(Variant::Legacy), Some(Family::Amino)),
+        ProtocolVersion::V0_33 => (Expect::Only(Variant::V033), Some(Family::Amino)),
+        _ => (Expect::Only(Variant::V034), Some(Family::Protobuf)),
+    };
+    NodePlan {
+        endpoint,
+        peer_id,
+        identity,
+        timeout: validator.timeout,
+        reconnect: validator.reconnect,
+        max_height: validator.max_height,
+        expect,
+        family,
+    }
+}

@@ -1,0 +1,163 @@
+//! `start`: the daemon, from its arguments to its end.
+
+use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, Start};
+use super::{Manner, config, ledger_report, plans_of, service_report};
+use crate::host::service::Service;
+use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, default_directories};
+use semel_ops::error::Report;
+use semel_ops::health::Health;
+use semel_ops::log::{LogFormat, LogOptions};
+use semel_ops::metrics::Metrics;
+use semel_ops::shutdown::{Signals, Stop, StopReason};
+use semel_ops::{http, log, metrics, systemd};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How often the main thread looks for a reload, and beats for the watchdog.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A heart that has not beaten for this long is a hang.
+const HEARTBEAT_MAX: Duration = Duration::from_secs(10);
+
+/// Runs the signer until it is told to stop.
+pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
+    let paths = start.configs.paths();
+    let configs = config::load(&paths)?;
+    let settings = Settings::of(start, &configs);
+    let options = LogOptions { format: settings.log_format, verbose: start.verbose };
+    let logging = log::init(options).map_err(|error| Report::of(&error))?;
+    let done = serve(start, manner, &paths, configs, settings);
+    // Whatever the log still holds comes before the last word.
+    drop(logging);
+    done
+}
+
+/// What the command line and the configurations say together; the command line wins.
+struct Settings {
+    ledger: PathBuf,
+    durability: Durability,
+    http: Option<std::net::SocketAddr>,
+    log_format: LogFormat,
+}
+
+impl Settings {
+    fn of(start: &Start, configs: &[config::Config]) -> Self {
+        let semel = || configs.iter().filter_map(|config| config.semel.as_ref());
+        let reserve = match start.durability {
+            Some(DurabilityArg::Sync) => false,
+            Some(DurabilityArg::Reserve) => true,
+            None => semel().any(|semel| semel.durability == Some(config::Durability::Reserve)),
+        };
+        let heights = start.reserve_heights.or_else(|| semel().find_map(|semel| semel.reserve_heights));
+        Self {
+            ledger: directory(&start.ledger, configs),
+            durability: if reserve {
+                Durability::Reserve { heights: heights.unwrap_or(RESERVE_HEIGHTS_DEFAULT) }
+            } else {
+                Durability::Sync
+            },
+            http: start.http.or_else(|| semel().find_map(|semel| semel.http_addr)),
+            log_format: match start.log_format {
+                Some(LogFormatArg::Json) => LogFormat::Json,
+                Some(LogFormatArg::Text) => LogFormat::Text,
+                None => semel().find_map(|semel| semel.log_format).unwrap_or_default(),
+            },
+        }
+    }
+}
+
+/// The ledger's directory: named, or the host's, or, where the host's is not there and cannot be made, the user's.
+pub(super) fn directory(arguments: &LedgerArgs, configs: &[config::Config]) -> PathBuf {
+    let named = configs.iter().filter_map(|config| config.semel.as_ref()?.ledger.clone()).next();
+    arguments.ledger.clone().or(named).unwrap_or_else(|| {
+        let (host, user) = default_directories();
+        match user {
+            // A host directory that is there is never passed over: it may hold floors.
+            Some(user) if !host.exists() && std::fs::create_dir_all(&host).is_err() => user,
+            _ => host,
+        }
+    })
+}
+
+/// Options of the ledger, as the command line has them.
+pub(super) fn options(directory: PathBuf, arguments: &LedgerArgs) -> Options {
+    let mut options = Options::at(directory);
+    options.adopt = arguments.adopt_host;
+    options.allow_volatile = arguments.i_accept_volatile_ledger;
+    options
+}
+
+fn serve(
+    start: &Start,
+    manner: Manner,
+    paths: &[PathBuf],
+    configs: Vec<config::Config>,
+    settings: Settings,
+) -> Result<(), Report> {
+    let stop = Stop::new();
+    let signals = Signals::install(&stop).map_err(|error| Report::new("cannot listen for signals").cause(&error))?;
+    tracing::info!("{} {} starting up", manner.name(), manner.version());
+    let health = Health::new();
+    let ledger_condition = health.register("ledger");
+    let recorder = Metrics::install().map_err(|error| Report::of(&error))?;
+    metrics::build_info(env!("CARGO_PKG_VERSION"), manner.name(), manner.version());
+    let server = settings.http.map(|address| http::Server::start(address, &health, Some(&recorder))).transpose();
+    let server = server.map_err(|error| Report::of(&error))?;
+    if let Some(server) = &server {
+        tracing::info!("health and metrics on http://{}", server.local_addr());
+    }
+    let plans = plans_of(&configs)?;
+    let mut options = options(settings.ledger, &start.ledger);
+    options.durability = settings.durability;
+    tracing::info!("ledger in {}", options.directory.display());
+    let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
+    let mut service = Service::new(journal, health.clone(), stop.clone(), start.dry_run);
+    service.apply(plans).map_err(|error| service_report(&error))?;
+    ledger_condition.ok();
+    systemd::ready();
+    let watchdog = systemd::watchdog(&health, &stop).map_err(|error| Report::new("no watchdog").cause(&error))?;
+    let heartbeat = health.heartbeat("main", HEARTBEAT_MAX);
+    while !stop.wait_timeout(TICK) {
+        heartbeat.beat();
+        if signals.reloads().try_recv().is_ok() {
+            systemd::reloading();
+            reload(paths, &mut service);
+            systemd::ready();
+        }
+        if let Some(why) = service.journal().status().failed
+            && ledger_condition.failing(&why)
+        {
+            tracing::error!("the ledger stopped, nothing is signed any more: {why}");
+        }
+    }
+    systemd::stopping();
+    let reason = stop.wait();
+    tracing::info!("stopping: {reason}");
+    let closed = service.shutdown();
+    if let Some(thread) = watchdog {
+        // It ends with the stop; a panic in it changes nothing any more.
+        let _ended = thread.join();
+    }
+    if let Some(server) = server {
+        server.shutdown();
+    }
+    closed.map_err(|error| ledger_report(&error))?;
+    tracing::info!("stopped, every signed position is in the ledger");
+    match reason {
+        StopReason::Failed => Err(Report::new("every validator has ended").hint("`reconnect = true` dials again")),
+        _ => Ok(()),
+    }
+}
+
+/// Takes in the configurations anew. What cannot be used changes nothing.
+fn reload(paths: &[PathBuf], service: &mut Service) {
+    let plans = config::load(paths).map_err(Report::from).and_then(|configs| plans_of(&configs));
+    let applied = plans.and_then(|plans| service.apply(plans).map_err(|error| service_report(&error)));
+    match applied {
+        Ok(()) => tracing::info!("configuration reloaded"),
+        Err(report) => match report.diagnostics() {
+            Some(found) => tracing::error!("configuration not reloaded, the old one stays: {}", found.to_text()),
+            None => tracing::error!("configuration not reloaded, the old one stays: {report}"),
+        },
+    }
+}

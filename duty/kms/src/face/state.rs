@@ -1,0 +1,194 @@
+//! `state`: what was signed last, and how it moves between signers. No command here lowers a floor.
+
+use super::args::{DialectArg, State, Which};
+use super::plans::{Tenant, tenants};
+use super::start::{directory, options};
+use super::{config, ledger_report, said};
+use crate::host::state::{StateError, check_owner, floor_of, read, state_of_history};
+use semel_guard::{Lane, Ledger, Mark, Unavailable};
+use semel_ledger::interchange::{Dialect, StateFile};
+use semel_ledger::{Journal, LedgerError};
+use semel_ops::error::{Exit, Report};
+use semel_ops::shell::Shell;
+use serde_json::json;
+use std::path::Path;
+
+/// Runs a command.
+pub(super) fn run(command: &State, shell: &Shell) -> Result<(), Report> {
+    match command {
+        State::Show { which, json } => show(which, *json, shell),
+        State::Import { which, dry_run, file } => import(which, file, *dry_run, shell),
+        State::Export { which, format, output } => export(which, *format, output.as_deref(), shell),
+        State::Compare { which, json, file } => compare(which, file, *json, shell),
+        State::SetFloor { which, dry_run, height } => set_floor(which, *height, *dry_run, shell),
+    }
+}
+
+fn state_report(error: &StateError) -> Report {
+    Report::new(error.to_string()).code_id(error.code()).hint(error.hint())
+}
+
+/// Every chain that is meant, with its key.
+fn chosen<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Vec<Tenant<'a>>, Report> {
+    let all = tenants(configs)?.into_iter().map(|(_, tenant)| tenant);
+    let wanted = |tenant: &Tenant<'_>| {
+        which.chain.as_ref().is_none_or(|name| tenant.chain.id.value == *name || tenant.chain.name == *name)
+    };
+    let found: Vec<Tenant<'a>> = all.filter(wanted).collect();
+    if found.is_empty() {
+        return Err(Report::new("no such chain in the configuration").exit(Exit::Misuse));
+    }
+    Ok(found)
+}
+
+/// The one chain that is meant.
+fn only<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Tenant<'a>, Report> {
+    let mut found = chosen(which, configs)?;
+    match (found.pop(), found.is_empty()) {
+        (Some(one), true) => Ok(one),
+        _ => Err(Report::new("the configuration has several chains").hint("name one with --chain ID").exit(Exit::Misuse)),
+    }
+}
+
+/// What the ledger holds of a key, read without its lock.
+fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<StateFile, Report> {
+    let directory = directory(&which.ledger, configs);
+    let all = if directory.exists() { Journal::inspect(&directory) } else { Ok(Vec::new()) };
+    let all = all.map_err(|error| ledger_report(&error))?;
+    let lanes = all.into_iter().find(|known| known.subject == tenant.subject).map(|known| known.lanes);
+    let lane = lanes.into_iter().flatten().find(|(lane, _)| *lane == Lane::Tendermint);
+    let history = lane.map(|(_, history)| history).unwrap_or_default();
+    Ok(state_of_history(&tenant.subject, &history))
+}
+
+fn open(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<Journal, Report> {
+    let options = options(directory(&which.ledger, configs), &which.ledger);
+    let opened: Result<Journal, LedgerError> = Journal::open(options, std::slice::from_ref(&tenant.subject));
+    opened.map_err(|error| ledger_report(&error))
+}
+
+fn position(state: &StateFile) -> String {
+    floor_of(state).map_or_else(|| "nothing signed".into(), |mark| Lane::Tendermint.show(mark))
+}
+
+fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
+    let configs = config::load(&which.configs.paths())?;
+    let mut rows = Vec::new();
+    for tenant in chosen(which, &configs)? {
+        let ledger = known(which, &configs, &tenant)?;
+        let file = read(&tenant.chain.state_file.value).map_err(|error| state_report(&error))?;
+        rows.push((tenant, ledger, file));
+    }
+    if as_json {
+        let rows: Vec<_> = rows
+            .iter()
+            .map(|(tenant, ledger, file)| {
+                json!({
+                    "chain": tenant.chain.id.value,
+                    "key": tenant.key_text,
+                    "height": ledger.height,
+                    "round": ledger.round,
+                    "step": ledger.step.map(|step| step as u8),
+                    "state_file": tenant.chain.state_file.value,
+                    "state_file_height": file.as_ref().map(|file| file.height),
+                })
+            })
+            .collect();
+        return said(shell.json(&rows));
+    }
+    for (tenant, ledger, file) in rows {
+        let chain = &tenant.chain.id.value;
+        let file = file.map_or_else(|| "missing".into(), |file| position(&file));
+        said(shell.line(format!("{chain}  {}  ledger: {}  state file: {file}", tenant.key_text, position(&ledger))))?;
+    }
+    Ok(())
+}
+
+fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<(), Report> {
+    let configs = config::load(&which.configs.paths())?;
+    let tenant = only(which, &configs)?;
+    let file = read(path).map_err(|error| state_report(&error))?;
+    let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
+    check_owner(path, &file, &tenant.subject).map_err(|error| state_report(&error))?;
+    for warning in &file.warnings {
+        shell.warning(warning);
+    }
+    let Some(floor) = floor_of(&file) else {
+        shell.status("Nothing", "the file says that nothing was signed");
+        return Ok(());
+    };
+    raise(which, &configs, &tenant, floor, dry_run, shell)
+}
+
+/// Closes every height up to `height`.
+pub(super) fn set_floor(which: &Which, height: u64, dry_run: bool, shell: &Shell) -> Result<(), Report> {
+    let configs = config::load(&which.configs.paths())?;
+    let tenant = only(which, &configs)?;
+    let floor = Mark([height.saturating_add(1), 0, 0]);
+    raise(which, &configs, &tenant, floor, dry_run, shell)
+}
+
+fn raise(
+    which: &Which,
+    configs: &[config::Config],
+    tenant: &Tenant<'_>,
+    floor: Mark,
+    dry_run: bool,
+    shell: &Shell,
+) -> Result<(), Report> {
+    let present = known(which, configs, tenant)?;
+    let (chain, lane) = (&tenant.chain.id.value, Lane::Tendermint);
+    let change = format!("{chain}: {} → {}", position(&present), lane.show(floor));
+    if floor_of(&present).is_some_and(|present| present >= floor) {
+        shell.status("Unchanged", format!("{chain}: {} is at or above it already", position(&present)));
+        return Ok(());
+    }
+    if dry_run {
+        shell.status("Would raise", change);
+        return Ok(());
+    }
+    let failed = |error: Unavailable| Report::new(error.to_string());
+    let journal = open(which, configs, tenant)?;
+    journal.raise(&tenant.subject, lane, floor).map_err(failed)?;
+    journal.close().map_err(|error| ledger_report(&error))?;
+    shell.status("Raised", change);
+    Ok(())
+}
+
+fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shell) -> Result<(), Report> {
+    let configs = config::load(&which.configs.paths())?;
+    let tenant = only(which, &configs)?;
+    let dialect = match format {
+        DialectArg::Tmkms => Dialect::Tmkms,
+        DialectArg::Cometbft => Dialect::FilePv,
+        DialectArg::Horcrux => Dialect::Horcrux,
+    };
+    let text = known(which, &configs, &tenant)?.render(dialect);
+    let Some(path) = output else { return said(shell.line(text)) };
+    let mut file = std::fs::OpenOptions::new();
+    let made = file.write(true).create_new(true).open(path);
+    let written = made.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
+    written.map_err(|error| {
+        Report::new(format!("cannot make {}", path.display())).cause(&error).hint("a state is never written over")
+    })?;
+    shell.status("Wrote", path.display());
+    Ok(())
+}
+
+fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(), Report> {
+    let configs = config::load(&which.configs.paths())?;
+    let tenant = only(which, &configs)?;
+    let ledger = known(which, &configs, &tenant)?;
+    let file = read(path).map_err(|error| state_report(&error))?;
+    let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
+    let order = floor_of(&file).cmp(&floor_of(&ledger));
+    let word = match order {
+        std::cmp::Ordering::Less => "behind",
+        std::cmp::Ordering::Equal => "equal",
+        std::cmp::Ordering::Greater => "ahead",
+    };
+    if as_json {
+        return said(shell.json(&json!({ "file": position(&file), "ledger": position(&ledger), "file_is": word })));
+    }
+    said(shell.line(format!("file: {}  ledger: {}  the file is {word}", position(&file), position(&ledger))))
+}
