@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use semel_devnet_tendermint::{Config, Devnet, Snapshot};
+use semel_devnet_tendermint::{Config, Devnet, Snapshot, public_key};
 use semel_kms::face;
 use semel_kms::host::service::Service;
 use semel_ledger::{Durability, Journal, Options};
@@ -10,7 +10,6 @@ use semel_ops::error::Report;
 use semel_ops::health::Health;
 use semel_ops::shell::Shell;
 use semel_ops::shutdown::{Signals, Stop};
-use std::fmt::Write as _;
 use std::io::IsTerminal;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -76,7 +75,7 @@ impl Dev {
             getrandom::fill(&mut seed).map_err(|error| io(std::io::Error::other(error.to_string())))?;
             seeds.push(seed);
         }
-        let mut config = Config::new(&chain, seeds.iter().copied());
+        let mut config = Config::new(&chain, seeds.iter().map(public_key));
         config = config.block_interval(Duration::from_millis(self.block_time));
         config.attack = self.attack;
         let devnet = Devnet::start(config).map_err(|error| Report::new("the network did not start").cause(&error))?;
@@ -134,8 +133,7 @@ impl Dev {
 
     fn screen(&self, snapshot: &Snapshot) -> String {
         let mut out = String::new();
-        // Writing to a String cannot fail.
-        let mut line = |text: String| drop(writeln!(out, "{text}"));
+        let mut line = |text: String| out.extend([text.as_str(), "\n"]);
         let seconds = snapshot.running_for.as_secs();
         line(format!(
             "height #{}   {} blocks with every signature, {} without   {seconds} s   Ctrl-C ends it",
@@ -261,15 +259,12 @@ fn write_config(
         directory.join(format!("state-{index}.json")).display()
     );
     for address in addresses {
-        // Writing to a String cannot fail.
-        let _written = write!(
-            text,
+        text += &format!(
             "\n[[validator]]\nchain_id = \"{chain}\"\naddr = \"{address}\"\nsecret_key = \"{}\"\n",
             identity.display()
         );
     }
-    let _written = write!(
-        text,
+    text += &format!(
         "\n[[providers.softsign]]\nchain_ids = [\"{chain}\"]\nkey_type = \"consensus\"\npath = \"{}\"\n",
         key.display()
     );

@@ -4,5 +4,6 @@
 //! `face` is what a user of tmkms knows: files, flags, words.
 
 pub mod core;
+pub mod face;
 pub mod host;
 pub mod wire;

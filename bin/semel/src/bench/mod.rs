@@ -154,7 +154,8 @@ impl Bench {
         let mut signers = Signers::start(&self.commands(home, &configs, command)?, home)?;
         let together = Barrier::new(nodes.len());
         let seen = std::thread::scope(|scope| {
-            let run = |node| scope.spawn(|| Node::run(node, plan, begun, &together));
+            let together = &together;
+            let run = |node| scope.spawn(move || Node::run(node, plan, begun, together));
             let threads: Vec<_> = nodes.iter().map(run).collect();
             threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
         });

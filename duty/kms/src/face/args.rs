@@ -36,7 +36,7 @@ pub struct Configs {
 
 /// Where the ledger is.
 #[derive(Debug, Clone, Args)]
-pub struct LedgerArgs {
+pub(crate) struct LedgerArgs {
     /// Directory of the ledger [default: /var/lib/semel/ledger, or ~/.local/state/semel/ledger]
     #[arg(long, value_name = "DIR", env = "SEMEL_LEDGER")]
     pub ledger: Option<PathBuf>,

@@ -11,7 +11,6 @@ use super::args::Init;
 use semel_keys::identity;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
-use std::fmt::Write as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -93,8 +92,7 @@ pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
 fn text(home: &Path, entries: &[(String, Option<&Network>)]) -> String {
     let mut out = String::from("# Configuration of a Tendermint key management system.\n");
     let path = |rest: String| home.join(rest).display().to_string();
-    // Writing to a String cannot fail.
-    let mut put = |text: String| drop(write!(out, "{text}"));
+    let mut put = |text: String| out.push_str(&text);
     for (chain, network) in entries {
         let format = match network {
             Some(Network { account, consensus, .. }) => format!(

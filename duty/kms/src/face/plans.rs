@@ -76,7 +76,7 @@ fn tenant<'a>(config: &config::Config, chain: &'a config::Chain) -> Result<Tenan
     let chain_id = ChainId::new(id).map_err(|error| Report::of(&error))?;
     let key = Key::new(Box::new(key));
     let subject = Subject { key: key.public_key().clone(), chain: chain_id };
-    let key_text = config::display::public_key(&chain.key_format, &subject.key);
+    let key_text = chain.key_format.render(&subject.key);
     Ok(Tenant { chain, subject, key, key_text })
 }
 

@@ -4,9 +4,9 @@ use super::args::{DialectArg, State, Which};
 use super::plans::{Tenant, tenants};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
-use crate::host::state::{StateError, check_owner, floor_of, read, state_of_history};
+use crate::host::state::{StateError, read, state_of_history};
 use semel_guard::{Lane, Ledger, Mark, Unavailable};
-use semel_ledger::interchange::{Dialect, StateFile};
+use semel_ledger::interchange::{Dialect, StateFile, floor_of};
 use semel_ledger::{Journal, LedgerError};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
@@ -109,7 +109,9 @@ fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
     let tenant = only(which, &configs)?;
     let file = read(path).map_err(|error| state_report(&error))?;
     let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
-    check_owner(path, &file, &tenant.subject).map_err(|error| state_report(&error))?;
+    let subject = &tenant.subject;
+    let owner = file.check_owner(subject.chain.as_str(), &subject.key.to_string());
+    owner.map_err(|error| state_report(&StateError::Parse { path: path.into(), error }))?;
     for warning in &file.warnings {
         shell.warning(warning);
     }

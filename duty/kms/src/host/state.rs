@@ -5,7 +5,7 @@
 
 use crate::core::sign_bytes;
 use semel_guard::{Entry, History, Lane, Ledger, Mark, Signature, Step, Subject, Unavailable};
-use semel_ledger::interchange::{BlockId, Mirror, MirrorError, StateFile, StateFileError};
+use semel_ledger::interchange::{BlockId, Mirror, MirrorError, StateFile, StateFileError, floor_of};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -45,16 +45,6 @@ pub enum StateError {
     /// It is missing, and `require_state` says that it must be there.
     #[error("{}: missing, and require_state is set", .0.display())]
     Missing(PathBuf),
-    /// It belongs to another key or chain.
-    #[error("{}: the state of {found}, and this is {expected}", path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// Whose it is.
-        found: String,
-        /// Whose it should be.
-        expected: String,
-    },
     /// The ledger.
     #[error("ledger: {0}")]
     Ledger(#[from] Unavailable),
@@ -66,10 +56,9 @@ impl StateError {
         match self {
             Self::Io { .. } => "STATE-0101",
             Self::Parse { error, .. } => error.code(),
-            Self::Mirror { .. } => "STATE-0102",
-            Self::Missing(_) => "STATE-0103",
-            Self::Foreign { .. } => "STATE-0104",
-            Self::Ledger(_) => "STATE-0105",
+            Self::Mirror { error, .. } => error.code(),
+            Self::Missing(_) => "STATE-0102",
+            Self::Ledger(_) => "STATE-0103",
         }
     }
 
@@ -79,11 +68,11 @@ impl StateError {
             Self::Io { .. } | Self::Mirror { .. } => {
                 "let the user that runs the signer read and write the file and its directory"
             }
+            Self::Parse { error: StateFileError::Foreign { .. }, .. } => "name the state_file of this key and chain",
             Self::Parse { .. } => {
                 "put the right file back; if it is lost, `state set-floor` above every height this key may have signed"
             }
             Self::Missing(_) => "put the file in place, or `state set-floor` and take require_state away",
-            Self::Foreign { .. } => "name the state_file of this key and chain",
             Self::Ledger(_) => "see the ledger's own error",
         }
     }
@@ -153,19 +142,6 @@ pub fn read(path: &Path) -> Result<Option<StateFile>, StateError> {
     StateFile::parse(&bytes).map(Some).map_err(|error| StateError::Parse { path: path.into(), error })
 }
 
-/// The floor that a state file asks for. None: it says that nothing was signed.
-pub fn floor_of(state: &StateFile) -> Option<Mark> {
-    if state.height == 0 {
-        return None;
-    }
-    let step = state.step.unwrap_or(Step::Precommit);
-    Some(if state.round >= EVERY_ROUND {
-        Mark([state.height.saturating_add(1), 0, 0])
-    } else {
-        Mark([state.height, u64::from(state.round), step as u64])
-    })
-}
-
 /// What the ledger knows, as a state file.
 pub fn state_of_history(subject: &Subject, history: &History) -> StateFile {
     let Some(floor) = history.floor else { return state_at(subject, Mark::default(), &[], None) };
@@ -202,21 +178,6 @@ pub fn state_at(subject: &Subject, mark: Mark, bytes: &[u8], signature: Option<&
     }
 }
 
-/// Refuses the state of another key or chain, where the file says whose it is.
-pub fn check_owner(path: &Path, state: &StateFile, subject: &Subject) -> Result<(), StateError> {
-    let differs = |found: &Option<String>, expected: &str| {
-        found.as_ref().filter(|found| !found.eq_ignore_ascii_case(expected)).cloned()
-    };
-    let chain = differs(&state.chain_id, subject.chain.as_str());
-    let key = differs(&state.pub_key, &subject.key.to_string());
-    let (found, expected) = match (chain, key) {
-        (Some(chain), _) => (format!("chain {chain}"), format!("chain {}", subject.chain)),
-        (None, Some(key)) => (format!("key {key}"), format!("key {}", subject.key)),
-        (None, None) => return Ok(()),
-    };
-    Err(StateError::Foreign { path: path.into(), found, expected })
-}
-
 /// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
 pub fn reconcile(
     ledger: &impl Ledger,
@@ -227,7 +188,8 @@ pub fn reconcile(
     let lane = Lane::Tendermint;
     let file = read(path)?;
     if let Some(state) = &file {
-        check_owner(path, state, subject)?;
+        let owner = state.check_owner(subject.chain.as_str(), &subject.key.to_string());
+        owner.map_err(|error| StateError::Parse { path: path.into(), error })?;
     }
     let known = ledger.history(subject, lane)?.floor;
     let news = match (file.as_ref().map(floor_of), known) {

@@ -1,117 +1,199 @@
-//! The state file that tmkms and `jq` read, kept beside the ledger.
+//! A state file in tmkms's dialect, kept up to date while signing.
 //!
-//! Written in place with one `pwrite` of a text padded with spaces to a fixed length, before the answer leaves: it survives
-//! the end of the process at the cost of microseconds, and is right after every ordinary stop. Only a loss of power can make it
-//! stale; then the ledger counts and writes it again at the start. A file that is a link, or that others link to, is replaced as
-//! a whole instead.
+//! Each write is one `pwrite` of a text padded with spaces to a multiple of 512 bytes, so that `jq -r .height` and a step back to
+//! tmkms work at any time. It is not synced: it survives the end of the process, and after an end of the machine the
+//! ledger is right and writes it again. The file never gets shorter, and keeps its owner and mode.
+//!
+//! A symbolic link, or a file that only its directory lets us replace, is written by temporary file, sync and rename: of what the
+//! link points to, so that the link stays. A lock (`flock`) on the file keeps two processes from sharing one.
 
-use super::{Dialect, StateFile};
-use rustix::fs::{FlockOperation, OFlags, flock};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use super::statefile::{Dialect, StateFile};
+use rustix::fs::{FlockOperation, RenameFlags};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// The text is padded to a multiple of this.
-const PAD: usize = 512;
+/// The text is padded to a multiple of this, in bytes.
+const BLOCK: usize = 512;
+
+/// Times a file may be replaced by somebody else while we open it.
+const OPEN_ATTEMPTS: u32 = 8;
+
+/// Names tried for a temporary file.
+const TEMPORARY_ATTEMPTS: u32 = 16;
 
 /// A state file that cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
-    /// It cannot be made or written.
-    #[error("{0}")]
-    Io(#[from] io::Error),
-    /// Another signer has it open.
+    /// Another process keeps it.
     #[error("another process keeps this state file")]
     InUse,
-    /// It is something else.
-    #[error("not a file")]
+    /// A directory, device or pipe.
+    #[error("not a regular file")]
     NotAFile,
+    /// The disk.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl MirrorError {
+    /// The stable code.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::InUse => "STATE-0011",
+            Self::NotAFile => "STATE-0012",
+            Self::Io(_) => "STATE-0013",
+        }
+    }
 }
 
 /// An open state file.
 #[derive(Debug)]
 pub struct Mirror {
+    /// What is written: the end of the chain of links.
     path: PathBuf,
     file: File,
-    length: usize,
     in_place: bool,
-    buffer: Vec<u8>,
+    len: usize,
+    text: Vec<u8>,
 }
 
 impl Mirror {
-    /// Opens the state file, or makes one that says that nothing was signed, and takes its lock.
+    /// Opens and locks the file; made, at height 0 and with mode 0600, where it is missing. Nothing in an existing file changes.
     pub fn open(path: &Path) -> Result<Self, MirrorError> {
-        let kind = match fs::symlink_metadata(path) {
-            Ok(meta) => Some(meta.file_type()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        if kind.is_none() {
-            let fresh = padded(StateFile::default().render(Dialect::Tmkms), 0);
-            replace(path, &fresh, 0o600)?;
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+        let path = if is_link { resolve(path)? } else { path.to_path_buf() };
+        for _ in 0..OPEN_ATTEMPTS {
+            let (file, writable) = match open_existing(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    create(&path)?;
+                    continue;
+                }
+                other => other?,
+            };
+            let meta = file.metadata()?;
+            if !meta.is_file() {
+                return Err(MirrorError::NotAFile);
+            }
+            lock(&file)?;
+            // Between opening and locking, another writer may have put a new file in its place.
+            let is_still_there =
+                std::fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (meta.dev(), meta.ino()));
+            if is_still_there {
+                let len = usize::try_from(meta.len()).unwrap_or(usize::MAX);
+                let in_place = writable && !is_link && len <= super::statefile::STATE_FILE_MAX;
+                return Ok(Self { path, file, in_place, len, text: Vec::with_capacity(2 * BLOCK) });
+            }
         }
-        let is_link = kind.is_some_and(|kind| kind.is_symlink());
-        let follow = if is_link { OFlags::empty() } else { OFlags::NOFOLLOW };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).custom_flags(follow.bits().cast_signed());
-        let file = options.open(path)?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return Err(MirrorError::NotAFile);
-        }
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => return Err(MirrorError::InUse),
-            Err(errno) => return Err(io::Error::from(errno).into()),
-        }
-        let length = usize::try_from(meta.len()).unwrap_or(usize::MAX);
-        let in_place = !is_link && meta.nlink() == 1;
-        Ok(Self { path: path.into(), file, length, in_place, buffer: Vec::with_capacity(2 * PAD) })
+        Err(MirrorError::InUse)
     }
 
     /// Writes a state.
     pub fn write(&mut self, state: &StateFile) -> Result<(), MirrorError> {
-        let text = padded(state.render(Dialect::Tmkms), self.length);
-        self.buffer.clear();
-        self.buffer.extend_from_slice(&text);
-        if self.in_place {
-            self.file.write_all_at(&self.buffer, 0)?;
+        let Self { text, len, file, in_place, .. } = self;
+        text.clear();
+        state.render_into(Dialect::Tmkms, text);
+        let wanted = if *in_place { text.len().max(*len) } else { text.len() };
+        text.resize(wanted.next_multiple_of(BLOCK), b' ');
+        let was_replaced = || file.metadata().map(|meta| meta.nlink() == 0);
+        if *in_place && !was_replaced()? {
+            file.write_all_at(text, 0)?;
         } else {
-            let target = fs::canonicalize(&self.path)?;
-            let mode = self.file.metadata()?.permissions().mode() & 0o7777;
-            replace(&target, &self.buffer, mode)?;
+            self.file = replace(&self.path, &self.text, self.file.metadata().ok().as_ref(), RenameFlags::empty())?;
         }
-        self.length = self.buffer.len();
+        self.len = self.text.len();
         Ok(())
+    }
+
+    /// Returns once what was written is on the medium.
+    pub fn sync(&self) -> Result<(), MirrorError> {
+        Ok(self.file.sync_data()?)
     }
 }
 
-/// The text with spaces up to the next multiple of [`PAD`], and never shorter than what it is written over.
-fn padded(text: String, over: usize) -> Vec<u8> {
-    let mut bytes = text.into_bytes();
-    let length = bytes.len().max(over).next_multiple_of(PAD);
-    bytes.resize(length, b' ');
-    bytes
+/// The end of a chain of links, which may not exist yet.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::canonicalize(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let target = std::fs::read_link(path)?;
+            Ok(path.parent().unwrap_or(Path::new("")).join(target))
+        }
+        other => other,
+    }
 }
 
-/// Puts a file in place, whole or not at all.
-fn replace(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let temporary = directory.join(name);
-    let write = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-        file.write_all(content)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
+/// Opens for writing, or for reading where only that is allowed.
+fn open_existing(path: &Path) -> io::Result<(File, bool)> {
+    let mut options = OpenOptions::new();
+    // A pipe without a reader must not stop the start.
+    options.read(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    match options.clone().write(true).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok((options.open(path)?, false)),
+        Err(error) if error.kind() == io::ErrorKind::IsADirectory => Ok((options.open(path)?, false)),
+        other => Ok((other?, true)),
+    }
+}
+
+fn lock(file: &File) -> Result<(), MirrorError> {
+    match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(MirrorError::InUse),
+        other => Ok(other.map_err(io::Error::from)?),
+    }
+}
+
+/// Makes the file whole or not at all, and never over one that somebody else made meanwhile.
+fn create(path: &Path) -> Result<(), MirrorError> {
+    let mut text = Vec::with_capacity(BLOCK);
+    StateFile::default().render_into(Dialect::Tmkms, &mut text);
+    text.resize(BLOCK, b' ');
+    match replace(path, &text, None, RenameFlags::NOREPLACE) {
+        Err(MirrorError::Io(error)) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Puts a new, locked file in the place of `path`, with the owner and mode of the old one.
+fn replace(path: &Path, text: &[u8], old: Option<&Metadata>, flags: RenameFlags) -> Result<File, MirrorError> {
+    let (file, temporary) = temporary_beside(path)?;
+    let place = || -> Result<(), MirrorError> {
+        lock(&file)?;
+        if let Some(old) = old {
+            // Only root may give files away; anybody else owns the old one already, or cannot keep its owner.
+            let _kept = std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()));
+            file.set_permissions(old.permissions())?;
+        }
+        file.write_all_at(text, 0)?;
         file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(directory)?.sync_all()
+        let cwd = rustix::fs::CWD;
+        let renamed = match rustix::fs::renameat_with(cwd, &temporary, cwd, path, flags) {
+            // A file system without this flag.
+            Err(rustix::io::Errno::INVAL) => rustix::fs::rename(&temporary, path),
+            other => other,
+        };
+        Ok(renamed.map_err(io::Error::from)?)
     };
-    write().inspect_err(|_| {
-        // What is left is only the unfinished new file.
-        let _removed = fs::remove_file(&temporary);
-    })
+    if let Err(error) = place() {
+        let _gone = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(directory)?.sync_all()?;
+    Ok(file)
+}
+
+fn temporary_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true).mode(0o600);
+    let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+    for attempt in 0..TEMPORARY_ATTEMPTS {
+        let temporary = path.with_file_name(format!(".{name}.{}-{attempt}", std::process::id()));
+        match options.open(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
 }

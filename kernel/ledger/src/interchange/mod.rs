@@ -1,7 +1,13 @@
 //! What other signers keep, read and written.
+//!
+//! | Module | What | Specification |
+//! |---|---|---|
+//! | [`statefile`] | `priv_validator_state.json` of tmkms, CometBFT and horcrux | what those programs write |
+//! | [`mirror`] | the tmkms dialect, kept up to date in place | – |
 
-mod mirror;
-mod statefile;
+mod dialect;
+pub mod mirror;
+pub mod statefile;
 
 pub use mirror::{Mirror, MirrorError};
-pub use statefile::{BlockId, Dialect, StateFile, StateFileError};
+pub use statefile::{BlockId, Dialect, StateFile, StateFileError, StateWarning, floor_of};

@@ -1,252 +1,194 @@
-//! `priv_validator_state.json` in the dialects of tmkms, the node's own signer, and horcrux.
+//! `priv_validator_state.json`: the last position that a Tendermint signer signed.
 //!
-//! | | tmkms | FilePV, cosmos/kms | horcrux |
-//! |---|---|---|---|
-//! | height | string | string | string |
-//! | round | string | number (a string in v0.33) | string |
-//! | step | 0 proposal, 1 prevote, 2 precommit; to v0.6: 3 proposal, 6 vote | 1, 2, 3 | 1, 2, 3 |
-//! | block | `block_id` {hash, parts {total, hash}} | in `signbytes` | in `signbytes` |
+//! Three programs write a file of this name, and each numbers the steps in its own way:
 //!
-//! A `block_id` key makes it tmkms's; `signbytes` or `signature`, or a round that is a number, the node's or horcrux's. Where that
-//! leaves doubt, the step is read as a precommit: the safe side. tmkms ignores keys it does not know and white space at the
-//! end, so ours may say more.
+//! | Dialect | height | round | step | block | signature |
+//! |---|---|---|---|---|---|
+//! | tmkms ≥ 0.7 | string | string | 0 proposal, 1 prevote, 2 precommit | `block_id` | – |
+//! | tmkms ≤ 0.6 | integer | integer | 3 proposal, 6 any vote | `block_id`, or nothing | – |
+//! | CometBFT `FilePV` | string | integer | 1 proposal, 2 prevote, 3 precommit | in `signbytes` | `signature` |
+//! | horcrux | string | string | as `FilePV` | in `signbytes` | `signature` |
+//!
+//! Reading is tolerant of form (numbers or strings, hex in either case, white space and NUL behind the object, keys that are not
+//! known) and strict of meaning. Where the step can be read in two ways the later one counts, because a floor that is too
+//! high costs a vote and one that is too low costs the stake.
+//!
+//! [`StateFile::render`] writes any of them. The tmkms dialect has keys of our own in it (`chain_id`, `pub_key`, `sign_bytes`,
+//! `signature`), which tmkms does not read.
 
-use semel_guard::Step;
-use serde_json::{Map, Value, json};
+use super::dialect;
+use semel_guard::{Mark, Step};
 
-/// Longest state file, in bytes.
-const LEN_MAX: usize = 64 * 1024;
+/// Longest state file, in bytes. tmkms writes about 250, horcrux about 1,000.
+pub const STATE_FILE_MAX: usize = 64 * 1024;
 
-/// Whose state file it is.
+/// Highest round that CometBFT can name.
+pub const ROUND_MAX: u32 = i32::MAX as u32;
+
+/// Highest height that CometBFT can name.
+pub const HEIGHT_MAX: u64 = i64::MAX as u64;
+
+/// Longest message, signature or name inside a state file, in bytes.
+pub(super) const FIELD_MAX: usize = 4096;
+
+/// A program's way of writing the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Dialect {
-    /// tmkms, and ours.
+    /// tmkms.
     #[default]
     Tmkms,
-    /// The node's own signer, and cosmos/kms.
+    /// CometBFT's own signer.
     FilePv,
     /// horcrux.
     Horcrux,
 }
 
-/// A block's name in a state file.
+/// A block's name: header hash and parts. A vote for nil has none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BlockId {
-    /// Hash of the header, 32 bytes.
+    /// Hash of the header, 0 or 32 bytes.
     pub hash: Vec<u8>,
-    /// Number of parts.
+    /// How many parts.
     pub parts_total: u32,
-    /// Root over the parts, 32 bytes.
+    /// Root over the parts, 0 or 32 bytes.
     pub parts_hash: Vec<u8>,
 }
 
-/// What was signed last.
+/// The last position of a signer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateFile {
-    /// Height; 0: nothing was signed.
+    /// Height, at most 2⁶³ − 1; 0: nothing was signed.
     pub height: u64,
-    /// Round.
+    /// Round, at most 2³¹ − 1.
     pub round: u32,
-    /// Step; None: nothing was signed.
+    /// Step. None: the file does not say, or nothing was signed.
     pub step: Option<Step>,
-    /// Block; None for nil, or where it is not known.
+    /// What was signed there, where the file says so. None: nil, or not known.
     pub block_id: Option<BlockId>,
-    /// The signed message, where it is known.
+    /// The message that was signed.
     pub sign_bytes: Option<Vec<u8>>,
-    /// The signature, where it is known.
+    /// Its signature.
     pub signature: Option<Vec<u8>>,
-    /// Chain, where the file says it.
+    /// Chain (a key of our own).
     pub chain_id: Option<String>,
-    /// Public key as hex, where the file says it.
+    /// Public key in hex (a key of our own).
     pub pub_key: Option<String>,
-    /// Whose dialect it was read from.
+    /// Who wrote it.
     pub dialect: Dialect,
-    /// What was read on the safe side, in words.
-    pub warnings: Vec<String>,
+    /// What was odd about it.
+    pub warnings: Vec<StateWarning>,
 }
 
-/// A state file that cannot be read.
+/// Something odd in a file that was read all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StateWarning {
+    /// Of an old release.
+    #[error("written by tmkms 0.6 or older")]
+    OldTmkms,
+    /// Step 6 of old releases.
+    #[error("the step says only that this was a vote; read as a precommit")]
+    AnyVote,
+    /// Neither this nor that.
+    #[error("the step does not say which one it is; read as the last one of its round")]
+    UnclearStep,
+}
+
+/// A state file that is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StateFileError {
-    /// Nothing in it: a write that was cut short, or a wrong file.
-    #[error("the state file is empty")]
+    /// Nothing in it.
+    #[error("the file is empty")]
     Empty,
-    /// Too long to be one.
-    #[error("{0} bytes are too long for a state file")]
-    TooLong(usize),
-    /// Not JSON.
-    #[error("the state file is not JSON: {0}")]
+    /// It ends too early.
+    #[error("the file ends in the middle of a value")]
+    Truncated,
+    /// Something else.
+    #[error("not JSON: {0}")]
     NotJson(String),
-    /// A field is missing or cannot be what it says.
-    #[error("the state file's {0} {1}")]
-    Field(&'static str, String),
+    /// A key is missing, or its value makes no sense.
+    #[error("`{field}` {what}")]
+    Field {
+        /// The key.
+        field: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A number below zero.
+    #[error("`{0}` is negative")]
+    Negative(&'static str),
+    /// A round that no chain has.
+    #[error("the round {0} is above 2³¹ − 1")]
+    Round(u64),
+    /// Longer than any state.
+    #[error("the file has {0} bytes, a state has at most {STATE_FILE_MAX}")]
+    TooLarge(usize),
+    /// The state of somebody else.
+    #[error("the state of {found}, and this is {expected}")]
+    Foreign {
+        /// Whose it is.
+        found: String,
+        /// Whose it should be.
+        expected: String,
+    },
 }
 
 impl StateFileError {
     /// The stable code.
-    pub fn code(&self) -> &'static str {
+    pub const fn code(&self) -> &'static str {
         match self {
             Self::Empty => "STATE-0001",
-            Self::TooLong(_) => "STATE-0002",
+            Self::Truncated => "STATE-0002",
             Self::NotJson(_) => "STATE-0003",
-            Self::Field(..) => "STATE-0004",
+            Self::Field { .. } => "STATE-0004",
+            Self::Negative(_) => "STATE-0005",
+            Self::Round(_) => "STATE-0006",
+            Self::TooLarge(_) => "STATE-0007",
+            Self::Foreign { .. } => "STATE-0008",
         }
     }
-}
-
-fn field(name: &'static str, what: impl Into<String>) -> StateFileError {
-    StateFileError::Field(name, what.into())
-}
-
-/// A number that may stand in quotes.
-fn number(map: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, StateFileError> {
-    let text = match map.get(name) {
-        None | Some(Value::Null) => return Ok(None),
-        Some(Value::Number(number)) => number.to_string(),
-        Some(Value::String(text)) => text.trim().to_owned(),
-        Some(other) => return Err(field(name, format!("is {other}, not a number"))),
-    };
-    if text.starts_with('-') {
-        return Err(field(name, format!("is negative: {text}")));
-    }
-    text.parse().map(Some).map_err(|_| field(name, format!("is {text:?}, not a whole number")))
-}
-
-fn hex_bytes(value: Option<&Value>, name: &'static str) -> Result<Vec<u8>, StateFileError> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) => hex::decode(text.trim()).map_err(|_| field(name, "is not hex")),
-        Some(_) => Err(field(name, "is not a string")),
-    }
-}
-
-fn text(map: &Map<String, Value>, name: &str) -> Option<String> {
-    map.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
 impl StateFile {
-    /// Reads a state file of any dialect.
+    /// Reads any dialect.
     pub fn parse(bytes: &[u8]) -> Result<Self, StateFileError> {
-        if bytes.len() > LEN_MAX {
-            return Err(StateFileError::TooLong(bytes.len()));
-        }
-        if bytes.iter().all(|byte| byte.is_ascii_whitespace() || *byte == 0) {
-            return Err(StateFileError::Empty);
-        }
-        let value: Value = serde_json::from_slice(bytes)
-            .map_err(|error| StateFileError::NotJson(format!("line {} column {}", error.line(), error.column())))?;
-        let Value::Object(map) = value else { return Err(StateFileError::NotJson("it is no object".into())) };
-        let height = number(&map, "height")?.ok_or_else(|| field("height", "is missing"))?;
-        let round = number(&map, "round")?.unwrap_or_default();
-        let step = number(&map, "step")?.unwrap_or_default();
-        let height = i64::try_from(height).map_err(|_| field("height", "is above 2^63 - 1"))?.cast_unsigned();
-        let round = i32::try_from(round).map_err(|_| field("round", "is above 2^31 - 1"))?.cast_unsigned();
-        let has_signed = map.contains_key("signbytes") || map.contains_key("signature");
-        let dialect = if map.contains_key("block_id") {
-            Dialect::Tmkms
-        } else if has_signed && matches!(map.get("round"), Some(Value::String(_))) {
-            Dialect::Horcrux
-        } else {
-            Dialect::FilePv
-        };
-        let sure = dialect == Dialect::Tmkms || has_signed || matches!(map.get("round"), Some(Value::Number(_)));
-        let mut warnings = Vec::new();
-        let step = match (dialect, step) {
-            _ if height == 0 => None,
-            (Dialect::Tmkms, 0) => Some(Step::Propose),
-            (Dialect::Tmkms, 1) => Some(Step::Prevote),
-            (Dialect::Tmkms, 2 | 6) => Some(Step::Precommit),
-            (Dialect::Tmkms, 3) => {
-                warnings.push("step 3 is a proposal of a tmkms before v0.7; read as a precommit".into());
-                Some(Step::Precommit)
-            }
-            (Dialect::FilePv | Dialect::Horcrux, code @ 0..=3) if sure => Step::from_code(code),
-            (_, 0..=3) => {
-                warnings.push("it does not say whose step numbers it uses; read as a precommit".into());
-                Some(Step::Precommit)
-            }
-            (_, other) => return Err(field("step", format!("is {other}"))),
-        };
-        let block_id = match map.get("block_id") {
-            Some(Value::Object(block)) => read_block(block)?,
-            None | Some(Value::Null) => None,
-            Some(_) => return Err(field("block_id", "is no object")),
-        };
-        let sign_bytes = hex_bytes(map.get("signbytes").or_else(|| map.get("sign_bytes")), "signbytes")?;
-        let signature = match map.get("signature") {
-            Some(Value::String(text)) => {
-                use base64::Engine as _;
-                let decoded = base64::engine::general_purpose::STANDARD.decode(text);
-                decoded.map_err(|_| field("signature", "is not base64"))?
-            }
-            _ => Vec::new(),
-        };
-        Ok(Self {
-            height,
-            round,
-            step,
-            block_id,
-            sign_bytes: Some(sign_bytes).filter(|bytes| !bytes.is_empty()),
-            signature: Some(signature).filter(|bytes| !bytes.is_empty()),
-            chain_id: text(&map, "chain_id"),
-            pub_key: text(&map, "pub_key"),
-            dialect,
-            warnings,
-        })
+        dialect::parse(bytes)
     }
 
-    /// The file in a dialect, without a newline. FilePV and horcrux files carry signature and sign bytes where they are
-    /// known; without them those signers refuse a repeat at exactly this position, which is the safe side.
-    pub fn render(&self, dialect: Dialect) -> String {
-        let code = self.step.map_or(0, |step| step as u64);
-        let sign_bytes = self.sign_bytes.as_ref().map(hex::encode_upper);
-        let signature = self.signature.as_ref().map(|signature| {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.encode(signature)
-        });
-        let mut value = match dialect {
-            Dialect::Tmkms => json!({
-                "height": self.height.to_string(),
-                "round": self.round.to_string(),
-                "step": code.saturating_sub(1),
-                "block_id": self.block_id.as_ref().map_or_else(|| json!({}), |block| json!({
-                    "hash": hex::encode_upper(&block.hash),
-                    "parts": { "total": block.parts_total, "hash": hex::encode_upper(&block.parts_hash) },
-                })),
-            }),
-            Dialect::FilePv => json!({ "height": self.height.to_string(), "round": self.round, "step": code }),
-            Dialect::Horcrux => {
-                json!({ "height": self.height.to_string(), "round": self.round.to_string(), "step": code })
-            }
+    /// Refuses the state of another chain or key, where the file says whose it is. `pub_key` in hex, either case.
+    pub fn check_owner(&self, chain_id: &str, pub_key: &str) -> Result<(), StateFileError> {
+        let foreign = |what: &str, found: &str, expected: &str| {
+            Err(StateFileError::Foreign { found: format!("{what} {found}"), expected: format!("{what} {expected}") })
         };
-        if let Value::Object(map) = &mut value {
-            let bytes_key = if dialect == Dialect::Tmkms { "sign_bytes" } else { "signbytes" };
-            map.extend(signature.map(|text| ("signature".to_owned(), text.into())));
-            map.extend(sign_bytes.map(|text| (bytes_key.to_owned(), text.into())));
-            if dialect == Dialect::Tmkms {
-                map.extend(self.chain_id.clone().map(|text| ("chain_id".to_owned(), text.into())));
-                map.extend(self.pub_key.clone().map(|text| ("pub_key".to_owned(), text.into())));
-            }
+        match (&self.chain_id, &self.pub_key) {
+            (Some(found), _) if found != chain_id => foreign("chain", found, chain_id),
+            (_, Some(found)) if !found.eq_ignore_ascii_case(pub_key) => foreign("key", found, pub_key),
+            _ => Ok(()),
         }
-        value.to_string()
+    }
+
+    /// The file in a dialect, without a line end.
+    pub fn render(&self, dialect: Dialect) -> String {
+        let mut out = Vec::with_capacity(512);
+        self.render_into(dialect, &mut out);
+        String::from_utf8(out).unwrap_or_default()
+    }
+
+    /// Appends the file in a dialect to `out`.
+    pub(super) fn render_into(&self, dialect: Dialect, out: &mut Vec<u8>) {
+        dialect::render(self, dialect, out);
     }
 }
 
-fn read_block(block: &Map<String, Value>) -> Result<Option<BlockId>, StateFileError> {
-    let hash = hex_bytes(block.get("hash"), "block_id.hash")?;
-    let parts = match block.get("parts").or_else(|| block.get("part_set_header")) {
-        Some(Value::Object(parts)) => Some(parts),
-        None | Some(Value::Null) => None,
-        Some(_) => return Err(field("block_id.parts", "is no object")),
-    };
-    let total = parts.map(|parts| number(parts, "total")).transpose()?.flatten().unwrap_or_default();
-    let parts_total = u32::try_from(total).map_err(|_| field("total", "is above 2^32 - 1"))?;
-    let parts_hash = hex_bytes(parts.and_then(|parts| parts.get("hash")), "block_id.parts.hash")?;
-    for (name, hash) in [("block_id.hash", &hash), ("block_id.parts.hash", &parts_hash)] {
-        if !matches!(hash.len(), 0 | 32) {
-            return Err(field(name, format!("has {} bytes, not 32", hash.len())));
-        }
+/// The floor that a state asks for. None: nothing was signed.
+///
+/// A state without a step closes its whole round. The highest round stands for every round: it closes the whole height.
+pub fn floor_of(state: &StateFile) -> Option<Mark> {
+    if state.height == 0 {
+        return None;
     }
-    let empty = hash.is_empty() && parts_hash.is_empty() && parts_total == 0;
-    Ok((!empty).then_some(BlockId { hash, parts_total, parts_hash }))
+    let step = state.step.unwrap_or(Step::Precommit);
+    Some(match state.round {
+        ROUND_MAX.. => Mark([state.height.saturating_add(1), 0, 0]),
+        round => Mark([state.height, u64::from(round), step as u64]),
+    })
 }

@@ -38,11 +38,12 @@ pub fn read(path: &Path, found: &Diagnostics) -> Option<Source> {
     };
     let shown = path.display();
     let mut text = Zeroizing::new(Vec::new());
-    let outcome = File::open(path).and_then(|file| {
-        if !file.metadata()?.is_file() {
+    // Not opened before it is known to be a file: opening a pipe would wait.
+    let outcome = std::fs::metadata(path).and_then(|metadata| {
+        if !metadata.is_file() {
             return Err(std::io::Error::other("it is not a regular file"));
         }
-        file.take(FILE_BYTES_MAX.saturating_add(1)).read_to_end(&mut text)
+        File::open(path)?.take(FILE_BYTES_MAX.saturating_add(1)).read_to_end(&mut text)
     });
     match outcome {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

@@ -68,6 +68,11 @@ impl<'a> Reader<'a> {
         self.table.contains_key(key)
     }
 
+    /// Whether the key is there with an empty list.
+    pub fn is_empty_list(&self, key: &str) -> bool {
+        self.table.get(key).and_then(Item::as_array).is_some_and(toml_edit::Array::is_empty)
+    }
+
     /// Where the key stands, if it is there.
     pub fn key_place(&self, key: &str) -> Option<Place> {
         let (name, item) = self.table.get_key_value(key)?;

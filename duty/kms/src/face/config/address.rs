@@ -30,10 +30,9 @@ pub(super) fn parse(text: &str) -> Result<Address, BadAddress> {
         Some(("unix", path)) => unix(path),
         Some(("tcp", rest)) => tcp(rest),
         None => tcp(text),
-        Some(("noise", _)) => bad(
-            "noise:// is not served by this version",
-            "use tcp:// with a node up to CometBFT v0.40, or unix://",
-        ),
+        Some(("noise", _)) => {
+            bad("noise:// is not served by this version", "use tcp:// with a node up to CometBFT v0.40, or unix://")
+        }
         Some((scheme, rest)) => bad(
             format!("{:?} is no scheme of a node's address", short(scheme)),
             format!("write tcp://{} or unix:///path/to/socket", short(rest)),
@@ -92,7 +91,10 @@ pub(super) fn host_port(text: &str) -> Result<(String, u16), BadAddress> {
     }
     let good = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ':' | '%');
     if host.is_empty() || host.len() > HOST_BYTES_MAX || !host.chars().all(good) {
-        return bad(format!("{:?} is no host", short(host)), "write a name, an IPv4 address, or an IPv6 address in brackets");
+        return bad(
+            format!("{:?} is no host", short(host)),
+            "write a name, an IPv4 address, or an IPv6 address in brackets",
+        );
     }
     match port.parse::<u16>() {
         Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => Ok((host.to_owned(), number)),

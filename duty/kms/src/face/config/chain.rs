@@ -20,7 +20,10 @@ const HOOK_TIMEOUT_SECS_MAX: i64 = 600;
 pub(super) fn read(mut table: Reader<'_>, links: &mut Links<'_>) -> Option<Chain> {
     table.required(&[
         ("id", "add id = \"CHAIN-ID\", as in the chain's genesis file"),
-        ("key_format", "add key_format = { type = \"hex\" }, or \"bech32\" with account_key_prefix and consensus_key_prefix"),
+        (
+            "key_format",
+            "add key_format = { type = \"hex\" }, or \"bech32\" with account_key_prefix and consensus_key_prefix",
+        ),
     ]);
     let id = table.string("id");
     let name = table.string("name");
@@ -31,22 +34,23 @@ pub(super) fn read(mut table: Reader<'_>, links: &mut Links<'_>) -> Option<Chain
     let state_file = table.path("state_file");
     let state_file_is_there = table.has("state_file");
     let require_state = table.boolean("require_state").is_some_and(|flag| flag.value);
-    let has_hook = table.has("state_hook");
     let state_hook = table.table("state_hook").and_then(state_hook);
     timestamp_policy(&mut table);
     let place = table.place().clone();
     table.finish();
-    let fresh = links.register(id.as_ref(), name.as_ref(), &place);
+    let fresh = links.register(id.as_ref(), name.as_ref(), good, &place);
     let id = id?;
     let state_file = match state_file {
         Some(path) => path,
         None if state_file_is_there => return None,
         // A place of its own it has not: findings about the default point at the id that it is made of.
-        None => Spanned { value: PathBuf::from(format!("{}_priv_validator_state.json", id.value)), place: id.place.clone() },
+        None => {
+            Spanned { value: PathBuf::from(format!("{}_priv_validator_state.json", id.value)), place: id.place.clone() }
+        }
     };
     let name = name.map_or_else(|| id.value.clone(), |name| name.value);
     let key_format = key_format?;
-    if !good || !fresh || has_hook && state_hook.is_none() {
+    if !good || !fresh {
         return None;
     }
     Some(Chain { id, name, key_format, sign_extensions, state_file, require_state, state_hook, place })
@@ -110,18 +114,13 @@ fn state_hook(mut table: Reader<'_>) -> Option<StateHook> {
     table.required(&[("cmd", "add cmd = [\"/path/to/program\", \"argument\"]")]);
     let cmd = table.strings("cmd");
     let timeout = table.integer("timeout_secs", 1..=HOOK_TIMEOUT_SECS_MAX);
-    let timeout_is_wrong = timeout.is_none() && table.has("timeout_secs");
     let fail_closed = table.boolean("fail_closed");
-    let fail_closed_is_wrong = fail_closed.is_none() && table.has("fail_closed");
     let found = table.found();
     table.finish();
     let cmd = cmd?;
     if cmd.first().is_none_or(|program| program.is_empty()) {
         let hint = "cmd = [\"/path/to/program\", \"argument\"]";
         found.push(Diagnostic::error(&toml::EMPTY, &cmd.place, "`cmd` of state_hook names no program").hint(hint));
-        return None;
-    }
-    if timeout_is_wrong || fail_closed_is_wrong {
         return None;
     }
     let secs = timeout.map_or(HOOK_TIMEOUT_SECS, |timeout| timeout.value);

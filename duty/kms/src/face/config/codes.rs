@@ -167,7 +167,7 @@ pub static GIVEN_TWICE: Code = Code::local(
 pub static CONTRADICTION: Code = Code::local(
     "CONFIG-0125",
     "two values do not go together",
-    "Each value would be fine alone. The message names both.",
+    "Each value would be fine alone, but together they contradict each other. The message names both, and the other place is shown.",
 );
 /// A value that changes nothing where it stands.
 pub static NO_EFFECT: Code = Code::local(
@@ -206,10 +206,36 @@ pub static NOT_YET: Code = Code::local(
 
 /// All of them, in order.
 pub static ALL: [&Code; 30] = [
-    &CHAIN_ID, &CHAIN_TWICE, &CHAIN_UNKNOWN, &NO_KEY, &KEYS, &AMBIGUOUS, &YUBIHSMS, &SERIAL, &NO_SECRET_KEY, &ADDRESS,
-    &MAX_HEIGHT, &AUTH, &FILE, &KEY_FILE, &STATE_FILE, &PERMISSIONS, &STATE_TWICE, &KEY_TWICE, &PROVIDER, &PREFIX,
-    &HSM_KEY_TWICE, &NO_VALIDATOR, &NO_FILES, &GIVEN_TWICE, &CONTRADICTION, &NO_EFFECT, &RESIGN, &DISAGREE,
-    &STATE_DIRECTORY, &NOT_YET,
+    &CHAIN_ID,
+    &CHAIN_TWICE,
+    &CHAIN_UNKNOWN,
+    &NO_KEY,
+    &KEYS,
+    &AMBIGUOUS,
+    &YUBIHSMS,
+    &SERIAL,
+    &NO_SECRET_KEY,
+    &ADDRESS,
+    &MAX_HEIGHT,
+    &AUTH,
+    &FILE,
+    &KEY_FILE,
+    &STATE_FILE,
+    &PERMISSIONS,
+    &STATE_TWICE,
+    &KEY_TWICE,
+    &PROVIDER,
+    &PREFIX,
+    &HSM_KEY_TWICE,
+    &NO_VALIDATOR,
+    &NO_FILES,
+    &GIVEN_TWICE,
+    &CONTRADICTION,
+    &NO_EFFECT,
+    &RESIGN,
+    &DISAGREE,
+    &STATE_DIRECTORY,
+    &NOT_YET,
 ];
 
 #[cfg(test)]

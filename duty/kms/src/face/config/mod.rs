@@ -45,7 +45,15 @@ pub struct Checked {
 /// # Errors
 /// Every finding, when one of them is an error. Without errors the warnings are in the [`Config`]s.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Config>, Diagnostics> {
-    let checked = check(paths, &FileContents);
+    load_with(paths, &FileContents)
+}
+
+/// Like [`load`], with a deeper look into keys and state files.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(paths: &[PathBuf], contents: &dyn Contents) -> Result<Vec<Config>, Diagnostics> {
+    let checked = check(paths, contents);
     if checked.found.has_errors() { Err(checked.found) } else { Ok(checked.configs) }
 }
 
@@ -67,8 +75,7 @@ pub fn examine(sources: &[Source], contents: Option<&dyn Contents>, found: Diagn
         let own = |item: &&Diagnostic| item.place.path() == config.path && item.severity == Severity::Warning;
         config.warnings = all.iter().filter(own).cloned().collect();
     }
-    let broken =
-        |config: &Config| all.iter().any(|d| d.severity == Severity::Error && d.place.path() == config.path);
+    let broken = |config: &Config| all.iter().any(|d| d.severity == Severity::Error && d.place.path() == config.path);
     configs.retain(|config| !broken(config));
     Checked { configs, found }
 }
@@ -87,9 +94,8 @@ fn expand(paths: &[PathBuf], found: &Diagnostics) -> Vec<PathBuf> {
     for file in files {
         if seen.contains(&file) {
             let message = format!("{} is given twice", file.display());
-            found.push(
-                Diagnostic::error(&codes::GIVEN_TWICE, &Place::file(&file), message).hint("give each file once"),
-            );
+            found
+                .push(Diagnostic::error(&codes::GIVEN_TWICE, &Place::file(&file), message).hint("give each file once"));
         } else {
             seen.push(file);
         }
@@ -141,8 +147,8 @@ fn config(source: &Source, found: &Diagnostics) -> Config {
     root.required(&[("providers", "add [[providers.softsign]] with chain_ids and path, or another provider")]);
     let mut links = links::Links::new(found);
     config.chains = root.tables("chain").into_iter().filter_map(|table| chain::read(table, &mut links)).collect();
-    let validators: Vec<_> = root.tables("validator").into_iter().filter_map(validator::read).collect();
-    let providers = root.table("providers").map(providers::read).unwrap_or_default();
+    let validators: Vec<_> = root.tables("validator").into_iter().map(validator::read).collect();
+    let providers = root.table("providers").map_or_else(providers::RawProviders::unknown, providers::read);
     config.semel = root.table("semel").map(settings::read);
     root.finish();
     links.resolve(&mut config, validators, providers);

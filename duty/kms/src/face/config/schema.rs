@@ -61,9 +61,9 @@ impl Config {
     }
 }
 
-impl SigningKey<'_> {
+impl<'a> SigningKey<'a> {
     /// Where it stands.
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &'a Place {
         match self {
             SigningKey::Softsign(key) => &key.place,
             SigningKey::Yubihsm(_, key) => &key.place,

@@ -16,11 +16,12 @@ const HEIGHT_MAX: u64 = i64::MAX.unsigned_abs();
 pub(super) struct RawValidator {
     /// What it calls its chain.
     pub(super) reference: Option<Reference>,
-    /// The rest, with an empty chain; `None` when it is wrong.
+    /// The rest, with an empty chain; `None` without an address. A value that is wrong has its default here: it has been
+    /// reported, and a file with an error is not used.
     pub(super) value: Option<Validator>,
 }
 
-pub(super) fn read(mut table: Reader<'_>) -> Option<RawValidator> {
+pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
     table.required(&[("addr", "add addr = \"tcp://HOST:26658\" with the node's priv_validator_laddr")]);
     let reference = reference(&mut table);
     let addr = addr(&mut table);
@@ -30,11 +31,6 @@ pub(super) fn read(mut table: Reader<'_>) -> Option<RawValidator> {
     let max_height = max_height(&mut table);
     let protocol_version = table.choice("protocol_version", &ProtocolVersion::WORDS);
     let place = table.place().clone();
-    let wrong = |value: bool, key: &str| !value && table.has(key);
-    let broken = wrong(timeout.is_some(), "timeout")
-        || wrong(secret_key.is_some(), "secret_key")
-        || wrong(max_height.is_some(), "max_height")
-        || wrong(protocol_version.is_some(), "protocol_version");
     match addr.as_ref().map(|addr| &addr.value) {
         Some(Address::Tcp { .. }) if !table.has("secret_key") => {
             let message = "a validator on TCP has no `secret_key`";
@@ -52,7 +48,7 @@ pub(super) fn read(mut table: Reader<'_>) -> Option<RawValidator> {
         _ => {}
     }
     table.finish();
-    let value = addr.filter(|_| !broken).map(|addr| Validator {
+    let value = addr.map(|addr| Validator {
         addr,
         chain: String::new(),
         reconnect,
@@ -62,7 +58,7 @@ pub(super) fn read(mut table: Reader<'_>) -> Option<RawValidator> {
         protocol_version: protocol_version.map_or_else(ProtocolVersion::default, |version| version.value),
         place,
     });
-    Some(RawValidator { reference, value })
+    RawValidator { reference, value }
 }
 
 /// `chain_id`, or our `chain`, or both.

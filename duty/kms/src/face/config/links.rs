@@ -1,0 +1,273 @@
+//! References inside one file: validators and keys name chains.
+//!
+//! A chain is found by its id, or by its name. Findings here say what is missing or ambiguous, with both places. What could not
+//! be read at all has been reported already and is not reported again as missing.
+
+use super::codes;
+use super::providers::{RawKey, RawProviders};
+use super::schema::{Config, KeyType, SigningKey};
+use super::validator::RawValidator;
+use semel_ops::config::{Diagnostic, Diagnostics, Place, Spanned};
+
+/// How a chain is named.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// `chain_id`, `chain_ids`
+    Id,
+    /// `chain`, `chains`
+    Name,
+}
+
+/// One mention of a chain.
+#[derive(Debug, Clone)]
+pub(super) struct Reference {
+    pub(super) by: By,
+    pub(super) text: Spanned<String>,
+    /// The id that stands beside a name; it must be that of the chain.
+    pub(super) id: Option<Spanned<String>>,
+}
+
+struct Registered {
+    id: Option<Spanned<String>>,
+    name: Option<Spanned<String>>,
+    place: Place,
+}
+
+impl Registered {
+    fn called(&self) -> Option<&str> {
+        self.name.as_ref().or(self.id.as_ref()).map(|text| text.value.as_str())
+    }
+
+    fn has_id(&self, id: &str) -> bool {
+        self.id.as_ref().is_some_and(|own| own.value == id)
+    }
+
+    fn best_place(&self) -> &Place {
+        self.name.as_ref().or(self.id.as_ref()).map_or(&self.place, |text| &text.place)
+    }
+}
+
+/// The chains of one file.
+pub(super) struct Links<'a> {
+    found: &'a Diagnostics,
+    chains: Vec<Registered>,
+    /// A chain has no valid id or name: any reference may mean it.
+    incomplete: bool,
+}
+
+impl<'a> Links<'a> {
+    pub(super) fn new(found: &'a Diagnostics) -> Links<'a> {
+        Links { found, chains: Vec::new(), incomplete: false }
+    }
+
+    /// Registers a chain; false when it was there already.
+    pub(super) fn register(
+        &mut self,
+        id: Option<&Spanned<String>>,
+        name: Option<&Spanned<String>>,
+        good: bool,
+        place: &Place,
+    ) -> bool {
+        self.incomplete |= !good;
+        let new = Registered { id: id.cloned(), name: name.cloned(), place: place.clone() };
+        let other = self.chains.iter().find(|old| old.called().is_some() && old.called() == new.called());
+        if let Some(old) = other {
+            let text = new.called().unwrap_or_default();
+            let both_by_id = old.name.is_none() && new.name.is_none();
+            let message = match both_by_id {
+                true => format!("the chain `{text}` is registered twice"),
+                false => format!("two chains are called `{text}`"),
+            };
+            let hint = match both_by_id {
+                true => "for several validators of one chain use a file each, or give each [[chain]] a `name`",
+                false => "give each [[chain]] a different `name`",
+            };
+            self.found.push(
+                Diagnostic::error(&codes::CHAIN_TWICE, new.best_place(), message)
+                    .related(old.best_place(), "it is registered here first")
+                    .hint(hint),
+            );
+            return false;
+        }
+        self.chains.push(new);
+        true
+    }
+
+    /// Turns what validators and keys say into names of chains, and checks that every chain has its key.
+    pub(super) fn resolve(self, config: &mut Config, validators: Vec<RawValidator>, providers: RawProviders) {
+        let mut uncertain = providers.uncertain;
+        let mut asked = Vec::new();
+        for raw in validators {
+            let name = raw.reference.as_ref().and_then(|reference| self.name(reference, "[[validator]]"));
+            uncertain |= name.is_none();
+            asked.extend(name.clone());
+            if let (Some(mut validator), Some(name)) = (raw.value, name) {
+                validator.chain = name;
+                config.validators.push(validator);
+            }
+        }
+        let mut keys: Vec<(String, KeyType, Place)> = Vec::new();
+        let mut chains_of = |raw: &RawKey, table: &str| {
+            let mut names: Vec<String> = Vec::new();
+            for reference in &raw.references {
+                match self.name(reference, table) {
+                    Some(name) if !names.contains(&name) => names.push(name),
+                    Some(_) => {}
+                    None => uncertain = true,
+                }
+            }
+            keys.extend(names.iter().map(|name| (name.clone(), raw.key_type, raw.place.clone())));
+            names
+        };
+        for (raw, value) in providers.softsign {
+            let chains = chains_of(&raw, "[[providers.softsign]]");
+            if let Some(mut softsign) = value {
+                softsign.chains = chains;
+                config.softsign.push(softsign);
+            }
+        }
+        for (raw_keys, value) in providers.yubihsm {
+            let resolved: Vec<_> =
+                raw_keys.into_iter().map(|(raw, key)| (chains_of(&raw, "[[providers.yubihsm]]"), key)).collect();
+            if let Some(mut yubihsm) = value {
+                yubihsm.keys = resolved
+                    .into_iter()
+                    .filter_map(|(chains, key)| {
+                        key.map(|mut key| {
+                            key.chains = chains;
+                            key
+                        })
+                    })
+                    .collect();
+                config.yubihsm.push(yubihsm);
+            }
+        }
+        self.check_keys(&keys, uncertain);
+        if !self.incomplete && !uncertain {
+            self.check_validators(&asked);
+        }
+        self.not_served(config);
+    }
+
+    /// The name of the chain that is meant.
+    fn name(&self, reference: &Reference, table: &str) -> Option<String> {
+        let text = &reference.text;
+        let matches: Vec<&Registered> = match reference.by {
+            By::Id => self.chains.iter().filter(|chain| chain.has_id(text)).collect(),
+            By::Name => self.chains.iter().filter(|chain| chain.called() == Some(text.as_str())).collect(),
+        };
+        match matches.as_slice() {
+            [chain] => {
+                if let Some(id) = reference.id.as_ref().filter(|id| !chain.has_id(id)) {
+                    let message =
+                        format!("`chain_id` is `{}`, but the chain called `{}` has another id", id.value, text.value);
+                    let error = Diagnostic::error(&codes::CONTRADICTION, &id.place, message);
+                    let error = error.related(chain.id.as_ref().map_or(&chain.place, |id| &id.place), "its id is this");
+                    self.found.push(error.hint("leave one of `chain` and `chain_id` away"));
+                    return None;
+                }
+                chain.called().map(str::to_owned)
+            }
+            [] => {
+                self.unregistered(reference, table);
+                None
+            }
+            [first, ..] => {
+                let names: Vec<_> = matches.iter().filter_map(|chain| chain.called()).collect();
+                let hint = match table {
+                    "[[validator]]" => format!("say which: chain = \"{}\"", names.join("\" or chain = \"")),
+                    _ => format!("say which: chains = [\"{}\"]", names.join("\"] or chains = [\"")),
+                };
+                let message = format!("`{}` is the id of {} chains", text.value, matches.len());
+                let error = Diagnostic::error(&codes::AMBIGUOUS, &text.place, message);
+                self.found.push(error.related(first.best_place(), "this is one of them").hint(hint));
+                None
+            }
+        }
+    }
+
+    fn unregistered(&self, reference: &Reference, table: &str) {
+        if self.incomplete {
+            return;
+        }
+        let text = &reference.text;
+        let what = if reference.by == By::Id { "id" } else { "name" };
+        let message = format!("{table} names the chain `{}`, but no [[chain]] has this {what}", text.value);
+        let error = Diagnostic::error(&codes::CHAIN_UNKNOWN, &text.place, message);
+        let all: Vec<&str> = self.chains.iter().filter_map(Registered::called).collect();
+        let near = self.chains.iter().find(|chain| chain.called().is_some_and(|name| alike(name, text)));
+        let add = format!("add a [[chain]] with {what} = \"{}\"", text.value);
+        let error = match (near, self.chains.first()) {
+            (Some(chain), _) => {
+                let name = chain.called().unwrap_or_default();
+                error
+                    .related(chain.best_place(), "the nearest registered one is this")
+                    .hint(format!("did you mean \"{name}\"? Else {add}"))
+            }
+            (None, Some(chain)) => error
+                .related(chain.best_place(), format!("registered: {}", all.join(", ")))
+                .hint(format!("{add}, or name a registered one")),
+            (None, None) => error.hint(add),
+        };
+        self.found.push(error);
+    }
+
+    fn check_keys(&self, keys: &[(String, KeyType, Place)], uncertain: bool) {
+        for chain in &self.chains {
+            let Some(name) = chain.called() else { continue };
+            let of = |wanted: KeyType| -> Vec<&Place> {
+                keys.iter().filter(|(n, t, _)| n == name && *t == wanted).map(|(_, _, place)| place).collect()
+            };
+            let (consensus, account) = (of(KeyType::Consensus), of(KeyType::Account));
+            // With a consensus key, account keys only stand beside it; without one, the account key signs.
+            let signing = if consensus.is_empty() { account } else { consensus };
+            match signing.as_slice() {
+                [_] => {}
+                [] if uncertain || self.incomplete => {}
+                [] => {
+                    let message = format!("the chain `{name}` has no key");
+                    let word = if chain.name.is_some() { "chains" } else { "chain_ids" };
+                    let hint = format!("add [[providers.softsign]] with {word} = [\"{name}\"] and path = \"PATH\"");
+                    self.found.push(Diagnostic::error(&codes::NO_KEY, chain.best_place(), message).hint(hint));
+                }
+                [first, more @ ..] => {
+                    for place in more {
+                        let message = format!("the chain `{name}` has more than one key");
+                        let error =
+                            Diagnostic::error(&codes::KEYS, place, message).related(first, "its first key is this");
+                        let hint = "keep one; for several validators give each its own [[chain]] with a `name`";
+                        self.found.push(error.hint(hint));
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_validators(&self, asked: &[String]) {
+        for chain in &self.chains {
+            let Some(name) = chain.called().filter(|name| !asked.iter().any(|other| other == name)) else { continue };
+            let message = format!("the chain `{name}` has no validator");
+            let hint = format!("add [[validator]] with chain_id = \"{name}\" and the address of its node");
+            self.found.push(Diagnostic::warning(&codes::NO_VALIDATOR, chain.best_place(), message).hint(hint));
+        }
+    }
+
+    /// Chains whose key is in a device are valid, but nothing signs for them yet.
+    fn not_served(&self, config: &Config) {
+        for chain in &config.chains {
+            if let Some(SigningKey::Yubihsm(_, key)) = config.signing_key(&chain.name) {
+                let message = format!("the key of the chain `{}` is in a YubiHSM", chain.name);
+                let warning = Diagnostic::warning(&codes::NOT_YET, &key.place, message);
+                self.found
+                    .push(warning.hint("this version signs with [[providers.softsign]]; `start` refuses this chain"));
+            }
+        }
+    }
+}
+
+/// Ids of one chain before and after an upgrade, or with a slip: the same letters, or the same up to the revision.
+fn alike(one: &str, other: &str) -> bool {
+    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '.'], "-");
+    let stem = |text: &str| plain(text).trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
+    plain(one) == plain(other) || (!stem(one).is_empty() && stem(one) == stem(other))
+}

@@ -1,0 +1,303 @@
+//! Reads `[providers]`: softsign and yubihsm. Ledger and Fortanix are refused by name.
+
+use super::address;
+use super::codes;
+use super::links::{By, Reference};
+use super::schema::{Adapter, Auth, ConnectorServer, KeyType, Password, Softsign, SoftsignFormat, Yubihsm, YubihsmKey};
+use semel_ops::config::{Diagnostic, Diagnostics, Place, Reader, Spanned, codes as toml};
+use std::time::Duration;
+
+/// Characters of a serial number.
+const SERIAL_CHARS: usize = 10;
+/// Default of `timeout_ms` of the USB adapter.
+const USB_TIMEOUT_MS: i64 = 1000;
+/// Longest `timeout_ms`.
+const USB_TIMEOUT_MS_MAX: i64 = 600_000;
+
+const KEY_TYPES: [(&str, KeyType); 2] = [("account", KeyType::Account), ("consensus", KeyType::Consensus)];
+
+/// A key before its chains are looked up.
+pub(super) struct RawKey {
+    pub(super) references: Vec<Reference>,
+    pub(super) key_type: KeyType,
+    pub(super) place: Place,
+}
+
+/// Keys of one device, each with what could be read of it.
+type RawDevice = (Vec<(RawKey, Option<YubihsmKey>)>, Option<Yubihsm>);
+
+/// The providers before the chains are looked up.
+#[derive(Default)]
+pub(super) struct RawProviders {
+    pub(super) softsign: Vec<(RawKey, Option<Softsign>)>,
+    pub(super) yubihsm: Vec<RawDevice>,
+    /// The chains of some key could not be read: nothing is said about chains without a key.
+    pub(super) uncertain: bool,
+}
+
+impl RawProviders {
+    /// What is known when there is no such table, which has been reported.
+    pub(super) fn unknown() -> RawProviders {
+        RawProviders { uncertain: true, ..RawProviders::default() }
+    }
+}
+
+pub(super) fn read(mut table: Reader<'_>) -> RawProviders {
+    let mut providers = RawProviders::default();
+    for entry in table.tables("softsign") {
+        let read = softsign(entry, &mut providers.uncertain);
+        providers.softsign.push(read);
+    }
+    providers.uncertain |= table.has("softsign") && providers.softsign.is_empty();
+    let devices = table.tables("yubihsm");
+    if table.has("yubihsm") {
+        providers.uncertain |= devices.is_empty();
+        count(&table, &devices);
+    }
+    for entry in devices {
+        let read = yubihsm(entry, &mut providers.uncertain);
+        providers.yubihsm.push(read);
+    }
+    for (key, what) in [("ledgertm", "a Ledger"), ("fortanixdsm", "Fortanix DSM")] {
+        table.known(&[key]);
+        if let Some(place) = table.key_place(key) {
+            let message = format!("keys in {what} are not served: [[providers.{key}]]");
+            let hint = "keep tmkms for this chain, or move the validator to a key that [[providers.softsign]] can hold";
+            table.found().push(Diagnostic::error(&codes::PROVIDER, &place, message).hint(hint));
+            providers.uncertain = true;
+        }
+    }
+    table.finish();
+    providers
+}
+
+/// `chain_ids`, or our `chains`, or both; at least one chain.
+fn references(table: &mut Reader<'_>, uncertain: &mut bool) -> Vec<Reference> {
+    if !table.has("chains") {
+        table.required(&[("chain_ids", "add chain_ids = [\"CHAIN-ID\"], as in [[chain]]")]);
+    }
+    let ids = table.strings("chain_ids");
+    let names = table.strings("chains");
+    *uncertain |= ids.is_none() && names.is_none();
+    *uncertain |= ids.is_none() && table.has("chain_ids") || names.is_none() && table.has("chains");
+    let mut all = Vec::new();
+    for (list, by) in [(ids, By::Id), (names, By::Name)] {
+        let Some(list) = list else { continue };
+        if list.is_empty() {
+            let key = if by == By::Id { "chain_ids" } else { "chains" };
+            let message = format!("`{key}` in {} is empty, so the key signs for no chain", table.name());
+            let hint = format!("{key} = [\"CHAIN\"], or remove the entry");
+            table.found().push(Diagnostic::error(&toml::EMPTY, &list.place, message).hint(hint));
+        }
+        all.extend(list.value.into_iter().map(|text| Reference { by, text, id: None }));
+    }
+    all
+}
+
+fn softsign(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<Softsign>) {
+    table.required(&[(
+        "path",
+        "add path = \"PATH\"; `softsign keygen PATH` makes a key, `softsign import` takes a node's",
+    )]);
+    let references = references(&mut table, uncertain);
+    let key_type = table.choice("key_type", &KEY_TYPES);
+    let formats = [("base64", SoftsignFormat::Base64), ("json", SoftsignFormat::Json)];
+    let key_format = table.choice("key_format", &formats);
+    let path = table.path("path");
+    let place = table.place().clone();
+    if let (Some(key_type), Some(key_format)) = (&key_type, &key_format)
+        && key_type.value == KeyType::Account
+        && key_format.value == SoftsignFormat::Json
+    {
+        let message = "`key_format` of an account key cannot be \"json\"";
+        let error = Diagnostic::error(&codes::CONTRADICTION, &key_format.place, message);
+        let error = error.related(&key_type.place, "it is an account key because of this");
+        table.found().push(error.hint("write the 32-byte secret in base64 and leave key_format away"));
+    }
+    table.finish();
+    let key_type = key_type.map_or_else(KeyType::default, |word| word.value);
+    let key_format = key_format.map_or_else(SoftsignFormat::default, |word| word.value);
+    let raw = RawKey { references, key_type, place: place.clone() };
+    (raw, path.map(|path| Softsign { chains: Vec::new(), key_type, key_format, path, place }))
+}
+
+fn count(providers: &Reader<'_>, devices: &[Reader<'_>]) {
+    let n = devices.len();
+    let (place, first) = match devices {
+        [_] => return,
+        [first, second, ..] => (second.place().clone(), Some(first.place())),
+        // A list of the wrong type has been reported; an empty list has not.
+        [] => match providers.key_place("yubihsm") {
+            Some(place) if providers.is_empty_list("yubihsm") => (place, None),
+            _ => return,
+        },
+    };
+    let message = format!("there must be exactly one [[providers.yubihsm]], there are {n}");
+    let mut error = Diagnostic::error(&codes::YUBIHSMS, &place, message);
+    if let Some(first) = first {
+        error = error.related(first, "the first is this");
+    }
+    providers.found().push(error.hint("put all keys of one device into its `keys`; use a file for each device"));
+}
+
+fn yubihsm(mut table: Reader<'_>, uncertain: &mut bool) -> RawDevice {
+    table.required(&[
+        ("adapter", "add adapter = { type = \"usb\" }, or { type = \"http\", addr = \"tcp://127.0.0.1:12345\" }"),
+        ("auth", "add auth = { key = 1, password_file = \"PATH\" }"),
+    ]);
+    let adapter = table.table("adapter").and_then(adapter);
+    let auth = table.table("auth").and_then(auth);
+    let keys_are_wrong = table.has("keys");
+    let entries = table.tables("keys");
+    *uncertain |= keys_are_wrong && entries.is_empty();
+    let keys: Vec<_> = entries.into_iter().map(|entry| yubihsm_key(entry, uncertain)).collect();
+    twice(&keys, table.found());
+    let serial_number = serial_number(&mut table, adapter.as_ref());
+    let connector_server = table.table("connector_server").and_then(connector_server);
+    let place = table.place().clone();
+    table.finish();
+    let device = adapter.zip(auth).map(|(adapter, auth)| Yubihsm {
+        adapter,
+        auth,
+        keys: Vec::new(),
+        serial_number,
+        connector_server,
+        place,
+    });
+    (keys, device)
+}
+
+fn adapter(mut table: Reader<'_>) -> Option<Adapter> {
+    table.required(&[("type", "one of type = \"usb\", \"http\"")]);
+    let kind = table.choice("type", &[("usb", false), ("http", true)]);
+    let adapter = match kind.map(|kind| kind.value) {
+        Some(false) => {
+            let timeout = table.integer("timeout_ms", 1..=USB_TIMEOUT_MS_MAX);
+            let ms = timeout.map_or(USB_TIMEOUT_MS, |timeout| timeout.value).unsigned_abs();
+            Some(Adapter::Usb { timeout: Duration::from_millis(ms) })
+        }
+        Some(true) => {
+            table.required(&[("addr", "add addr = \"tcp://127.0.0.1:12345\", where yubihsm-connector listens")]);
+            tcp(&mut table, "addr").map(|(host, port)| Adapter::Http { host, port })
+        }
+        None => {
+            table.known(&["addr", "timeout_ms"]);
+            None
+        }
+    };
+    table.finish();
+    adapter
+}
+
+fn tcp(table: &mut Reader<'_>, key: &'static str) -> Option<(String, u16)> {
+    let text = table.string(key)?;
+    let (message, hint) = match text.split_once("://") {
+        Some(("tcp", rest)) => match address::host_port(rest) {
+            Ok(address) => return Some(address),
+            Err(bad) => (bad.message, bad.hint),
+        },
+        Some((scheme, _)) => (
+            format!("\"{}\" is no scheme of a connector's address", scheme.escape_debug()),
+            "write tcp://HOST:PORT; yubihsm-connector listens on 127.0.0.1:12345".to_owned(),
+        ),
+        None => ("there is no tcp://".to_owned(), "write tcp://HOST:PORT".to_owned()),
+    };
+    let message = format!("`{key}` in {} is not valid: {message}", table.name());
+    table.found().push(Diagnostic::error(&codes::ADDRESS, &text.place, message).hint(hint));
+    None
+}
+
+fn auth(mut table: Reader<'_>) -> Option<Auth> {
+    table.required(&[("key", "add key = 1, the number of the authentication key")]);
+    let key = table.integer("key", 1..=i64::from(u16::MAX));
+    let file = table.path("password_file");
+    let text = table.secret("password");
+    let (has_file, has_text) = (table.has("password_file"), table.has("password"));
+    let password = match (has_file, has_text) {
+        (true, true) => {
+            let at = |key: &str| table.key_place(key).unwrap_or_else(|| table.place().clone());
+            let message = "`auth` has both `password` and `password_file`";
+            let error = Diagnostic::error(&codes::AUTH, &at("password_file"), message);
+            let error = error.related(&at("password"), "the password stands here");
+            table.found().push(error.hint("keep password_file and remove password"));
+            None
+        }
+        (false, false) => {
+            let message = "`auth` has neither `password_file` nor `password`";
+            let error = Diagnostic::error(&codes::AUTH, table.place(), message);
+            table.found().push(error.hint("add password_file = \"PATH\" with the path of a file that holds it"));
+            None
+        }
+        _ => file.map(Password::File).or_else(|| text.map(|text| Password::Text(text.value))),
+    };
+    table.finish();
+    let key = key.and_then(|key| u16::try_from(key.value).ok())?;
+    password.map(|password| Auth { key, password })
+}
+
+fn yubihsm_key(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<YubihsmKey>) {
+    table.required(&[("key", "add key = 1, the number of the key in the device")]);
+    let references = references(&mut table, uncertain);
+    let key = table.integer("key", 1..=i64::from(u16::MAX));
+    let key_type = table.choice("type", &KEY_TYPES).map_or_else(KeyType::default, |word| word.value);
+    let place = table.place().clone();
+    table.finish();
+    let raw = RawKey { references, key_type, place: place.clone() };
+    let key = key.and_then(|key| Some(Spanned { value: u16::try_from(key.value).ok()?, place: key.place }));
+    (raw, key.map(|key| YubihsmKey { chains: Vec::new(), key, key_type, place }))
+}
+
+fn twice(keys: &[(RawKey, Option<YubihsmKey>)], found: &Diagnostics) {
+    let known: Vec<&YubihsmKey> = keys.iter().filter_map(|(_, key)| key.as_ref()).collect();
+    for (at, key) in known.iter().enumerate() {
+        if let Some(first) = known.iter().take(at).find(|other| other.key.value == key.key.value) {
+            let message = format!("the YubiHSM key {} is listed twice", key.key.value);
+            let warning = Diagnostic::warning(&codes::HSM_KEY_TWICE, &key.key.place, message);
+            let warning = warning.related(&first.key.place, "it is listed here first");
+            found.push(warning.hint("one entry may name several chains in its chain_ids"));
+        }
+    }
+}
+
+/// On USB a bad number is an error. Over HTTP the number is not used, and the number in tmkms's own documentation does not fit:
+/// there it is a warning.
+fn serial_number(table: &mut Reader<'_>, adapter: Option<&Adapter>) -> Option<u32> {
+    let text = table.string("serial_number")?;
+    let wrong = if text.chars().count() != SERIAL_CHARS || !text.bytes().all(|b| b.is_ascii_digit()) {
+        format!("it does not have {SERIAL_CHARS} digits")
+    } else {
+        match text.parse::<u32>() {
+            Ok(number) => return Some(number),
+            Err(_) => format!("it is larger than {}", u32::MAX),
+        }
+    };
+    let diagnostic = match adapter {
+        Some(Adapter::Http { .. }) => {
+            let message = format!("`serial_number` \"{}\" is not valid: {wrong}", text.escape_debug());
+            Diagnostic::warning(&codes::SERIAL, &text.place, message)
+                .hint("the http adapter does not use it: leave the key away")
+        }
+        // What kind of adapter it is could not be read.
+        None => return None,
+        Some(Adapter::Usb { .. }) => {
+            let message = format!("`serial_number` \"{}\" is not valid: {wrong}", text.escape_debug());
+            Diagnostic::error(&codes::SERIAL, &text.place, message)
+                .hint("write the 10 digits that `yubihsm detect` prints, with leading zeros, or leave the key away")
+        }
+    };
+    table.found().push(diagnostic);
+    None
+}
+
+fn connector_server(mut table: Reader<'_>) -> Option<ConnectorServer> {
+    table.required(&[("laddr", "add laddr = \"tcp://127.0.0.1:12345\"")]);
+    let laddr = tcp(&mut table, "laddr");
+    let cli = table.table("cli").and_then(|mut cli| {
+        cli.required(&[("auth_key", "add auth_key = 1")]);
+        let key = cli.integer("auth_key", 1..=i64::from(u16::MAX));
+        cli.finish();
+        key.and_then(|key| u16::try_from(key.value).ok())
+    });
+    table.finish();
+    laddr.map(|laddr| ConnectorServer { laddr, cli_auth_key: cli })
+}

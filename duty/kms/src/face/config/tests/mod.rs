@@ -1,0 +1,7 @@
+//! Every row of the list of errors, the guide's own files, and a good file broken in every way.
+
+mod fixture;
+mod guide;
+mod mutations;
+mod rows;
+mod tenants;

@@ -1,0 +1,18 @@
+//! Requests of a node: whatever decodes says the same once it is encoded and decoded again.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use semel_fuzz::undelimited;
+use semel_kms::wire::{Family, Request, family_of};
+
+fuzz_target!(|data: &[u8]| {
+    for family in [Family::Protobuf, Family::Amino] {
+        let Ok(request) = Request::decode(family, data) else { continue };
+        let message = undelimited(&request.encode(family));
+        assert_eq!(Request::decode(family, &message).as_ref(), Ok(&request), "{family:?}");
+        // A session takes its family from the first message. It must not be the other one.
+        if !matches!(request, Request::Unknown { .. }) {
+            assert_eq!(family_of(&message), Some(family));
+        }
+    }
+});
