@@ -65,7 +65,9 @@ fuzz_target!(|data: &[u8]| {
     let family = input.family();
     let Ok(request) = Request::decode(family, input.rest) else { return };
     let chain_id = match &request {
-        Request::SignVote { chain_id, .. } | Request::SignProposal { chain_id, .. } if input.flag(3) => chain_id.clone(),
+        Request::SignVote { chain_id, .. } | Request::SignProposal { chain_id, .. } if input.flag(3) => {
+            chain_id.clone()
+        }
         _ => "semel-1".to_owned(),
     };
     let terms = Terms {

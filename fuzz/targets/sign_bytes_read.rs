@@ -12,7 +12,8 @@ fuzz_target!(|data: &[u8]| {
     // What was read, written again in either family, reads as the same.
     for family in [Family::Protobuf, Family::Amino] {
         let bytes = if canonical.kind == SignedType::Proposal {
-            let message = Proposal { kind, height, round, block_id: block_id.clone(), timestamp, ..Proposal::default() };
+            let message =
+                Proposal { kind, height, round, block_id: block_id.clone(), timestamp, ..Proposal::default() };
             proposal(family, &message, &canonical.chain_id)
         } else {
             let message = Vote { kind, height, round, block_id: block_id.clone(), timestamp, ..Vote::default() };

@@ -49,9 +49,9 @@ impl Dev {
     pub(crate) fn run(self, shell: &Shell) -> Result<(), Report> {
         let failed = |what: &str, error: &(dyn std::error::Error + 'static)| Report::new(what.to_owned()).cause(error);
         let home = self.home.clone();
-        let directory = home.clone().unwrap_or_else(|| {
-            std::env::temp_dir().join(format!("semel-dev-{}-{}", std::process::id(), seconds()))
-        });
+        let directory = home
+            .clone()
+            .unwrap_or_else(|| std::env::temp_dir().join(format!("semel-dev-{}-{}", std::process::id(), seconds())));
         std::fs::DirBuilder::new()
             .mode(0o700)
             .create(&directory)

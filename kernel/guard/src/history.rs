@@ -54,6 +54,8 @@ impl History {
         if lane.order() != Order::Once {
             self.raise_floor(lane, entry.mark);
         }
+        // An answer of which only the content was known gives way to the one whose bytes are.
+        self.recent.retain(|known| known.mark != entry.mark);
         let index = self.recent.partition_point(|known| known.mark < entry.mark);
         self.recent.insert(index, entry);
         if self.recent.len() > RECENT_MAX {

@@ -9,7 +9,8 @@
 //! | Aura | – | slot rises, one pre-hash per slot |
 //!
 //! In all of them a position that is among the last answers is a *repeat* when its content is equal (for Tendermint:
-//! equal up to the timestamp) and a *conflict* otherwise. A request that leaps further than a named bound is refused, so
+//! equal up to the timestamp) and a *conflict* otherwise. Where another signer left the content of its last answer but not its
+//! bytes (tmkms's state file), the same question is answered once more, as that signer would. A request that leaps further than a named bound is refused, so
 //! that nobody can burn the future by asking once for height 2⁶³.
 
 use crate::{Duty, Entry, History, Lane, Mark, Order, Reason, Refusal};
@@ -49,10 +50,10 @@ pub fn decide(history: &History, duty: &Duty<'_>) -> Verdict {
         return refuse(Reason::Tombstoned, None);
     }
     if let Some(entry) = history.at(lane, mark) {
-        return if entry.mark == mark && entry.content == duty.content && !entry.bytes.is_empty() {
-            Verdict::Replay(entry.clone())
-        } else {
-            refuse(Reason::Conflict, Some((entry.mark, Some(entry.digest))))
+        return match entry.mark == mark && entry.content == duty.content {
+            false => refuse(Reason::Conflict, Some((entry.mark, Some(entry.digest)))),
+            true if entry.bytes.is_empty() => Verdict::Fresh,
+            true => Verdict::Replay(entry.clone()),
         };
     }
     if is_closed(lane, history.floor, mark) {

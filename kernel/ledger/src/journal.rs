@@ -12,28 +12,22 @@
 //! An error of a write or sync is final: nothing is admitted until the process is started again and reads what the
 //! medium really holds.
 
-use crate::disk::{Disk, File, HostDisk, Open, create_durable};
+use crate::disk::{Disk, File, HostDisk};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::host::{self, HostIdentity};
+use crate::open::{self, Locks, volume_dir};
 use crate::record::{Kind, Record, SubjectId, subject_id};
 use crate::state::{State, SubjectState};
-use crate::volume::{LedgerId, Scan, Volume, scan};
+use crate::sync::{Arc, Condvar, Mutex, PoisonError, thread};
+use crate::volume::{LedgerId, SEGMENT_RECORDS_MIN, Scan, Volume, scan};
 use crate::witness::Witness;
 use semel_guard::{History, Lane, Mark, Subject};
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::SystemTime;
 
 /// Heights that `reserve` keeps ahead, unless told otherwise.
 pub const RESERVE_HEIGHTS_DEFAULT: u64 = 8;
-
-/// Volumes of one ledger, at most: processes that ever wrote at the same time.
-const VOLUMES_MAX: u64 = 64;
-
-/// Attempts to read a volume that another process is writing.
-const SCAN_ATTEMPTS: u32 = 5;
 
 /// When an admission counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +59,9 @@ pub struct Options {
     pub witness: Option<PathBuf>,
     /// Check owner, mode and file system of the directory (off for simulated disks).
     pub check: bool,
+    /// Records of a segment, at least. Only tests need fewer.
+    #[doc(hidden)]
+    pub segment_records: usize,
 }
 
 impl Options {
@@ -79,6 +76,7 @@ impl Options {
             disk: Arc::new(HostDisk),
             witness: Some(PathBuf::from("/dev/shm")),
             check: true,
+            segment_records: SEGMENT_RECORDS_MIN,
         }
     }
 }
@@ -101,16 +99,21 @@ pub struct Status {
 /// The local ledger. Cheap to share: clones are the same ledger.
 #[derive(Clone)]
 pub struct Journal {
-    pub(crate) shared: Arc<Shared>,
+    handle: Arc<Handle>,
 }
+
+/// What the clones of a [`Journal`] share. With the last of them the locks end, whatever the background still does.
+struct Handle(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) options: Options,
     pub(crate) ledger: LedgerId,
     pub(crate) witness: Option<Witness>,
     pub(crate) inner: Mutex<Inner>,
-    /// Something became durable, failed, or needs a reservation.
+    /// Something became durable, or failed.
     pub(crate) changed: Condvar,
+    /// The background has something to do, or is to end.
+    pub(crate) work: Condvar,
 }
 
 pub(crate) struct Inner {
@@ -128,8 +131,6 @@ pub(crate) struct Inner {
     pub(crate) syncs: u64,
 }
 
-type Locks = BTreeMap<SubjectId, Box<dyn File>>;
-
 /// What a ledger knows of one key.
 #[derive(Debug, Clone)]
 pub struct Known {
@@ -143,36 +144,34 @@ pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
-fn volume_dir(directory: &Path, number: u64) -> PathBuf {
-    directory.join(format!("volume-{number}"))
-}
-
 impl Journal {
     /// Opens the ledger for these keys, and takes the lock of each.
     pub fn open(options: Options, subjects: &[Subject]) -> Result<Self, LedgerError> {
         let dir = options.directory.clone();
         let disk = Arc::clone(&options.disk);
-        let io = |error: io::Error| LedgerError::at(&dir, error);
-        disk.create_dir(&dir.join("keys")).map_err(io)?;
+        open::make_directory(disk.as_ref(), &dir)?;
         if options.check {
             host::check_directory(&dir, options.allow_volatile)?;
         }
-        let ledger = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, random_id().map_err(io)?)?;
-        let locks = lock_keys(disk.as_ref(), &dir, subjects)?;
-        let volumes = read_volumes(disk.as_ref(), &dir, ledger)?;
-        let (number, volume_lock) = choose_volume(disk.as_ref(), &dir, &volumes, subjects)?;
+        let _opening = open::lock_opening(disk.as_ref(), &dir)?;
+        let fresh = random_id().map_err(|error| LedgerError::at(&dir, error))?;
+        let ledger = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, fresh)?;
+        let locks = open::lock_keys(disk.as_ref(), &dir, subjects)?;
+        let volumes = open::read_volumes(disk.as_ref(), &dir, ledger)?;
+        let (number, volume_lock) = open::choose_volume(disk.as_ref(), &dir, &volumes, subjects)?;
+        let witness = open::open_witness(&options, ledger, number);
         // Read again, now that nobody else writes it.
         let own_dir = volume_dir(&dir, number);
         let own = scan(disk.as_ref(), &own_dir, ledger, number)?;
-        let witness = open_witness(&options, ledger, number);
         let mut state = own.as_ref().map(|scan| scan.state.clone()).unwrap_or_default();
-        settle(&mut state, own.as_ref(), witness.as_ref().and_then(|(_, testimony)| *testimony));
+        open::settle(&mut state, own.as_ref(), witness.as_ref().and_then(|(_, testimony)| *testimony));
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
         for subject in subjects {
-            adopt_subject(&mut state, subject, &others, &options, ledger);
+            open::adopt_subject(&mut state, subject, &others, &options, ledger);
         }
-        let volume = Volume::start(disk, own_dir, ledger, number, own.as_ref(), &state, now())?;
-        let shared = Shared {
+        let place = (own_dir, ledger, number);
+        let volume = Volume::start(disk, place, options.segment_records, own.as_ref(), &state, now())?;
+        let shared = Arc::new(Shared {
             ledger,
             witness: witness.map(|(witness, _)| witness),
             inner: Mutex::new(Inner {
@@ -188,43 +187,49 @@ impl Journal {
                 syncs: 0,
             }),
             changed: Condvar::new(),
+            work: Condvar::new(),
             options,
-        };
-        let shared = Arc::new(shared);
+        });
+        let journal = Self { handle: Arc::new(Handle(Arc::clone(&shared))) };
         if let Durability::Reserve { .. } = shared.options.durability {
-            let background = Arc::downgrade(&shared);
-            let run = move || {
-                while let Some(shared) = background.upgrade() {
-                    if !shared.extend_once() {
-                        return;
-                    }
-                }
-            };
-            let thread = std::thread::Builder::new().name("ledger-reserve".into()).spawn(run);
+            let run = move || while shared.extend_once() {};
+            let thread = thread::Builder::new().name("ledger-reserve".into()).spawn(run);
             thread.map_err(|error| LedgerError::at(&dir, error))?;
         }
-        Ok(Self { shared })
+        Ok(journal)
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.handle.0
     }
 
     /// Adds keys to an open ledger and takes their locks.
     pub fn register(&self, subjects: &[Subject]) -> Result<(), LedgerError> {
-        let options = &self.shared.options;
-        let mut inner = self.shared.lock();
+        let shared = self.shared();
+        let options = &shared.options;
+        let (disk, dir) = (options.disk.as_ref(), options.directory.as_path());
+        let _opening = open::lock_opening(disk, dir)?;
+        let mut inner = shared.lock();
+        Shared::usable(&inner).map_err(|why| LedgerError::at(dir, io::Error::other(why.0)))?;
         let held = |subject: &&Subject| !inner.locks.contains_key(&subject_id(subject));
         let fresh: Vec<Subject> = subjects.iter().filter(held).cloned().collect();
         if fresh.is_empty() {
             return Ok(());
         }
-        let locks = lock_keys(options.disk.as_ref(), &options.directory, &fresh)?;
+        let locks = open::lock_keys(disk, dir, &fresh)?;
         let number = inner.number;
-        let volumes = read_volumes(options.disk.as_ref(), &options.directory, self.shared.ledger)?;
+        let volumes = open::read_volumes(disk, dir, shared.ledger)?;
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
+        let before = inner.state.clone();
         for subject in &fresh {
-            adopt_subject(&mut inner.state, subject, &others, options, self.shared.ledger);
+            open::adopt_subject(&mut inner.state, subject, &others, options, shared.ledger);
         }
-        let inner = &mut *inner;
         // A checkpoint is the one way in which a whole state becomes durable at once.
-        inner.volume.rotate(&inner.state, now())?;
+        let rotated = shared.rotate(&mut inner);
+        if let Err(LedgerError { kind: LedgerErrorKind::Limit(_), .. }) = rotated {
+            inner.state = before;
+        }
+        rotated?;
         inner.locks.extend(locks);
         Ok(())
     }
@@ -232,32 +237,31 @@ impl Journal {
     /// Lets go of keys that this process no longer signs with.
     pub fn release(&self, subjects: &[Subject]) {
         let gone: Vec<SubjectId> = subjects.iter().map(subject_id).collect();
-        self.shared.lock().locks.retain(|id, _| !gone.contains(id));
+        self.shared().lock().locks.retain(|id, _| !gone.contains(id));
     }
 
     /// Ends in order: what is buffered goes to the medium, reservations end, nothing is admitted any more.
     pub fn close(&self) -> Result<(), LedgerError> {
-        let mut inner = self.shared.lock();
+        let shared = self.shared();
+        let mut inner = shared.lock();
         if inner.closed {
             return Ok(());
         }
         inner.closed = true;
-        let path = inner.volume.dir.clone();
-        let record = Record { time: now(), ..Record::new(Kind::Close) };
-        let written = match inner.failed {
-            Some(_) => return Ok(()),
-            None => self.shared.write(&mut inner, &[record]),
-        };
+        shared.wake();
+        if inner.failed.is_some() {
+            return Ok(());
+        }
+        let written = shared.write(&mut inner, vec![Record::new(Kind::Close)]);
         let synced = written.and_then(|_| inner.volume.file().sync());
         inner.locks.clear();
         inner.volume_lock = None;
-        self.shared.changed.notify_all();
-        synced.map_err(|error| LedgerError::at(&path, error))
+        synced.map_err(|error| LedgerError::at(&inner.volume.dir, error))
     }
 
     /// What the ledger says of itself.
     pub fn status(&self) -> Status {
-        let inner = self.shared.lock();
+        let inner = self.shared().lock();
         Status {
             volume: inner.volume.dir.clone(),
             sequence: inner.volume.sequence,
@@ -292,16 +296,19 @@ impl Journal {
 
     fn read(directory: &Path) -> Result<Vec<(u64, Scan)>, LedgerError> {
         match host::identity(&HostDisk, directory)? {
-            Some((id, _)) => read_volumes(&HostDisk, directory, id),
+            Some((id, _)) => open::read_volumes(&HostDisk, directory, id),
             None => Ok(Vec::new()),
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for Handle {
     fn drop(&mut self) {
-        let inner = self.inner.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.0.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.closed = true;
+        inner.locks.clear();
+        inner.volume_lock = None;
+        self.0.wake();
     }
 }
 
@@ -310,114 +317,4 @@ fn random_id() -> io::Result<LedgerId> {
     let file = std::fs::File::open("/dev/urandom")?;
     io::Read::read_exact(&mut &file, &mut id)?;
     Ok(id)
-}
-
-fn lock_keys(disk: &dyn Disk, dir: &Path, subjects: &[Subject]) -> Result<Locks, LedgerError> {
-    let mut locks = Locks::new();
-    for subject in subjects {
-        let id = subject_id(subject);
-        if locks.contains_key(&id) {
-            continue;
-        }
-        let path = dir.join("keys").join(hex::encode(id));
-        let file = open_lock(disk, &path)?;
-        if !file.lock().map_err(|error| LedgerError::at(&path, error))? {
-            let (key, chain) = (subject.key.to_string(), subject.chain.to_string());
-            return Err(LedgerError::at(&path, LedgerErrorKind::KeyInUse { key, chain }));
-        }
-        locks.insert(id, file);
-    }
-    Ok(locks)
-}
-
-fn open_lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn File>, LedgerError> {
-    let opened = match disk.open(path, Open::Write) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => match create_durable(disk, path, b"") {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path, Open::Write),
-            other => other,
-        },
-        other => other,
-    };
-    opened.map_err(|error| LedgerError::at(path, error))
-}
-
-/// What each volume holds. A volume that another process writes is read again when it moved meanwhile.
-fn read_volumes(disk: &dyn Disk, dir: &Path, ledger: LedgerId) -> Result<Vec<(u64, Scan)>, LedgerError> {
-    let names = disk.list(dir).map_err(|error| LedgerError::at(dir, error))?;
-    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_prefix("volume-")?.parse().ok()).collect();
-    numbers.sort_unstable();
-    let mut volumes = Vec::new();
-    for number in numbers {
-        let mut attempt = 1;
-        let found = loop {
-            match scan(disk, &volume_dir(dir, number), ledger, number) {
-                Err(LedgerError { kind: LedgerErrorKind::Damaged(_), .. }) if attempt < SCAN_ATTEMPTS => attempt += 1,
-                other => break other?,
-            }
-        };
-        volumes.extend(found.map(|scan| (number, scan)));
-    }
-    Ok(volumes)
-}
-
-/// The volume that this process writes: the one that knows most of its keys, among those nobody writes; else a new one.
-fn choose_volume(
-    disk: &dyn Disk,
-    dir: &Path,
-    volumes: &[(u64, Scan)],
-    subjects: &[Subject],
-) -> Result<(u64, Box<dyn File>), LedgerError> {
-    let mut ranked: Vec<(usize, u64)> = (0..VOLUMES_MAX)
-        .map(|number| {
-            let scan = volumes.iter().find(|(other, _)| *other == number).map(|(_, scan)| scan);
-            let known = scan.map_or(0, |scan| {
-                subjects.iter().filter(|subject| scan.state.subjects.contains_key(&subject_id(subject))).count()
-            });
-            (usize::MAX - known, number)
-        })
-        .collect();
-    ranked.sort_unstable();
-    for (_, number) in ranked {
-        let volume = volume_dir(dir, number);
-        disk.create_dir(&volume).and_then(|()| disk.sync_dir(dir)).map_err(|error| LedgerError::at(&volume, error))?;
-        let lock = open_lock(disk, &volume.join("lock"))?;
-        if lock.lock().map_err(|error| LedgerError::at(&volume, error))? {
-            return Ok((number, lock));
-        }
-    }
-    let text = format!("{VOLUMES_MAX} processes use this ledger already");
-    Err(LedgerError::at(dir, LedgerErrorKind::Limit(text)))
-}
-
-fn open_witness(
-    options: &Options,
-    ledger: LedgerId,
-    number: u64,
-) -> Option<(Witness, Option<crate::witness::Testimony>)> {
-    let user = rustix::process::geteuid().as_raw();
-    let name = format!("semel-{user}-{}-{number}", hex::encode(ledger));
-    Witness::open(options.witness.as_deref()?, &name)
-}
-
-/// Decides what the reservations of an earlier process mean: nothing after an end in order or when the witness proves that
-/// every record is there; else they are the floor.
-fn settle(state: &mut State, scan: Option<&Scan>, testimony: Option<crate::witness::Testimony>) {
-    let proven = testimony
-        .is_some_and(|testimony| scan.is_some_and(|scan| scan.chain.contains(&(testimony.sequence, testimony.hash))));
-    if state.closed || proven { state.forget_reserved() } else { state.burn_reserved() }
-}
-
-/// Brings a subject into the state, with all that other volumes know of it.
-fn adopt_subject(state: &mut State, subject: &Subject, others: &[(u64, Scan)], options: &Options, ledger: LedgerId) {
-    let id = subject_id(subject);
-    let ours = state.subjects.entry(id).or_insert_with(|| SubjectState::new(subject.clone()));
-    for (number, scan) in others {
-        if scan.state.subjects.contains_key(&id) {
-            let mut theirs = scan.state.clone();
-            settle(&mut theirs, Some(scan), open_witness(options, ledger, *number).and_then(|(_, told)| told));
-            if let Some(theirs) = theirs.subjects.get(&id) {
-                ours.merge(theirs);
-            }
-        }
-    }
 }

@@ -5,6 +5,7 @@
 //! [`interchange`] reads and writes what other signers keep.
 //!
 //! ```text
+//! DIR/lock                   held while a process opens the ledger
 //! DIR/host                   identity of the ledger and the host it is bound to
 //! DIR/keys/ID                one lock per (public key, chain): one process of this host signs with it
 //! DIR/volume-N/lock          one lock per volume: one process writes it
@@ -21,8 +22,11 @@ mod error;
 mod host;
 pub mod interchange;
 mod journal;
+pub mod memory;
+mod open;
 mod record;
 mod state;
+mod sync;
 mod volume;
 mod witness;
 

@@ -179,7 +179,8 @@ impl Record {
         out.extend_from_slice(&self.version.to_le_bytes());
         out.extend_from_slice(&(self.payload.len() as u16).to_le_bytes());
         out.extend_from_slice(&(signature.len() as u16).to_le_bytes());
-        out.extend(self.payload.iter().chain(signature).take(ROOM));
+        out.extend_from_slice(&self.payload);
+        out.extend_from_slice(signature);
         out.resize(start + RECORD_LEN - 20, 0);
         out.extend_from_slice(&place.previous);
         let crc = crc32c::crc32c(out.get(start..).unwrap_or_default());

@@ -12,6 +12,8 @@ pub(crate) struct SubjectState {
     pub(crate) buried: bool,
     /// Counts burials and returns, so that the latest word wins when volumes are merged.
     pub(crate) burials: u64,
+    /// The burial is on the medium once this sequence is.
+    pub(crate) settles: u64,
     pub(crate) lanes: BTreeMap<u16, LaneState>,
 }
 
@@ -22,13 +24,15 @@ pub(crate) struct LaneState {
     pub(crate) history: Arc<History>,
     /// Positions below it may be admitted without waiting; on the medium.
     pub(crate) bound: Option<Mark>,
+    /// The next bound, and the sequence with which it is on the medium.
+    pub(crate) promised: Option<(Mark, u64)>,
     /// The lane answers once this sequence is durable.
     pub(crate) settles: u64,
 }
 
 impl SubjectState {
     pub(crate) fn new(subject: Subject) -> Self {
-        Self { subject, buried: false, burials: 0, lanes: BTreeMap::new() }
+        Self { subject, buried: false, burials: 0, settles: 0, lanes: BTreeMap::new() }
     }
 
     pub(crate) fn lane(&mut self, lane: Lane) -> &mut LaneState {
@@ -37,6 +41,7 @@ impl SubjectState {
             lane,
             history: Arc::new(History { tombstone: buried, ..History::default() }),
             bound: None,
+            promised: None,
             settles: 0,
         })
     }
@@ -99,9 +104,22 @@ impl SubjectState {
                 version: lane.history.version,
                 ..base(Kind::Floor)
             });
-            records.extend(lane.bound.map(|mark| Record { mark, ..base(Kind::Reserve) }));
+            // Whoever waits for the promised bound is told that it is durable once this checkpoint is.
+            let bound = lane.promised.map(|(mark, _)| mark).max(lane.bound);
+            records.extend(bound.map(|mark| Record { mark, ..base(Kind::Reserve) }));
         }
         records
+    }
+}
+
+impl LaneState {
+    /// The bound that counts when everything up to `durable` is on the medium.
+    pub(crate) fn bound_at(&mut self, durable: u64) -> Option<Mark> {
+        if let Some((mark, _)) = self.promised.filter(|(_, sequence)| *sequence <= durable) {
+            self.bound = self.bound.max(Some(mark));
+            self.promised = None;
+        }
+        self.bound
     }
 }
 
@@ -165,7 +183,7 @@ impl State {
             Kind::Entry => {
                 let (mark, digest, content) = (record.mark, record.digest, record.content);
                 // A checkpoint taken under an admission already holds it.
-                if !history.recent.iter().any(|known| known.mark == mark) {
+                if !history.recent.iter().any(|known| known.mark == mark && known.digest == digest) {
                     let bytes = record.payload.as_slice().into();
                     history.push(lane, Entry { mark, digest, content, bytes, signature: record.signature });
                 }
@@ -182,7 +200,7 @@ impl State {
                 }
                 history.version = record.version;
             }
-            _ => state.bound = Some(record.mark),
+            _ => state.bound = state.bound.max(Some(record.mark)),
         }
         true
     }

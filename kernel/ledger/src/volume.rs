@@ -50,6 +50,7 @@ pub(crate) struct Volume {
     pub(crate) dir: PathBuf,
     ledger: LedgerId,
     number: u64,
+    segment_records: usize,
     active: Arc<dyn File>,
     capacity: usize,
     used: usize,
@@ -58,6 +59,8 @@ pub(crate) struct Volume {
     pub(crate) hash: [u8; 16],
     /// Encoded, not yet written: goes out with the next write.
     buffer: Vec<u8>,
+    /// Everything up to here was handed to the kernel.
+    pub(crate) written: u64,
     /// Everything up to here is on the medium.
     pub(crate) durable: u64,
 }
@@ -77,6 +80,8 @@ fn hash_of(slot: &[u8]) -> [u8; 16] {
 /// One segment file, read back.
 #[derive(Default)]
 struct Segment {
+    /// Too short for a single record.
+    empty: bool,
     generation: u64,
     /// Records of the chain, from the header on.
     chain: Vec<(Record, u64, [u8; 16])>,
@@ -96,8 +101,9 @@ fn read_segment(disk: &dyn Disk, path: &Path, ledger: LedgerId, number: u64) -> 
     if len % RECORD_LEN != 0 {
         return Err(damaged(path, format!("its length {len} is not a multiple of {RECORD_LEN}")));
     }
-    let mut segment = Segment::default();
+    let mut segment = Segment { empty: len == 0, ..Segment::default() };
     let mut broken = false;
+    let mut leftovers = Vec::new();
     for (index, slot) in bytes.chunks_exact(RECORD_LEN).enumerate() {
         let (record, place) = match decode(slot) {
             Slot::Zero => {
@@ -117,6 +123,15 @@ fn read_segment(disk: &dyn Disk, path: &Path, ledger: LedgerId, number: u64) -> 
             segment.complete |= record.kind == Kind::Checkpoint;
             segment.generation = if index == 0 { record.mark.0[1] } else { segment.generation };
             segment.chain.push((record, place.sequence, hash_of(slot)));
+        } else if !segment.chain.is_empty() {
+            leftovers.push((place.sequence, hash_of(slot)));
+        }
+    }
+    let first = segment.chain.first().map_or(0, |(_, sequence, _)| *sequence);
+    for (sequence, hash) in leftovers {
+        let known = sequence.checked_sub(first).and_then(|index| segment.chain.get(usize::try_from(index).ok()?));
+        if known.is_some_and(|(_, _, known)| *known == hash) {
+            return Err(damaged(path, format!("record {sequence} is there twice")));
         }
     }
     Ok(segment)
@@ -145,17 +160,27 @@ fn is_header(path: &Path, record: &Record, len: usize, ledger: LedgerId, number:
 pub(crate) fn scan(disk: &dyn Disk, dir: &Path, ledger: LedgerId, number: u64) -> Result<Option<Scan>, LedgerError> {
     let names = disk.list(dir).map_err(|error| LedgerError::at(dir, error))?;
     let mut best: Option<Segment> = None;
-    let mut claims = 0;
-    for index in 0..SEGMENTS {
+    let (mut claims, mut has_records, mut absent) = (0, false, None);
+    for index in making_order() {
         let path = segment_path(dir, index);
-        if names.contains(&format!("segment-{index}")) {
-            let segment = read_segment(disk, &path, ledger, number)?;
-            claims = claims.max(segment.claims);
-            let better = best.as_ref().is_none_or(|best| segment.generation > best.generation);
-            if segment.complete && better {
-                best = Some(segment);
-            }
+        let segment = match names.contains(&format!("segment-{index}")) {
+            true => read_segment(disk, &path, ledger, number)?,
+            false => Segment { empty: true, ..Segment::default() },
+        };
+        match &absent {
+            None if segment.empty => absent = Some(path),
+            Some(absent) if !segment.empty => return Err(damaged(absent, "missing or empty")),
+            _ => {}
         }
+        claims = claims.max(segment.claims);
+        has_records |= !segment.chain.is_empty();
+        let better = best.as_ref().is_none_or(|best| segment.generation > best.generation);
+        if segment.complete && better {
+            best = Some(segment);
+        }
+    }
+    if let (Some(absent), true) = (absent, has_records) {
+        return Err(damaged(&absent, "missing or empty"));
     }
     let Some(best) = best else {
         return match claims {
@@ -186,32 +211,43 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, ledger: LedgerId, number: u64) -
     Ok(Some(scan))
 }
 
+/// Indices in the order in which segments are made and used: generation 1 comes first.
+fn making_order() -> impl Iterator<Item = u64> {
+    (1..=SEGMENTS).map(|generation| generation % SEGMENTS)
+}
+
 impl Volume {
     /// Goes on behind `scan`, or begins, with a new segment that holds `state`.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
-        dir: PathBuf,
-        ledger: LedgerId,
-        number: u64,
+        (dir, ledger, number): (PathBuf, LedgerId, u64),
+        segment_records: usize,
         scan: Option<&Scan>,
         state: &State,
         time: u64,
     ) -> Result<Self, LedgerError> {
+        // What was read may have come from the kernel's memory; it is on the medium before anything is built on it.
+        for index in making_order() {
+            let (file, _) = open_segment(disk.as_ref(), &dir, index, segment_records)?;
+            file.sync().map_err(|error| LedgerError::at(&segment_path(&dir, index), error))?;
+        }
+        disk.sync_dir(&dir).map_err(|error| LedgerError::at(&dir, error))?;
         let (generation, sequence, hash) = scan.map_or((0, 0, [0; 16]), |s| (s.generation, s.sequence, s.hash));
-        let next = (generation + 1) % SEGMENTS;
-        let file: Arc<dyn File> = Arc::from(open_segment(disk.as_ref(), &dir, next, SEGMENT_RECORDS_MIN)?.0);
+        let (file, _) = open_segment(disk.as_ref(), &dir, generation % SEGMENTS, segment_records)?;
         let mut volume = Self {
             disk,
             dir,
             ledger,
             number,
-            active: file,
+            segment_records,
+            active: Arc::from(file),
             capacity: 0,
             used: 0,
             generation,
             sequence,
             hash,
             buffer: Vec::new(),
+            written: sequence,
             durable: sequence,
         };
         volume.rotate(state, time)?;
@@ -229,7 +265,7 @@ impl Volume {
         self.write().map_err(|error| LedgerError::at(&self.dir, error))?;
         let mut records: Vec<Record> = state.subjects.values().flat_map(|subject| subject.checkpoint()).collect();
         records.push(Record::new(Kind::Checkpoint));
-        let wanted = (records.len() * 4).next_power_of_two().max(SEGMENT_RECORDS_MIN);
+        let wanted = (records.len() * 4).next_power_of_two().max(self.segment_records);
         if wanted > SEGMENT_RECORDS_MAX {
             let text = format!("{} keys are more than one volume can hold", state.subjects.len());
             return Err(LedgerError::at(&self.dir, LedgerErrorKind::Limit(text)));
@@ -269,9 +305,11 @@ impl Volume {
         if self.buffer.is_empty() {
             return Ok(());
         }
+        // An error leaves the buffer as it is; the caller gives the volume up.
         let first = self.used - self.buffer.len() / RECORD_LEN;
         self.active.write((first * RECORD_LEN) as u64, &self.buffer)?;
         self.buffer.clear();
+        self.written = self.sequence;
         Ok(())
     }
 

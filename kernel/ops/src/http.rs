@@ -306,13 +306,23 @@ mod tests {
         assert_eq!(ask(&started(&health, None), "/metrics", "").0, 404);
     }
 
+    /// Sends a request whose answer may be lost, because the server closes while we still write.
+    fn is_refused(server: &Server, headers: &str) -> bool {
+        let mut stream = TcpStream::connect(server.local_addr()).unwrap();
+        let mut answer = Vec::new();
+        let sent = write!(stream, "GET /livez HTTP/1.1\r\nHost: test\r\n{headers}\r\n");
+        let read = stream.read_to_end(&mut answer);
+        answer.starts_with(b"HTTP/1.1 431") || (answer.is_empty() && (sent.is_err() || read.is_err()))
+    }
+
     #[test]
     fn headers_beyond_the_limits_end_the_request() {
         let server = started(&Health::new(), None);
         let many: String = (0..=HEADERS_MAX).map(|n| format!("X-{n}: 1\r\n")).collect();
-        assert_eq!(ask(&server, "/livez", &many).0, 431);
+        assert!(is_refused(&server, &many));
         let long = format!("X: {}\r\n", "a".repeat(HEADER_BYTES_MAX));
-        assert_eq!(ask(&server, "/livez", &long).0, 431);
+        assert!(is_refused(&server, &long));
+        assert_eq!(ask(&server, "/livez", "").0, 200);
     }
 
     #[test]

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`code`] | stable codes with an explanation each |
 //! | [`config`] | TOML with spans: every error at once, with file, line, column, code and hint |
-//! | [`env`] | every environment variable, as a documented constant |
+//! | [`mod@env`] | every environment variable, as a documented constant |
 //! | [`error`] | errors that a person can mend, and exit codes |
 //! | [`health`] | named conditions, heartbeats |
 //! | [`http`] | `/livez`, `/readyz`, `/healthz`, `/metrics` on an opt-in address |

@@ -54,22 +54,26 @@ pub fn watchdog(health: &Health, stop: &Stop) -> io::Result<Option<JoinHandle<()
     let Some(period) = sd_notify::watchdog_enabled() else { return Ok(None) };
     let period = half(period);
     let (health, stop) = (health.clone(), stop.clone());
-    let thread = std::thread::Builder::new().name("watchdog".to_owned()).spawn(move || {
-        let mut silent = false;
-        loop {
-            let live = health.is_live();
-            if live {
-                tell(&[NotifyState::Watchdog]);
-            } else if !silent {
-                tracing::error!("a heartbeat is late: no more signs of life for the service manager");
-            }
-            silent = !live;
-            if stop.wait_timeout(period) {
-                return;
-            }
-        }
-    })?;
+    let thread = std::thread::Builder::new()
+        .name("watchdog".to_owned())
+        .spawn(move || signs_of_life(&health, &stop, period, || tell(&[NotifyState::Watchdog])))?;
     Ok(Some(thread))
+}
+
+fn signs_of_life(health: &Health, stop: &Stop, period: Duration, mut beat: impl FnMut()) {
+    let mut silent = false;
+    loop {
+        let live = health.is_live();
+        if live {
+            beat();
+        } else if !silent {
+            tracing::error!("a heartbeat is late: no more signs of life for the service manager");
+        }
+        silent = !live;
+        if stop.wait_timeout(period) {
+            return;
+        }
+    }
 }
 
 fn half(period: Duration) -> Duration {
@@ -79,11 +83,29 @@ fn half(period: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::StopReason;
 
     #[test]
     fn the_watchdog_period_is_half_and_never_a_busy_loop() {
         assert_eq!(half(Duration::from_secs(30)), Duration::from_secs(15));
         assert_eq!(half(Duration::from_micros(1)), WATCHDOG_PERIOD_MIN);
+    }
+
+    #[test]
+    fn there_are_signs_of_life_as_long_as_every_heartbeat_is_fresh() {
+        let health = Health::new();
+        let stop = Stop::new();
+        let mut beats = 0;
+        signs_of_life(&health, &stop, Duration::ZERO, || {
+            beats += 1;
+            if beats == 3 {
+                stop.stop(StopReason::Asked);
+            }
+        });
+        assert_eq!(beats, 3);
+        let _late = health.heartbeat("journal", Duration::ZERO);
+        signs_of_life(&health, &stop, Duration::ZERO, || beats += 1);
+        assert_eq!(beats, 3, "silence when a heartbeat is late");
     }
 
     #[test]

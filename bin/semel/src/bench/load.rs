@@ -61,8 +61,7 @@ impl Node {
         // Also on a failure: the other nodes wait here.
         together.wait();
         let (mut remote, first) = ready?;
-        let mut seen =
-            Seen { latencies: Vec::with_capacity(plan.requests), refusals: 0, first, took: Duration::ZERO };
+        let mut seen = Seen { latencies: Vec::with_capacity(plan.requests), refusals: 0, first, took: Duration::ZERO };
         let start = Instant::now();
         for index in 0..plan.requests {
             let vote = vote(WARM_UP + index, plan);

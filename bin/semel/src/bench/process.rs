@@ -51,7 +51,8 @@ impl Signers {
             // The command name may hold spaces; fields are counted from behind it.
             let stat = read("stat");
             let fields: Vec<&str> = stat.rsplit(") ").next().unwrap_or_default().split(' ').collect();
-            let ticks = |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
+            let ticks =
+                |index: usize| fields.get(index).and_then(|field| field.parse::<f64>().ok()).unwrap_or_default();
             cost.cpu_seconds += (ticks(11) + ticks(12)) / 100.0;
         }
         cost

@@ -135,7 +135,10 @@ impl Report {
         let mut put = |text: String| out.extend([text.as_str(), "\n"]);
         for share in [0.0, 0.25, 0.5, 0.75, 0.9, 0.99] {
             let at = y(share);
-            put(format!("<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\" stroke=\"#e5e7eb\"/>", WIDTH - RIGHT));
+            put(format!(
+                "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{}\" y2=\"{at:.1}\" stroke=\"#e5e7eb\"/>",
+                WIDTH - RIGHT
+            ));
             let percent = share * 100.0;
             put(format!(
                 "<text x=\"{}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#374151\">{percent:.0} %</text>",

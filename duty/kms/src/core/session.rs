@@ -12,7 +12,7 @@
 use super::sign_bytes::{self, SignBytes};
 use crate::wire::{BlockId, Timestamp};
 use crate::wire::{ErrorReply, Family, HASH_LEN, Proposal, Request, Response, SignedType, Vote};
-use semel_guard::{Position, PublicKey, Signature, Step};
+use semel_guard::{Position, PublicKey, Signature};
 
 /// When vote extensions are signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -171,12 +171,7 @@ impl Terms {
         if !(0..1_000_000_000).contains(&timestamp.nanos) {
             return Err(cannot(format!("{} is no number of nanoseconds", timestamp.nanos)));
         }
-        let step = match kind {
-            SignedType::Proposal => Step::Propose,
-            SignedType::Prevote => Step::Prevote,
-            SignedType::Precommit => Step::Precommit,
-        };
-        Ok(Position::Tendermint { height, round, step })
+        Ok(Position::Tendermint { height, round, step: kind.step() })
     }
 }
 

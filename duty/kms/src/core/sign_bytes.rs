@@ -15,13 +15,14 @@
 use crate::wire::proto::{Fields, Value, put_bytes, put_filled, put_fixed, put_int, put_varint, varint};
 use crate::wire::types::{put_timestamp, timestamp};
 use crate::wire::{BlockId, Family, PartSetHeader, Proposal, SignedType, Timestamp, Vote, WireError};
+use semel_guard::Step;
 
 /// A message in both shapes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignBytes {
     /// What is signed.
     pub bytes: Vec<u8>,
-    /// The same without the timestamp: what makes two requests the same question.
+    /// The same without the timestamp, and written alike in both families: what makes two requests the same question.
     pub content: Vec<u8>,
 }
 
@@ -42,42 +43,75 @@ pub struct Canonical {
     pub chain_id: String,
 }
 
+impl Canonical {
+    /// The vote it is; None for a proposal.
+    pub fn to_vote(&self) -> Option<Vote> {
+        (self.kind != SignedType::Proposal).then(|| Vote {
+            kind: self.kind.code(),
+            height: self.height,
+            round: self.round,
+            block_id: self.block_id.clone(),
+            timestamp: self.timestamp,
+            ..Vote::default()
+        })
+    }
+
+    /// The step it belongs to.
+    pub fn step(&self) -> Step {
+        self.kind.step()
+    }
+}
+
 /// Sign bytes of a vote.
 pub fn vote(family: Family, vote: &Vote, chain_id: &str) -> SignBytes {
-    let mut head = Vec::with_capacity(160);
-    put_int(&mut head, 1, i64::from(vote.kind));
-    put_fixed(&mut head, 2, vote.height);
-    put_fixed(&mut head, 3, vote.round);
-    put_canonical_block(&mut head, family, 4, &vote.block_id);
-    finish(head, 5, vote.timestamp, 6, chain_id)
+    let head = |family| {
+        let mut head = Vec::with_capacity(160);
+        put_int(&mut head, 1, i64::from(vote.kind));
+        put_fixed(&mut head, 2, vote.height);
+        put_fixed(&mut head, 3, vote.round);
+        put_canonical_block(&mut head, family, 4, &vote.block_id);
+        head
+    };
+    finish(family, head, 5, vote.timestamp, 6, chain_id)
 }
 
 /// Sign bytes of a proposal.
 pub fn proposal(family: Family, proposal: &Proposal, chain_id: &str) -> SignBytes {
-    let mut head = Vec::with_capacity(160);
-    put_int(&mut head, 1, i64::from(proposal.kind));
-    put_fixed(&mut head, 2, proposal.height);
-    put_fixed(&mut head, 3, proposal.round);
-    match family {
-        Family::Protobuf => put_int(&mut head, 4, proposal.pol_round),
-        Family::Amino => put_fixed(&mut head, 4, proposal.pol_round),
-    }
-    put_canonical_block(&mut head, family, 5, &proposal.block_id);
-    finish(head, 6, proposal.timestamp, 7, chain_id)
+    let head = |family| {
+        let mut head = Vec::with_capacity(160);
+        put_int(&mut head, 1, i64::from(proposal.kind));
+        put_fixed(&mut head, 2, proposal.height);
+        put_fixed(&mut head, 3, proposal.round);
+        match family {
+            Family::Protobuf => put_int(&mut head, 4, proposal.pol_round),
+            Family::Amino => put_fixed(&mut head, 4, proposal.pol_round),
+        }
+        put_canonical_block(&mut head, family, 5, &proposal.block_id);
+        head
+    };
+    finish(family, head, 6, proposal.timestamp, 7, chain_id)
 }
 
-fn finish(head: Vec<u8>, time_field: u64, time: Timestamp, chain_field: u64, chain_id: &str) -> SignBytes {
+fn finish(
+    family: Family,
+    head: impl Fn(Family) -> Vec<u8>,
+    time_field: u64,
+    time: Timestamp,
+    chain_field: u64,
+    chain_id: &str,
+) -> SignBytes {
     let mut tail = Vec::with_capacity(chain_id.len() + 2);
     put_filled(&mut tail, chain_field, chain_id.as_bytes());
     let mut stamp = Vec::with_capacity(24);
     put_timestamp(&mut stamp, time_field, time);
-    let length = head.len() + stamp.len() + tail.len();
+    let signed = head(family);
+    let length = signed.len() + stamp.len() + tail.len();
     let mut bytes = Vec::with_capacity(length + 3);
     put_varint(&mut bytes, length as u64);
-    bytes.extend_from_slice(&head);
+    bytes.extend_from_slice(&signed);
     bytes.extend_from_slice(&stamp);
     bytes.extend_from_slice(&tail);
-    let mut content = head;
+    let mut content = if family == Family::Protobuf { signed } else { head(Family::Protobuf) };
     content.append(&mut tail);
     SignBytes { bytes, content }
 }

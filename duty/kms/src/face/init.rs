@@ -32,9 +32,8 @@ const NETWORKS: [Network; 5] = [
 
 /// Makes the directory.
 pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
-    let failed = |path: &Path, error: &std::io::Error| {
-        Report::new(format!("cannot make {}", path.display())).cause(error)
-    };
+    let failed =
+        |path: &Path, error: &std::io::Error| Report::new(format!("cannot make {}", path.display())).cause(error);
     let mut entries = Vec::new();
     for name in &init.networks {
         let known = NETWORKS.iter().find(|network| network.name == name);

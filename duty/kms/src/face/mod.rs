@@ -95,7 +95,9 @@ fn codes() -> Vec<(&'static str, String)> {
             semel_guard::Reason::Conflict => "Another message was already signed at this position. DOUBLE SIGN REFUSED",
             semel_guard::Reason::Regression => "The position lies at or below what this key has signed",
             semel_guard::Reason::TooFar => "The position lies further ahead than a chain can have come",
-            semel_guard::Reason::Unknown => "A write to the ledger has an unknown outcome; the position counts as signed",
+            semel_guard::Reason::Unknown => {
+                "A write to the ledger has an unknown outcome; the position counts as signed"
+            }
             semel_guard::Reason::Tombstoned => "The key was deleted or handed over on this host",
             semel_guard::Reason::Unavailable => "The ledger cannot answer",
         };

@@ -55,8 +55,10 @@ fn tenant<'a>(config: &config::Config, chain: &'a config::Chain) -> Result<Tenan
     let soft = match config.signing_key(&chain.name).ok_or_else(no_key)? {
         SigningKey::Softsign(soft) => soft,
         SigningKey::Yubihsm(..) => {
-            return Err(Report::new(format!("the key of chain {id} is in a YubiHSM, which this version does not serve yet"))
-                .hint("the table is checked by `config check`; sign with a file key until then"));
+            return Err(Report::new(format!(
+                "the key of chain {id} is in a YubiHSM, which this version does not serve yet"
+            ))
+            .hint("the table is checked by `config check`; sign with a file key until then"));
         }
     };
     let form = match soft.key_format {
@@ -76,7 +78,7 @@ fn tenant<'a>(config: &config::Config, chain: &'a config::Chain) -> Result<Tenan
     let chain_id = ChainId::new(id).map_err(|error| Report::of(&error))?;
     let key = Key::new(Box::new(key));
     let subject = Subject { key: key.public_key().clone(), chain: chain_id };
-    let key_text = chain.key_format.render(&subject.key);
+    let key_text = config::display::public_key(&chain.key_format, &subject.key);
     Ok(Tenant { chain, subject, key, key_text })
 }
 

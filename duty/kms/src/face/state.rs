@@ -46,7 +46,9 @@ fn only<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Tenant<'a>, 
     let mut found = chosen(which, configs)?;
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
-        _ => Err(Report::new("the configuration has several chains").hint("name one with --chain ID").exit(Exit::Misuse)),
+        _ => {
+            Err(Report::new("the configuration has several chains").hint("name one with --chain ID").exit(Exit::Misuse))
+        }
     }
 }
 

@@ -62,9 +62,8 @@ impl Chain {
 
     /// Asks the guard, signs, and writes the state file, in this order.
     pub fn sign(&self, ask: &Ask<'_>) -> Result<Signed, Denied> {
-        let unsignable = |reason: String| {
-            Denied::NotSigned(semel_guard::SignError { provider: self.provider().into(), reason })
-        };
+        let unsignable =
+            |reason: String| Denied::NotSigned(semel_guard::SignError { provider: self.provider().into(), reason });
         let duty = Duty::with_content(&self.subject, ask.position, ask.sign_bytes, ask.content)
             .map_err(|error| unsignable(error.to_string()))?;
         let start = Instant::now();

@@ -75,7 +75,8 @@ impl Hook {
             return Err(format!("{program} ended with {status}"));
         }
         let text = reader.join().map_err(|_| "its output could not be read")?.map_err(|error| error.to_string())?;
-        let json: serde_json::Value = serde_json::from_str(text.trim()).map_err(|error| format!("not JSON: {error}"))?;
+        let json: serde_json::Value =
+            serde_json::from_str(text.trim()).map_err(|error| format!("not JSON: {error}"))?;
         let height = json.get("latest_block_height").ok_or("no latest_block_height in its output")?;
         let height = height.as_u64().or_else(|| height.as_str().and_then(|text| text.parse().ok()));
         height.ok_or_else(|| "latest_block_height is not a height".into())

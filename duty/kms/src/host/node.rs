@@ -114,7 +114,9 @@ impl Node {
                     meters.disconnected(ended.label());
                     ended.to_string()
                 }
-                Err(error) => format!("cannot reach the validator: {error}; is its priv_validator_laddr open to this host?"),
+                Err(error) => {
+                    format!("cannot reach the validator: {error}; is its priv_validator_laddr open to this host?")
+                }
             };
             condition.failing(&ended);
             if let Some(line) = collapse.observe(&ended, Instant::now()) {

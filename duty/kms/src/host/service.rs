@@ -108,7 +108,11 @@ impl Service {
             let chain = match known {
                 Some(served) => Arc::clone(&served.chain),
                 None => {
-                    tracing::info!("[keyring:{}] added consensus {} key: {key_text}", key.provider(), algorithm(&subject));
+                    tracing::info!(
+                        "[keyring:{}] added consensus {} key: {key_text}",
+                        key.provider(),
+                        algorithm(&subject)
+                    );
                     let (mirror, news) = state::reconcile(&self.journal, &subject, &state_file, require_state)?;
                     say(&subject, &news);
                     if let Some(hook) = hook {

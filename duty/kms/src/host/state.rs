@@ -4,10 +4,12 @@
 //! the answer leaves, so that `jq -r .height` and a step back to tmkms always work.
 
 use crate::core::sign_bytes;
-use semel_guard::{Entry, History, Lane, Ledger, Mark, Signature, Step, Subject, Unavailable};
-use semel_ledger::interchange::{BlockId, Mirror, MirrorError, StateFile, StateFileError, floor_of};
+use crate::wire::{self, Family, SignedType, Vote};
+use semel_guard::{Advance, Digest, Entry, History, Lane, Ledger, Mark, Signature, Step, Subject, Unavailable};
+use semel_ledger::interchange::{BlockId, Dialect, Mirror, MirrorError, StateFile, StateFileError, floor_of};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Round that stands for "every round" in a state file.
 const EVERY_ROUND: u32 = i32::MAX as u32;
@@ -117,7 +119,10 @@ impl fmt::Display for StateNews {
             Self::Same(position) => write!(f, "state: {position}"),
             Self::Adopted(position) => write!(f, "the state file is ahead of the ledger; the floor is now {position}"),
             Self::Stale { file, ledger } => {
-                write!(f, "the state file says {file}, the ledger says {ledger}: the ledger counts, the file is written again")
+                write!(
+                    f,
+                    "the state file says {file}, the ledger says {ledger}: the ledger counts, the file is written again"
+                )
             }
             Self::Rewritten(position) => write!(
                 f,
@@ -178,6 +183,53 @@ pub fn state_at(subject: &Subject, mark: Mark, bytes: &[u8], signature: Option<&
     }
 }
 
+/// The last answer of another signer, as far as its file tells: with its bytes, or (tmkms) with its content alone.
+fn entry_of(state: &StateFile, subject: &Subject, mark: Mark) -> Option<Entry> {
+    let (kind, height) = (state.step?, i64::try_from(state.height).ok()?);
+    let chain = subject.chain.as_str();
+    if let Some(bytes) = &state.sign_bytes {
+        let canonical = sign_bytes::read(bytes).ok()?;
+        let vote = canonical.to_vote()?;
+        let says = Mark([u64::try_from(vote.height).ok()?, u64::try_from(vote.round).ok()?, kind as u64]);
+        if says != mark || canonical.chain_id != chain || canonical.step() != kind {
+            return None;
+        }
+        let content = Digest::of(&sign_bytes::vote(Family::Protobuf, &vote, chain).content);
+        let signature = state.signature.as_deref().and_then(|signature| Signature::new(signature).ok());
+        let bytes = bytes.as_slice().into();
+        return Some(Entry { mark, digest: Digest::of(state.sign_bytes.as_ref()?), content, bytes, signature });
+    }
+    // A proposal's round of lock is not in the file; of the node's own file without sign bytes nothing is known.
+    let code = match kind {
+        Step::Prevote => SignedType::Prevote.code(),
+        Step::Precommit => SignedType::Precommit.code(),
+        Step::Propose => return None,
+    };
+    if state.dialect != Dialect::Tmkms || mark.0 != [state.height, u64::from(state.round), kind as u64] {
+        return None;
+    }
+    let block = state.block_id.clone().unwrap_or_default();
+    let block_id = wire::BlockId {
+        hash: block.hash,
+        parts: wire::PartSetHeader { total: block.parts_total, hash: block.parts_hash },
+    };
+    let vote = Vote { kind: code, height, round: i64::from(state.round), block_id, ..Vote::default() };
+    let content = Digest::of(&sign_bytes::vote(Family::Protobuf, &vote, chain).content);
+    Some(Entry { mark, digest: content, content, bytes: Arc::new([]), signature: None })
+}
+
+/// Puts an answer of another signer into the ledger.
+fn adopt(ledger: &impl Ledger, subject: &Subject, entry: Entry) -> Result<(), StateError> {
+    let version = ledger.history(subject, Lane::Tendermint)?.version;
+    let why = match ledger.advance(subject, Lane::Tendermint, version, entry) {
+        Advance::Committed(_) => return Ok(()),
+        Advance::Conflict => "the state changed meanwhile".into(),
+        Advance::Unknown(why) => why,
+        Advance::Unavailable(why) => why.0,
+    };
+    Err(Unavailable(why).into())
+}
+
 /// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
 pub fn reconcile(
     ledger: &impl Ledger,
@@ -198,7 +250,10 @@ pub fn reconcile(
         (None, Some(floor)) => StateNews::Rewritten(lane.show(floor)),
         (Some(None), None) => StateNews::Same("nothing signed yet".into()),
         (Some(Some(wanted)), floor) if floor.is_none_or(|floor| wanted > floor) => {
-            ledger.raise(subject, lane, wanted)?;
+            match file.as_ref().and_then(|state| entry_of(state, subject, wanted)) {
+                Some(entry) => adopt(ledger, subject, entry)?,
+                None => ledger.raise(subject, lane, wanted)?,
+            }
             StateNews::Adopted(lane.show(wanted))
         }
         (Some(said), Some(floor)) if said == Some(floor) => StateNews::Same(lane.show(floor)),

@@ -65,9 +65,7 @@ impl Stream {
                 Err(last)
             }
             Endpoint::Unix(path) => UnixStream::connect(path).map(Self::Unix),
-            Endpoint::Abstract(name) => {
-                UnixStream::connect_addr(&UnixAddr::from_abstract_name(name)?).map(Self::Unix)
-            }
+            Endpoint::Abstract(name) => UnixStream::connect_addr(&UnixAddr::from_abstract_name(name)?).map(Self::Unix),
         }
     }
 

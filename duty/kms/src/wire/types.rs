@@ -4,6 +4,7 @@
 //! that adds fields reads back what it sent.
 
 use super::proto::{Field, Fields, WireError, put_bytes, put_filled, put_int};
+use semel_guard::Step;
 
 /// Bytes of a block hash or part set hash. Nil has none.
 pub const HASH_LEN: usize = 32;
@@ -26,6 +27,15 @@ impl SignedType {
             Self::Prevote => 1,
             Self::Precommit => 2,
             Self::Proposal => 32,
+        }
+    }
+
+    /// The step of a round in which it is signed.
+    pub const fn step(self) -> Step {
+        match self {
+            Self::Proposal => Step::Propose,
+            Self::Prevote => Step::Prevote,
+            Self::Precommit => Step::Precommit,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use crate::code::Code;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -83,7 +83,8 @@ impl Diagnostic {
 pub struct Diagnostics {
     items: RefCell<Vec<Diagnostic>>,
     partial: RefCell<Vec<PathBuf>>,
-    left_out: RefCell<usize>,
+    left_out_errors: Cell<usize>,
+    left_out_warnings: Cell<usize>,
 }
 
 impl Diagnostics {
@@ -102,8 +103,11 @@ impl Diagnostics {
             return;
         }
         if items.len() >= DIAGNOSTICS_MAX {
-            let mut left_out = self.left_out.borrow_mut();
-            *left_out = left_out.saturating_add(1);
+            let left_out = match diagnostic.severity {
+                Severity::Error => &self.left_out_errors,
+                Severity::Warning => &self.left_out_warnings,
+            };
+            left_out.set(left_out.get().saturating_add(1));
             return;
         }
         items.push(diagnostic);
@@ -133,13 +137,12 @@ impl Diagnostics {
 
     /// How many errors.
     pub fn errors(&self) -> usize {
-        let left_out = *self.left_out.borrow();
-        self.count(Severity::Error).saturating_add(left_out)
+        self.count(Severity::Error).saturating_add(self.left_out_errors.get())
     }
 
     /// How many warnings.
     pub fn warnings(&self) -> usize {
-        self.count(Severity::Warning)
+        self.count(Severity::Warning).saturating_add(self.left_out_warnings.get())
     }
 
     fn count(&self, severity: Severity) -> usize {
@@ -148,7 +151,7 @@ impl Diagnostics {
 
     /// Findings that were not kept because there were too many.
     pub fn left_out(&self) -> usize {
-        *self.left_out.borrow()
+        self.left_out_errors.get().saturating_add(self.left_out_warnings.get())
     }
 
     /// Nothing found at all.
@@ -221,6 +224,7 @@ mod tests {
         for n in 0..DIAGNOSTICS_MAX + 7 {
             found.push(Diagnostic::error(&codes::UNKNOWN_KEY, &source.place(0..1), n.to_string()));
         }
-        assert_eq!((found.sorted().len(), found.left_out(), found.errors()), (500, 7, 507));
+        found.push(Diagnostic::warning(&codes::EMPTY, &source.place(0..1), "one warning more"));
+        assert_eq!((found.sorted().len(), found.left_out(), found.errors(), found.warnings()), (500, 8, 507, 1));
     }
 }

@@ -9,6 +9,7 @@ use super::diagnostic::{Diagnostic, Diagnostics};
 use super::place::{Place, Source};
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::path::Path;
 use toml_edit::Table;
 use zeroize::Zeroizing;
@@ -75,17 +76,35 @@ pub fn parse(source: &Source, found: &Diagnostics) -> Option<Document> {
         let place = source.place(span.clone());
         found.mark_partial(&place);
         let message = format!("this is not TOML: {}", error.message().replace('\n', ", "));
-        found.push(Diagnostic::error(&codes::SYNTAX, &place, message).maybe_hint(hint(place.shown())));
+        let line = line_of(&text, span.start).unwrap_or_default();
+        let hint = text.get(line.clone()).and_then(hint);
+        // What is wrong is the value, though the parser may notice it at its end.
+        let value = value_of(&text, &line).filter(|_| hint.is_some());
+        let place = value.map_or(place, |value| source.place(value));
+        found.push(Diagnostic::error(&codes::SYNTAX, &place, message).maybe_hint(hint));
         text = Zeroizing::new(without_line(&text, span.start)?);
     }
     None
 }
 
-/// The text with the line of byte `at` blanked, if that line can be missed.
-fn without_line(text: &str, at: usize) -> Option<String> {
-    // An error at the very end of a line belongs to that line.
+/// The line of byte `at`; an error at the very end of a line belongs to that line.
+fn line_of(text: &str, at: usize) -> Option<Range<usize>> {
     let begin = text.get(..at)?.rfind('\n').map_or(0, |n| n.saturating_add(1));
     let line = text.get(begin..)?.split('\n').next()?;
+    Some(begin..begin.saturating_add(line.len()))
+}
+
+/// What follows the first `=` of a line.
+fn value_of(text: &str, line: &Range<usize>) -> Option<Range<usize>> {
+    let (_, value) = text.get(line.clone())?.split_once('=')?;
+    let start = line.end.saturating_sub(value.trim_start().len());
+    Some(start..line.end.max(start))
+}
+
+/// The text with the line of byte `at` blanked, if that line can be missed.
+fn without_line(text: &str, at: usize) -> Option<String> {
+    let span = line_of(text, at)?;
+    let line = text.get(span.clone())?;
     let trimmed = line.trim();
     let (key, value) = trimmed.split_once('=')?;
     let key_like = !key.is_empty() && key.chars().all(|c| c.is_alphanumeric() || " \t_-.\"'".contains(c));
@@ -94,8 +113,7 @@ fn without_line(text: &str, at: usize) -> Option<String> {
     if !key_like || multi_line {
         return None;
     }
-    let end = begin.saturating_add(line.len());
-    Some(format!("{}{}{}", text.get(..begin)?, " ".repeat(line.len()), text.get(end..)?))
+    Some(format!("{}{}{}", text.get(..span.start)?, " ".repeat(line.len()), text.get(span.end..)?))
 }
 
 fn hint(line: &str) -> Option<String> {

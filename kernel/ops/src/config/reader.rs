@@ -24,6 +24,7 @@ pub struct Reader<'a> {
     name: String,
     place: Place,
     asked: BTreeSet<&'static str>,
+    missing: Vec<(&'static str, String)>,
     elsewhere: &'static [(&'static str, &'static str)],
 }
 
@@ -37,6 +38,7 @@ impl<'a> Reader<'a> {
             name: "the top level".to_owned(),
             place: source.place(0..0),
             asked: BTreeSet::new(),
+            missing: Vec::new(),
             elsewhere: &[],
         }
     }
@@ -79,13 +81,12 @@ impl<'a> Reader<'a> {
         Some(name.span().or_else(|| item.span()).map_or_else(|| self.place.clone(), |span| self.source.place(span)))
     }
 
-    /// Keys that must be there, each with a hint for when it is not.
+    /// Keys that must be there, each with a hint for when it is not. Reported by [`Reader::finish`].
     pub fn required(&mut self, keys: &[(&'static str, &str)]) {
         for (key, hint) in keys {
             self.asked.insert(key);
             if !self.has(key) {
-                let message = format!("{} has no `{key}`", self.name);
-                self.found.push(Diagnostic::error(&codes::MISSING_KEY, &self.place, message).hint(*hint));
+                self.missing.push((key, (*hint).to_owned()));
             }
         }
     }
@@ -233,15 +234,23 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Reports every key that nobody asked for.
-    pub fn finish(self) {
+    /// Reports every key that nobody asked for, and says how many there are. A mandatory key that is there misspelt is
+    /// reported as that and not as missing too.
+    pub fn finish(mut self) -> usize {
+        let mut unknown = 0_usize;
         for (name, item) in self.table.iter() {
             if self.asked.contains(name) {
                 continue;
             }
+            unknown = unknown.saturating_add(1);
             let span = self.table.key(name).and_then(toml_edit::Key::span).or_else(|| item.span());
             let place = self.at(span, &self.place);
-            let hint = match nearest(name, self.asked.iter().copied()) {
+            let absent = self.asked.iter().copied().filter(|key| !self.table.contains_key(key));
+            let near = nearest(name, absent).or_else(|| nearest(name, self.asked.iter().copied()));
+            if let Some(near) = near {
+                self.missing.retain(|(key, _)| *key != near);
+            }
+            let hint = match near {
                 Some(near) => Some(format!("did you mean `{near}`?")),
                 None => self.belongs(name),
             };
@@ -250,6 +259,11 @@ impl<'a> Reader<'a> {
             let message = format!("unknown key `{}` in {}", cut(name), self.name);
             self.found.push(Diagnostic::error(&codes::UNKNOWN_KEY, &place, message).hint(hint));
         }
+        for (key, hint) in &self.missing {
+            let message = format!("{} has no `{key}`", self.name);
+            self.found.push(Diagnostic::error(&codes::MISSING_KEY, &self.place, message).hint(hint.as_str()));
+        }
+        unknown
     }
 
     fn belongs(&self, name: &str) -> Option<String> {
@@ -259,7 +273,7 @@ impl<'a> Reader<'a> {
 
     fn child(&self, table: &'a dyn TableLike, name: String, place: Place) -> Reader<'a> {
         let (source, found, elsewhere) = (self.source, self.found, self.elsewhere);
-        Reader { table, source, found, name, place, asked: BTreeSet::new(), elsewhere }
+        Reader { table, source, found, name, place, asked: BTreeSet::new(), missing: Vec::new(), elsewhere }
     }
 
     fn child_name(&self, key: &str) -> String {
@@ -470,9 +484,19 @@ mod tests {
         let document = parse(&source, &found).unwrap();
         let mut chain = Reader::root(&document, &source, &found).tables("chain").remove(0);
         chain.required(&[("id", "add id = \"…\"")]);
+        chain.finish();
         let item = &found.sorted()[0];
         assert_eq!((item.code.id, item.place.line(), item.place.column()), ("CONFIG-0004", 2, 1));
         assert_eq!(item.message, "[[chain]] has no `id`");
+    }
+
+    #[test]
+    fn a_mandatory_key_that_is_misspelt_is_one_error() {
+        let all = found("chain_id = [\"x\"]\n", |r| {
+            r.required(&[("chain_ids", "add it"), ("path", "add it too")]);
+        });
+        let hints: Vec<_> = all.iter().map(|(code, _, _, hint)| (*code, hint.as_str())).collect();
+        assert_eq!(hints, [("CONFIG-0003", "did you mean `chain_ids`?"), ("CONFIG-0004", "add it too")]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Log lines: tracing events to stdout, as text or JSON, off the hot path.
 //!
 //! The level is info, or debug with `-v`; directives in `RUST_LOG` refine either. ANSI colour only on a terminal. A line is
-//! formatted in the thread that logs and then handed to a bounded queue that one thread drains, see [`queue`]. Each message
+//! formatted in the thread that logs and then handed to a bounded queue that one thread drains, see `queue.rs`. Each message
 //! that can repeat every second goes through a [`Collapse`].
 
 pub mod collapse;

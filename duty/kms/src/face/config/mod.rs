@@ -8,7 +8,7 @@
 mod address;
 mod chain;
 pub mod codes;
-pub mod display;
+mod display;
 mod files;
 mod links;
 mod providers;
@@ -76,7 +76,8 @@ pub fn examine(sources: &[Source], contents: Option<&dyn Contents>, found: Diagn
         config.warnings = all.iter().filter(own).cloned().collect();
     }
     let broken = |config: &Config| all.iter().any(|d| d.severity == Severity::Error && d.place.path() == config.path);
-    configs.retain(|config| !broken(config));
+    // With findings left out nobody knows whose they were.
+    configs.retain(|config| !broken(config) && found.left_out() == 0);
     Checked { configs, found }
 }
 

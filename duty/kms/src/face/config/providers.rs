@@ -67,7 +67,7 @@ pub(super) fn read(mut table: Reader<'_>) -> RawProviders {
             providers.uncertain = true;
         }
     }
-    table.finish();
+    providers.uncertain |= table.finish() > 0;
     providers
 }
 
@@ -105,6 +105,7 @@ fn softsign(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<Soft
     let key_format = table.choice("key_format", &formats);
     let path = table.path("path");
     let place = table.place().clone();
+    let mut contradiction = false;
     if let (Some(key_type), Some(key_format)) = (&key_type, &key_format)
         && key_type.value == KeyType::Account
         && key_format.value == SoftsignFormat::Json
@@ -113,12 +114,16 @@ fn softsign(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<Soft
         let error = Diagnostic::error(&codes::CONTRADICTION, &key_format.place, message);
         let error = error.related(&key_type.place, "it is an account key because of this");
         table.found().push(error.hint("write the 32-byte secret in base64 and leave key_format away"));
+        contradiction = true;
     }
     table.finish();
     let key_type = key_type.map_or_else(KeyType::default, |word| word.value);
     let key_format = key_format.map_or_else(SoftsignFormat::default, |word| word.value);
     let raw = RawKey { references, key_type, place: place.clone() };
-    (raw, path.map(|path| Softsign { chains: Vec::new(), key_type, key_format, path, place }))
+    (
+        raw,
+        path.filter(|_| !contradiction).map(|path| Softsign { chains: Vec::new(), key_type, key_format, path, place }),
+    )
 }
 
 fn count(providers: &Reader<'_>, devices: &[Reader<'_>]) {

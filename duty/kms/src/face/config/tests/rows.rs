@@ -370,13 +370,7 @@ fn each_slip_in_providers_and_settings_is_found_where_it_is_with_a_hint() {
             "fortanixdsm",
             "keep tmkms for this chain",
         ),
-        error(
-            "bad durability",
-            ("\"reserve\"", "\"async\""),
-            "CONFIG-0007",
-            "\"async\"",
-            "known are \"sync\", \"reserve\"",
-        ),
+        error("bad durability", ("\"reserve\"", "\"async\""), "CONFIG-0007", "\"async\"", "\"sync\", \"reserve\""),
         error("bad http_addr", ("127.0.0.1:9464", "localhost"), "CONFIG-0110", "\"localhost\"", "127.0.0.1:9464"),
         error(
             "both names of one address",

@@ -1,0 +1,181 @@
+//! The steps of opening a ledger: directories, locks, volumes, and what reservations of earlier processes mean.
+
+use crate::disk::{Disk, File, Open, create_durable};
+use crate::error::{LedgerError, LedgerErrorKind};
+use crate::journal::Options;
+use crate::record::{SubjectId, subject_id};
+use crate::state::{State, SubjectState};
+use crate::volume::{LedgerId, Scan, scan};
+use crate::witness::{Testimony, Witness};
+use semel_guard::Subject;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Volumes of one ledger, at most: processes that ever wrote at the same time.
+const VOLUMES_MAX: u64 = 64;
+
+/// Attempts to read a volume that another process is writing.
+const SCAN_ATTEMPTS: u32 = 5;
+
+/// Longest wait for another process that opens the same ledger, and the time between two looks.
+const OPENING_MAX: Duration = Duration::from_secs(10);
+const OPENING_LOOK: Duration = Duration::from_millis(5);
+
+/// The locks of the keys that this process signs with.
+pub(crate) type Locks = BTreeMap<SubjectId, Box<dyn File>>;
+
+pub(crate) fn volume_dir(directory: &Path, number: u64) -> PathBuf {
+    directory.join(format!("volume-{number}"))
+}
+
+/// Makes the ledger's directory, and the names on the way to it durable while nothing in it matters yet.
+pub(crate) fn make_directory(disk: &dyn Disk, dir: &Path) -> Result<(), LedgerError> {
+    let io = |error: io::Error| LedgerError::at(dir, error);
+    disk.create_dir(&dir.join("keys")).map_err(io)?;
+    if disk.list(dir).map_err(io)?.iter().any(|name| name == "host") {
+        return Ok(());
+    }
+    for ancestor in dir.ancestors() {
+        let ancestor = if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor };
+        match disk.sync_dir(ancestor) {
+            // A directory that we may not read is not one that we made.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => break,
+            other => other.map_err(io)?,
+        }
+    }
+    Ok(())
+}
+
+/// Waits until no other process opens this ledger. Ends when the file is dropped.
+pub(crate) fn lock_opening(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn File>, LedgerError> {
+    let path = dir.join("lock");
+    let file = open_lock(disk, &path)?;
+    let start = Instant::now();
+    while !file.lock().map_err(|error| LedgerError::at(&path, error))? {
+        if start.elapsed() > OPENING_MAX {
+            let text = format!("another process has been opening this ledger for {} s", OPENING_MAX.as_secs());
+            return Err(LedgerError::at(&path, io::Error::new(io::ErrorKind::WouldBlock, text)));
+        }
+        std::thread::sleep(OPENING_LOOK);
+    }
+    Ok(file)
+}
+
+/// Takes the lock of every key, or of none.
+pub(crate) fn lock_keys(disk: &dyn Disk, dir: &Path, subjects: &[Subject]) -> Result<Locks, LedgerError> {
+    let mut locks = Locks::new();
+    for subject in subjects {
+        let id = subject_id(subject);
+        if locks.contains_key(&id) {
+            continue;
+        }
+        let path = dir.join("keys").join(hex::encode(id));
+        let file = open_lock(disk, &path)?;
+        if !file.lock().map_err(|error| LedgerError::at(&path, error))? {
+            let (key, chain) = (subject.key.to_string(), subject.chain.to_string());
+            return Err(LedgerError::at(&path, LedgerErrorKind::KeyInUse { key, chain }));
+        }
+        locks.insert(id, file);
+    }
+    Ok(locks)
+}
+
+fn open_lock(disk: &dyn Disk, path: &Path) -> Result<Box<dyn File>, LedgerError> {
+    let opened = match disk.open(path, Open::Write) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match create_durable(disk, path, b"") {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => disk.open(path, Open::Write),
+            other => other,
+        },
+        other => other,
+    };
+    opened.map_err(|error| LedgerError::at(path, error))
+}
+
+/// What each volume holds. A volume that another process writes is read again when it moved meanwhile.
+pub(crate) fn read_volumes(disk: &dyn Disk, dir: &Path, ledger: LedgerId) -> Result<Vec<(u64, Scan)>, LedgerError> {
+    let names = disk.list(dir).map_err(|error| LedgerError::at(dir, error))?;
+    let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_prefix("volume-")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    let mut volumes = Vec::new();
+    for number in numbers {
+        let mut attempt = 1;
+        let found = loop {
+            match scan(disk, &volume_dir(dir, number), ledger, number) {
+                Err(LedgerError { kind: LedgerErrorKind::Damaged(_), .. }) if attempt < SCAN_ATTEMPTS => attempt += 1,
+                other => break other?,
+            }
+        };
+        volumes.extend(found.map(|scan| (number, scan)));
+    }
+    Ok(volumes)
+}
+
+/// The volume that this process writes: the one that knows most of its keys, among those nobody writes; else a new one.
+pub(crate) fn choose_volume(
+    disk: &dyn Disk,
+    dir: &Path,
+    volumes: &[(u64, Scan)],
+    subjects: &[Subject],
+) -> Result<(u64, Box<dyn File>), LedgerError> {
+    let mut ranked: Vec<(usize, u64)> = (0..VOLUMES_MAX)
+        .map(|number| {
+            let scan = volumes.iter().find(|(other, _)| *other == number).map(|(_, scan)| scan);
+            let known = scan.map_or(0, |scan| {
+                subjects.iter().filter(|subject| scan.state.subjects.contains_key(&subject_id(subject))).count()
+            });
+            (usize::MAX - known, number)
+        })
+        .collect();
+    ranked.sort_unstable();
+    for (_, number) in ranked {
+        let volume = volume_dir(dir, number);
+        disk.create_dir(&volume).and_then(|()| disk.sync_dir(dir)).map_err(|error| LedgerError::at(&volume, error))?;
+        let lock = open_lock(disk, &volume.join("lock"))?;
+        if lock.lock().map_err(|error| LedgerError::at(&volume, error))? {
+            return Ok((number, lock));
+        }
+    }
+    let text = format!("{VOLUMES_MAX} processes use this ledger already");
+    Err(LedgerError::at(dir, LedgerErrorKind::Limit(text)))
+}
+
+pub(crate) fn open_witness(
+    options: &Options,
+    ledger: LedgerId,
+    number: u64,
+) -> Option<(Witness, Option<Testimony>)> {
+    let user = rustix::process::geteuid().as_raw();
+    let name = format!("semel-{user}-{}-{number}", hex::encode(ledger));
+    Witness::open(options.witness.as_deref()?, &name)
+}
+
+/// Decides what the reservations of an earlier process mean: nothing after an end in order or when the witness proves that
+/// every record is there; else they are the floor.
+pub(crate) fn settle(state: &mut State, scan: Option<&Scan>, testimony: Option<Testimony>) {
+    let proven = testimony
+        .is_some_and(|testimony| scan.is_some_and(|scan| scan.chain.contains(&(testimony.sequence, testimony.hash))));
+    if state.closed || proven { state.forget_reserved() } else { state.burn_reserved() }
+}
+
+/// Brings a subject into the state, with all that other volumes know of it.
+pub(crate) fn adopt_subject(
+    state: &mut State,
+    subject: &Subject,
+    others: &[(u64, Scan)],
+    options: &Options,
+    ledger: LedgerId,
+) {
+    let id = subject_id(subject);
+    let ours = state.subjects.entry(id).or_insert_with(|| SubjectState::new(subject.clone()));
+    for (number, scan) in others {
+        if scan.state.subjects.contains_key(&id) {
+            let mut theirs = scan.state.clone();
+            settle(&mut theirs, Some(scan), open_witness(options, ledger, *number).and_then(|(_, told)| told));
+            if let Some(theirs) = theirs.subjects.get(&id) {
+                ours.merge(theirs);
+            }
+        }
+    }
+}
