@@ -228,9 +228,13 @@ impl Ledger for Journal {
         match (wanted, bound) {
             (Some(wanted), Some(_)) => {
                 if promised < Some(wanted) {
-                    inner.extend.retain(|(other, other_lane, _)| (*other, *other_lane) != (id, lane));
-                    inner.extend.push((id, lane, wanted));
-                    shared.work.notify_one();
+                    match inner.extend.iter_mut().find(|(other, other_lane, _)| (*other, *other_lane) == (id, lane)) {
+                        Some((.., queued)) => *queued = wanted.max(*queued),
+                        None => {
+                            inner.extend.push((id, lane, wanted));
+                            shared.work.notify_one();
+                        }
+                    }
                 }
                 return Advance::Committed(version);
             }

@@ -141,11 +141,7 @@ pub(crate) fn choose_volume(
     Err(LedgerError::at(dir, LedgerErrorKind::Limit(text)))
 }
 
-pub(crate) fn open_witness(
-    options: &Options,
-    ledger: LedgerId,
-    number: u64,
-) -> Option<(Witness, Option<Testimony>)> {
+pub(crate) fn open_witness(options: &Options, ledger: LedgerId, number: u64) -> Option<(Witness, Option<Testimony>)> {
     let user = rustix::process::geteuid().as_raw();
     let name = format!("semel-{user}-{}-{number}", hex::encode(ledger));
     Witness::open(options.witness.as_deref()?, &name)

@@ -1,7 +1,9 @@
 //! `priv_validator_state.json` in every dialect: what is read, what is refused, what is written, and the file kept in place.
 
 use semel_guard::{Mark, Step};
-use semel_ledger::interchange::{BlockId, Dialect, Mirror, MirrorError, StateFile, StateFileError, StateWarning, floor_of};
+use semel_ledger::interchange::{
+    BlockId, Dialect, Mirror, MirrorError, StateFile, StateFileError, StateWarning, floor_of,
+};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::process::Command;
 

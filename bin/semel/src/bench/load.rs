@@ -103,7 +103,7 @@ impl Node {
 /// The vote of a place in the sequence: prevote, then precommit, of one block per height.
 fn vote(index: usize, plan: &Plan) -> Vote {
     let height = index as u64 / 2 + 1;
-    let kind = if index % 2 == 0 { VoteKind::Prevote } else { VoteKind::Precommit };
+    let kind = if index.is_multiple_of(2) { VoteKind::Prevote } else { VoteKind::Precommit };
     let mut hash = [0xb1; 32];
     hash.iter_mut().zip(height.to_le_bytes()).for_each(|(to, from)| *to = from);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

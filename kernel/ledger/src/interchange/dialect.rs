@@ -125,7 +125,9 @@ fn number(field: &'static str, value: Option<&Value>) -> Result<u64, StateFileEr
     };
     let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     match text.strip_prefix('-') {
-        Some(rest) if is_number(rest) && rest.bytes().any(|digit| digit != b'0') => Err(StateFileError::Negative(field)),
+        Some(rest) if is_number(rest) && rest.bytes().any(|digit| digit != b'0') => {
+            Err(StateFileError::Negative(field))
+        }
         _ if is_number(&text) => text.parse().map_err(|_| wrong(field, "has too many digits")),
         _ => Err(wrong(field, "is no whole number")),
     }

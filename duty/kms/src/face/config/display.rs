@@ -20,23 +20,21 @@ use sha2::{Digest, Sha256};
 /// The amino name of an Ed25519 public key, with the length of what follows.
 const ED25519_PREFIX: [u8; 5] = [0x16, 0x24, 0xde, 0x64, 0x20];
 
-impl KeyFormat {
-    /// The key as this chain's users know it. A form that a kind of key does not have is hex.
-    pub fn render(&self, key: &PublicKey) -> String {
-        let bytes = key.as_bytes();
-        let text = match (self, key.algorithm()) {
-            (KeyFormat::Bech32 { consensus_key_prefix, .. }, Algorithm::Ed25519) => {
-                bech32(consensus_key_prefix, &[&ED25519_PREFIX, bytes].concat())
-            }
-            (KeyFormat::Bech32 { account_key_prefix, .. }, Algorithm::Secp256k1) => {
-                bech32(account_key_prefix, &Ripemd160::digest(Sha256::digest(bytes)))
-            }
-            (KeyFormat::CosmosJson, Algorithm::Ed25519) => Some(json("ed25519", bytes)),
-            (KeyFormat::CosmosJson, Algorithm::Secp256k1) => Some(json("secp256k1", bytes)),
-            _ => None,
-        };
-        text.unwrap_or_else(|| hex::encode_upper(bytes))
-    }
+/// The key as this chain's users know it. A form that a kind of key does not have is hex.
+pub fn public_key(format: &KeyFormat, key: &PublicKey) -> String {
+    let bytes = key.as_bytes();
+    let text = match (format, key.algorithm()) {
+        (KeyFormat::Bech32 { consensus_key_prefix, .. }, Algorithm::Ed25519) => {
+            bech32(consensus_key_prefix, &[&ED25519_PREFIX, bytes].concat())
+        }
+        (KeyFormat::Bech32 { account_key_prefix, .. }, Algorithm::Secp256k1) => {
+            bech32(account_key_prefix, &Ripemd160::digest(Sha256::digest(bytes)))
+        }
+        (KeyFormat::CosmosJson, Algorithm::Ed25519) => Some(json("ed25519", bytes)),
+        (KeyFormat::CosmosJson, Algorithm::Secp256k1) => Some(json("secp256k1", bytes)),
+        _ => None,
+    };
+    text.unwrap_or_else(|| hex::encode_upper(bytes))
 }
 
 fn bech32(prefix: &str, data: &[u8]) -> Option<String> {
@@ -69,13 +67,13 @@ mod tests {
 
     #[test]
     fn hex_is_upper_case_without_a_prefix() {
-        let text = KeyFormat::Hex.render(&ed25519());
+        let text = public_key(&KeyFormat::Hex, &ed25519());
         assert_eq!(text, "D75A980182B10AB7D54BFED3C964073A0EE172F3DAA62325AF021A68F707511A");
     }
 
     #[test]
     fn cosmos_json_is_the_json_of_the_sdk() {
-        let value: serde_json::Value = serde_json::from_str(&KeyFormat::CosmosJson.render(&ed25519())).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&public_key(&KeyFormat::CosmosJson, &ed25519())).unwrap();
         assert_eq!(value["@type"], "/cosmos.crypto.ed25519.PubKey");
         assert_eq!(value["key"], "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=");
     }
@@ -83,7 +81,7 @@ mod tests {
     #[test]
     fn a_consensus_key_in_bech32_has_the_amino_prefix() {
         for prefix in ["cosmosvalconspub", "did:com:valconspub"] {
-            let text = bech32_format("x", prefix).render(&ed25519());
+            let text = public_key(&bech32_format("x", prefix), &ed25519());
             let (hrp, data) = bech32::decode(&text).unwrap();
             assert_eq!(hrp.as_str(), prefix);
             assert_eq!(hex::encode_upper(&data[..5]), "1624DE6420");
@@ -94,7 +92,7 @@ mod tests {
     #[test]
     fn an_account_key_in_bech32_is_its_address() {
         // BIP 173 lists the witness program of this key: 751e76e8199196d454941c45d1b3a323f1433bd6.
-        let text = bech32_format("did:com:", "x").render(&secp256k1());
+        let text = public_key(&bech32_format("did:com:", "x"), &secp256k1());
         let (hrp, data) = bech32::decode(&text).unwrap();
         assert_eq!(hrp.as_str(), "did:com:");
         assert_eq!(hex::encode(data), "751e76e8199196d454941c45d1b3a323f1433bd6");
@@ -102,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_long_prefix_is_no_obstacle() {
-        let text = bech32_format("x", &"p".repeat(83)).render(&ed25519());
+        let text = public_key(&bech32_format("x", &"p".repeat(83)), &ed25519());
         assert!(text.len() > 90 && text.starts_with("pppp"), "{text}");
     }
 }

@@ -8,7 +8,7 @@
 mod address;
 mod chain;
 pub mod codes;
-mod display;
+pub mod display;
 mod files;
 mod links;
 mod providers;

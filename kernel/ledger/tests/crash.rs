@@ -1,0 +1,296 @@
+//! Every operation of the disk, failed in every way: not executed, unsynced sectors lost in any combination, an error, half a
+//! write. After each, the ledger opens again, explains every signature that left, and no floor has fallen.
+
+mod scene;
+mod simdisk;
+
+use scene::{Dice, ask, precommit, refusal, signature_of, subject};
+use semel_guard::{
+    Denied, Digest, Duty, EthereumDuty, Guard, Lane, Ledger, Mark, Position, SignError, Step, Subject, decide,
+};
+use semel_ledger::{Durability, Journal, LedgerErrorKind, Options};
+use simdisk::{Fault, SimDisk, Survivors};
+use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+const HEIGHTS: u64 = 3;
+
+/// Segments this short change every few operations.
+const SEGMENT_RECORDS: usize = 32;
+
+/// What the world knows: what left the signer, and what it was told.
+#[derive(Default, Clone)]
+struct World {
+    left: Vec<(Subject, Position, String)>,
+    floors: BTreeMap<(Subject, Lane), Mark>,
+    /// None: asked for, and not answered.
+    buried: BTreeMap<Subject, Option<bool>>,
+    highest: u64,
+}
+
+struct Stage {
+    disk: SimDisk,
+    durability: Durability,
+    witness: Option<PathBuf>,
+}
+
+impl Stage {
+    fn open(&self, subjects: &[Subject]) -> Result<Journal, semel_ledger::LedgerError> {
+        let options = Options {
+            durability: self.durability,
+            host: None,
+            disk: Arc::new(self.disk.clone()),
+            witness: self.witness.clone(),
+            check: false,
+            segment_records: SEGMENT_RECORDS,
+            ..Options::at("/var/semel")
+        };
+        Journal::open(options, subjects)
+    }
+}
+
+/// Stops a scenario, as an error stops a process.
+struct Stopped;
+
+impl World {
+    fn sign(&mut self, guard: &Guard<Journal>, subject: &Subject, position: Position) -> Result<(), Stopped> {
+        let text = format!("{position}");
+        if let Position::Tendermint { height, .. } = position {
+            self.highest = self.highest.max(height);
+        }
+        match ask(guard, subject, position, &text) {
+            Ok(answer) => {
+                assert_eq!(answer.signature, signature_of(text.as_bytes()));
+                self.left.push((subject.clone(), position, text));
+                Ok(())
+            }
+            Err(_) => Err(Stopped),
+        }
+    }
+
+    fn raise(&mut self, journal: &Journal, subject: &Subject, lane: Lane, floor: Mark) -> Result<(), Stopped> {
+        self.highest = self.highest.max(if lane == Lane::Tendermint { floor.0[0] } else { 0 });
+        journal.raise(subject, lane, floor).map_err(|_| Stopped)?;
+        self.floors.insert((subject.clone(), lane), floor);
+        Ok(())
+    }
+
+    fn bury(&mut self, journal: &Journal, subject: &Subject, buried: bool) -> Result<(), Stopped> {
+        self.buried.insert(subject.clone(), None);
+        journal.bury(subject, buried).map_err(|_| Stopped)?;
+        self.buried.insert(subject.clone(), Some(buried));
+        Ok(())
+    }
+}
+
+/// Every operation of the ledger, once or more.
+fn scenario(stage: &Stage, world: &mut World) -> Result<(), Stopped> {
+    let (a, b) = (subject(1), subject(2));
+    let open = |subjects: &[Subject]| stage.open(subjects).map_err(|_| Stopped);
+    let journal = open(std::slice::from_ref(&a))?;
+    let guard = Guard::new(journal.clone());
+    for height in 1..=3 {
+        for step in [Step::Propose, Step::Prevote, Step::Precommit] {
+            world.sign(&guard, &a, Position::Tendermint { height, round: 0, step })?;
+        }
+    }
+    world.raise(&journal, &a, Lane::Tendermint, Mark([20, 0, 3]))?;
+    world.sign(&guard, &a, precommit(21))?;
+    journal.register(std::slice::from_ref(&b)).map_err(|_| Stopped)?;
+    world.sign(&guard, &b, precommit(1))?;
+    world.sign(&guard, &b, Position::EthereumAttestation { source: 3, target: 5 })?;
+    world.sign(&guard, &b, Position::EthereumAttestation { source: 4, target: 6 })?;
+    for slot in [4, 2, 9, 1] {
+        world.sign(&guard, &b, Position::EthereumDuty { duty: EthereumDuty::SyncMessage, slot })?;
+    }
+    world.raise(&journal, &b, Lane::EthereumAttestation, Mark([7, 4, 0]))?;
+    world.bury(&journal, &b, true)?;
+    // Refusals fill the segment, until it changes.
+    for _ in 0..2 * SEGMENT_RECORDS {
+        let asked = ask(&guard, &a, precommit(2), "another block");
+        assert!(asked.is_err(), "signed below the floor");
+    }
+    world.sign(&guard, &a, precommit(22))?;
+    world.bury(&journal, &b, false)?;
+    world.sign(&guard, &b, precommit(2))?;
+    journal.close().map_err(|_| Stopped)?;
+    drop((guard, journal));
+    let both = [a.clone(), b.clone()];
+    let guard = Guard::new(open(&both)?);
+    for height in 40..=43 {
+        world.sign(&guard, &a, precommit(height))?;
+    }
+    drop(guard);
+    let guard = Guard::new(open(&both)?);
+    world.sign(&guard, &a, precommit(60))?;
+    world.sign(&guard, &b, precommit(60))
+}
+
+/// Opens the ledger after the fault and holds it against the world.
+fn check(stage: &Stage, world: &World, about: &str) -> Result<Journal, semel_ledger::LedgerError> {
+    let journal = stage.open(&[subject(1), subject(2)])?;
+    let guard = Guard::new(journal.clone());
+    for ((subject, lane), floor) in &world.floors {
+        let found = journal.history(subject, *lane).unwrap().floor;
+        let kept = found.is_some_and(|found| lane.higher(found, *floor) == found);
+        assert!(kept, "{about}: the floor {floor:?} of {lane} fell to {found:?}");
+    }
+    for (subject, buried) in &world.buried {
+        let history = journal.history(subject, Lane::Tendermint).unwrap();
+        assert!(buried.is_none_or(|buried| buried == history.tombstone), "{about}: tombstone {buried:?} forgotten");
+    }
+    for (subject, position, text) in &world.left {
+        let other = refusal(ask(&guard, subject, *position, "another block"));
+        assert!(other.is_some(), "{about}: {position} was signed twice");
+        // The same question is answered with the same signature, or not at all.
+        if let Ok(answer) = ask(&guard, subject, *position, text) {
+            assert_eq!(answer.signature, signature_of(text.as_bytes()), "{about}");
+        }
+    }
+    Ok(journal)
+}
+
+/// Goes on with a ledger that was opened after a fault, and opens it once more.
+fn go_on(stage: &Stage, journal: Journal, world: &mut World, about: &str) {
+    let a = subject(1);
+    let guard = Guard::new(journal.clone());
+    let bound = world.highest + HEIGHTS + 1;
+    let went = world.sign(&guard, &a, precommit(bound));
+    assert!(went.is_ok(), "{about}: more than the window is lost");
+    drop(guard);
+    journal.close().unwrap();
+    drop(journal);
+    drop(check(stage, world, &format!("{about}, once more")).unwrap_or_else(|error| panic!("{about}: {error}")));
+}
+
+struct Counts {
+    points: u64,
+    recoveries: u64,
+}
+
+/// The scenario with a fault at every operation, until it ends before the fault.
+fn enumerate(durability: Durability, fault: Fault, seed: u64) -> Counts {
+    let mut counts = Counts { points: 0, recoveries: 0 };
+    let mut dice = Dice(seed);
+    for at in 1.. {
+        let stage = Stage { disk: SimDisk::new(), durability, witness: None };
+        let mut world = World::default();
+        stage.disk.arm(at, fault);
+        let _ended = scenario(&stage, &mut world);
+        if !stage.disk.fired() {
+            counts.points = at - 1;
+            return counts;
+        }
+        let mut survivors = vec![Survivors::Kernel];
+        match stage.disk.at_risk() {
+            risk @ 0..=8 => survivors.extend((0..1_u64 << risk).map(Survivors::Mask)),
+            _ => {
+                survivors.extend([Survivors::Mask(0), Survivors::Seed(8)]);
+                survivors.extend((0..6).map(|_| Survivors::Seed(dice.roll())));
+            }
+        }
+        for survivor in survivors {
+            let about = format!("{durability:?}, {fault:?} at operation {at}, {survivor:?}");
+            let mut world = world.clone();
+            let mut stage = Stage { disk: stage.disk.reboot(survivor), durability, witness: None };
+            counts.recoveries += 1;
+            // Every other time the recovery is cut off, too, and the power goes.
+            if dice.below(2) == 0 {
+                stage.disk.arm(1 + dice.roll() % 60, Fault::Halt);
+                if let Ok(journal) = stage.open(&[subject(1), subject(2)]) {
+                    let guard = Guard::new(journal);
+                    let _ended = world.sign(&guard, &subject(1), precommit(world.highest + HEIGHTS + 1));
+                }
+                stage.disk = stage.disk.reboot(Survivors::Seed(dice.roll()));
+            }
+            match check(&stage, &world, &about) {
+                Ok(journal) => go_on(&stage, journal, &mut world, &about),
+                Err(error) => {
+                    // Only what a failing medium did to acknowledged records may stop the next start.
+                    let is_loud = matches!(error.kind, LedgerErrorKind::Damaged(_));
+                    let is_error = fault != Fault::Halt;
+                    assert!(is_loud && is_error, "{about}: does not open: {error}");
+                }
+            }
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn a_crash_at_any_operation_leaves_a_ledger_that_opens_and_explains_every_signature() {
+    for (durability, seed) in [(Durability::Sync, 1), (Durability::Reserve { heights: HEIGHTS }, 2)] {
+        let counts = enumerate(durability, Fault::Halt, seed);
+        println!("{durability:?}: {} crash points, {} recoveries", counts.points, counts.recoveries);
+        assert!(counts.points > 300, "only {} operations were numbered", counts.points);
+    }
+}
+
+#[test]
+fn an_error_at_any_operation_costs_no_signature_twice() {
+    let faults = [Fault::Error(ErrorKind::Other), Fault::Error(ErrorKind::StorageFull), Fault::Short];
+    for (durability, seed) in [(Durability::Sync, 3), (Durability::Reserve { heights: HEIGHTS }, 4)] {
+        for fault in faults {
+            let counts = enumerate(durability, fault, seed);
+            println!("{durability:?}, {fault:?}: {} points, {} recoveries", counts.points, counts.recoveries);
+        }
+    }
+}
+
+#[test]
+fn after_a_crash_of_the_process_the_witness_gives_the_exact_floor_and_without_it_the_bound_counts() {
+    let a = subject(1);
+    let durability = Durability::Reserve { heights: 100 };
+    let rows: [(&str, bool, Survivors, Mark); 4] = [
+        ("process, witness", true, Survivors::Kernel, Mark([5, 0, 3])),
+        ("process, no witness", false, Survivors::Kernel, Mark([105, 0, 0])),
+        ("power, a witness of this boot that names what is not there", true, Survivors::Mask(0), Mark([105, 0, 0])),
+        ("power, no witness", false, Survivors::Mask(0), Mark([105, 0, 0])),
+    ];
+    for (name, has_witness, survivors, floor) in rows {
+        let witness = has_witness.then(|| PathBuf::from("/dev/shm"));
+        if has_witness && !witness.as_ref().is_some_and(|dir| dir.is_dir()) {
+            scene::skip("after_a_crash_of_the_process_the_witness_gives_the_exact_floor", "there is no /dev/shm");
+            return;
+        }
+        let stage = Stage { disk: SimDisk::new(), durability, witness };
+        let guard = Guard::new(stage.open(std::slice::from_ref(&a)).unwrap());
+        for height in 1..=5 {
+            ask(&guard, &a, precommit(height), "block").unwrap();
+        }
+        // Until the bound of height 5 is on the medium, and no longer: what follows it is not.
+        let durable = || {
+            let disk = stage.disk.reboot(Survivors::Mask(0));
+            let stage = Stage { disk, durability, witness: None };
+            stage.open(std::slice::from_ref(&a)).unwrap().history(&a, Lane::Tendermint).unwrap().floor
+        };
+        while durable() != Some(Mark([105, 0, 0])) {
+            std::thread::yield_now();
+        }
+        ask(&guard, &a, Position::Tendermint { height: 5, round: 1, step: Step::Prevote }, "block").unwrap();
+        let floor = if floor == Mark([5, 0, 3]) { Mark([5, 1, 2]) } else { floor };
+        let next = Stage { disk: stage.disk.reboot(survivors), durability, witness: stage.witness.clone() };
+        let journal = next.open(std::slice::from_ref(&a)).unwrap();
+        assert_eq!(journal.history(&a, Lane::Tendermint).unwrap().floor, Some(floor), "{name}");
+    }
+}
+
+#[test]
+fn a_signature_that_was_lost_is_made_again_over_the_stored_bytes() {
+    let a = subject(1);
+    let stage = Stage { disk: SimDisk::new(), durability: Durability::Sync, witness: None };
+    let guard = Guard::new(stage.open(std::slice::from_ref(&a)).unwrap());
+    let duty = Duty::with_content(&a, precommit(7), b"block at 10:00", b"block").unwrap();
+    let failed = guard.admit(&duty, |_, _| Err(SignError { provider: "test".into(), reason: "unplugged".into() }));
+    assert!(matches!(failed, Err(Denied::NotSigned(_))));
+    let stage = Stage { disk: stage.disk.reboot(Survivors::Mask(0)), ..stage };
+    let guard = Guard::new(stage.open(std::slice::from_ref(&a)).unwrap());
+    let later = Duty::with_content(&a, precommit(7), b"block at 10:05", b"block").unwrap();
+    let answer = guard.admit(&later, |_, bytes| Ok(signature_of(bytes))).unwrap();
+    assert_eq!((&*answer.bytes, answer.repeated), (&b"block at 10:00"[..], true));
+    let history = guard.ledger().history(&a, Lane::Tendermint).unwrap();
+    assert_eq!(history.at(Lane::Tendermint, precommit(7).mark()).unwrap().digest, Digest::of(b"block at 10:00"));
+    assert!(matches!(decide(&history, &later), semel_guard::Verdict::Replay(_)));
+}

@@ -1,0 +1,67 @@
+//! What the tests of the ledger share: keys, duties, and a way to skip loudly.
+#![expect(dead_code, reason = "each test binary uses a part of it")]
+
+use semel_guard::{
+    Algorithm, Answer, ChainId, Denied, Digest, Duty, Guard, Ledger, Position, PublicKey, Reason, SignError, Signature,
+    Step, Subject,
+};
+
+/// Key number `n`, on a chain.
+pub fn subject(n: u8) -> Subject {
+    let key = PublicKey::new(Algorithm::Ed25519, &[n; 32]).unwrap();
+    Subject { key, chain: ChainId::new("test-1").unwrap() }
+}
+
+/// A precommit.
+pub fn precommit(height: u64) -> Position {
+    Position::Tendermint { height, round: 0, step: Step::Precommit }
+}
+
+/// What the key makes of a message: the same for the same message.
+pub fn signature_of(bytes: &[u8]) -> Signature {
+    Signature::new(&[Digest::of(bytes).0, Digest::of(b"second half").0].concat()).unwrap()
+}
+
+/// Asks for a signature over `text` at `position`.
+pub fn ask<L: Ledger>(guard: &Guard<L>, subject: &Subject, position: Position, text: &str) -> Result<Answer, Denied> {
+    let duty = Duty::new(subject, position, text.as_bytes()).unwrap();
+    guard.admit(&duty, |_permit, bytes| -> Result<_, SignError> { Ok(signature_of(bytes)) })
+}
+
+/// Why nothing was signed; None: it was.
+pub fn refusal<T>(asked: Result<T, Denied>) -> Option<Reason> {
+    match asked {
+        Ok(_) => None,
+        Err(Denied::Refused(refusal)) => Some(refusal.reason),
+        Err(other) => panic!("neither signed nor refused: {other}"),
+    }
+}
+
+/// Says that a test cannot run here, and lets the count know.
+pub fn skip(name: &str, reason: &str) {
+    println!("SKIP: {name}: {reason}");
+    if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
+        use std::io::Write;
+        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        writeln!(file, "{name}: {reason}").unwrap();
+    }
+}
+
+/// Small, seeded, good enough to choose faults.
+pub struct Dice(pub u64);
+
+impl Dice {
+    /// The next number (SplitMix64).
+    pub fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.roll() % n as u64) as usize
+    }
+}

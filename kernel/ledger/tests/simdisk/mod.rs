@@ -1,0 +1,348 @@
+//! A disk in memory that numbers every operation, fails the one it is told to, and forgets what was not synced.
+//!
+//! Two layers: what the kernel has (every read sees it) and what the medium has. A sync of a file moves its sectors and its
+//! length down, a sync of a directory moves names down. After a loss of power each unsynced 512-byte sector is there or not, on
+//! its own, and so is each unsynced name; a rename is one name.
+
+use semel_ledger::disk::{Disk, File, Open};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The unit in which a medium tears.
+const SECTOR: usize = 512;
+
+/// What happens at the chosen operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not executed, and neither is any after it: the process or the machine is gone.
+    Halt,
+    /// It fails with this error and changes nothing. A failed sync loses what it should have written.
+    Error(ErrorKind),
+    /// Half of the sectors are written, then it fails. Other operations: as `Error`.
+    Short,
+}
+
+/// What survives of the unsynced sectors and names when the power goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Survivors {
+    /// The power did not go; the kernel kept everything.
+    Kernel,
+    /// Those whose bit is set: bit n for the n-th.
+    Mask(u64),
+    /// As the seed says.
+    Seed(u64),
+}
+
+#[derive(Default, Clone)]
+struct Inode {
+    kernel: Vec<u8>,
+    medium: Vec<u8>,
+    /// Unsynced sectors, in the order of their writes.
+    pending: Vec<(usize, Vec<u8>)>,
+}
+
+#[derive(Clone)]
+enum NameChange {
+    Directory(PathBuf),
+    Link(PathBuf, usize),
+    Move(PathBuf, PathBuf, usize),
+}
+
+#[derive(Default)]
+struct Inner {
+    inodes: Vec<Inode>,
+    names: BTreeMap<PathBuf, usize>,
+    directories: BTreeSet<PathBuf>,
+    medium_names: BTreeMap<PathBuf, usize>,
+    medium_directories: BTreeSet<PathBuf>,
+    pending: Vec<NameChange>,
+    locked: BTreeSet<usize>,
+    operations: u64,
+    fault: Option<(u64, Fault)>,
+    fired: bool,
+    halted: bool,
+}
+
+/// The disk. Clones are the same disk.
+#[derive(Clone, Default)]
+pub struct SimDisk(Arc<Mutex<Inner>>);
+
+impl SimDisk {
+    /// An empty disk with a root directory.
+    pub fn new() -> Self {
+        let disk = Self::default();
+        disk.inner().directories.insert("/".into());
+        disk.inner().medium_directories.insert("/".into());
+        disk
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Starts to count anew, and lets operation `at` (from 1) fail.
+    pub fn arm(&self, at: u64, fault: Fault) {
+        let mut inner = self.inner();
+        (inner.operations, inner.fired, inner.halted, inner.fault) = (0, false, false, Some((at, fault)));
+    }
+
+    /// Whether the chosen operation was reached.
+    pub fn fired(&self) -> bool {
+        self.inner().fired
+    }
+
+    /// Unsynced sectors and names: the number of things that a loss of power decides about.
+    pub fn at_risk(&self) -> usize {
+        let inner = self.inner();
+        inner.pending.len() + inner.inodes.iter().map(|inode| inode.pending.len()).sum::<usize>()
+    }
+
+    /// A disk as the next process finds it: no locks, no faults, and of what was unsynced what survived.
+    pub fn reboot(&self, survivors: Survivors) -> Self {
+        let old = self.inner();
+        let mut new = Inner {
+            inodes: old.inodes.clone(),
+            names: old.names.clone(),
+            directories: old.directories.clone(),
+            medium_names: old.medium_names.clone(),
+            medium_directories: old.medium_directories.clone(),
+            pending: old.pending.clone(),
+            ..Inner::default()
+        };
+        let mut index = 0_u64;
+        let mut dice = super::scene::Dice(match survivors {
+            Survivors::Seed(seed) => seed,
+            _ => 0,
+        });
+        let mut survives = || {
+            index += 1;
+            match survivors {
+                Survivors::Kernel => true,
+                Survivors::Mask(mask) => mask & 1_u64.checked_shl((index - 1) as u32).unwrap_or(0) != 0,
+                Survivors::Seed(seed) => dice.below(8) < (seed % 9) as usize,
+            }
+        };
+        if survivors != Survivors::Kernel {
+            for inode in &mut new.inodes {
+                for (sector, bytes) in std::mem::take(&mut inode.pending) {
+                    if survives() {
+                        put(&mut inode.medium, sector * SECTOR, &bytes);
+                    }
+                }
+                inode.kernel = inode.medium.clone();
+            }
+            for change in std::mem::take(&mut new.pending) {
+                if survives() {
+                    new.medium_change(change);
+                }
+            }
+            new.names = new.medium_names.clone();
+            new.directories = new.medium_directories.clone();
+        }
+        Self(Arc::new(Mutex::new(new)))
+    }
+}
+
+fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    if content.len() < end {
+        content.resize(end, 0);
+    }
+    content[offset..end].copy_from_slice(bytes);
+}
+
+impl Inner {
+    /// Counts an operation. Err: it is the one that fails, or comes after a halt. Ok(Some): it is done in part.
+    fn step(&mut self) -> io::Result<Option<ErrorKind>> {
+        self.operations += 1;
+        if self.halted {
+            return Err(io::Error::other("after the halt"));
+        }
+        match self.fault {
+            Some((at, fault)) if at == self.operations => {
+                self.fired = true;
+                match fault {
+                    Fault::Halt => {
+                        self.halted = true;
+                        Err(io::Error::other("halt"))
+                    }
+                    Fault::Error(kind) => Err(kind.into()),
+                    Fault::Short => Ok(Some(ErrorKind::WriteZero)),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// An operation that cannot be done in part.
+    fn whole(&mut self) -> io::Result<()> {
+        match self.step()? {
+            Some(kind) => Err(kind.into()),
+            None => Ok(()),
+        }
+    }
+
+    fn medium_change(&mut self, change: NameChange) {
+        match change {
+            NameChange::Directory(path) => drop(self.medium_directories.insert(path)),
+            NameChange::Link(path, inode) => drop(self.medium_names.insert(path, inode)),
+            NameChange::Move(from, to, inode) => {
+                self.medium_names.remove(&from);
+                self.medium_names.insert(to, inode);
+            }
+        }
+    }
+
+    /// A name counts only when all directories above it are there.
+    fn is_reachable(&self, path: &Path) -> bool {
+        path.ancestors().skip(1).all(|above| self.directories.contains(above))
+    }
+}
+
+impl Disk for SimDisk {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.whole()?;
+        let missing: Vec<PathBuf> =
+            path.ancestors().filter(|p| !inner.directories.contains(*p)).map(Path::to_path_buf).collect();
+        for directory in missing.into_iter().rev() {
+            inner.directories.insert(directory.clone());
+            inner.pending.push(NameChange::Directory(directory));
+        }
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let mut inner = self.inner();
+        inner.whole()?;
+        if !inner.directories.contains(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let children = inner.names.keys().chain(&inner.directories).filter(|name| name.parent() == Some(path));
+        let mut names: Vec<String> =
+            children.map(|name| name.file_name().unwrap().to_string_lossy().into_owned()).collect();
+        names.sort();
+        Ok(names)
+    }
+
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        let mut inner = self.inner();
+        inner.whole()?;
+        if !inner.is_reachable(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let inode = match (inner.names.get(path).copied(), how) {
+            (Some(_), Open::New) => return Err(ErrorKind::AlreadyExists.into()),
+            (Some(inode), _) => inode,
+            (None, Open::New) => {
+                inner.inodes.push(Inode::default());
+                let inode = inner.inodes.len() - 1;
+                inner.names.insert(path.into(), inode);
+                inner.pending.push(NameChange::Link(path.into(), inode));
+                inode
+            }
+            (None, _) => return Err(ErrorKind::NotFound.into()),
+        };
+        Ok(Box::new(SimFile { disk: self.clone(), inode, holds: Mutex::new(false) }))
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.whole()?;
+        if !inner.directories.contains(path) {
+            return Err(ErrorKind::NotFound.into());
+        }
+        let here = |change: &NameChange| match change {
+            NameChange::Directory(name) | NameChange::Link(name, _) | NameChange::Move(_, name, _) => {
+                name.parent() == Some(path)
+            }
+        };
+        let (synced, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut inner.pending).into_iter().partition(here);
+        inner.pending = rest;
+        synced.into_iter().for_each(|change| inner.medium_change(change));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut inner = self.inner();
+        inner.whole()?;
+        let inode = inner.names.remove(from).ok_or(ErrorKind::NotFound)?;
+        inner.names.insert(to.into(), inode);
+        inner.pending.push(NameChange::Move(from.into(), to.into(), inode));
+        Ok(())
+    }
+}
+
+struct SimFile {
+    disk: SimDisk,
+    inode: usize,
+    holds: Mutex<bool>,
+}
+
+impl File for SimFile {
+    fn len(&self) -> io::Result<u64> {
+        let mut inner = self.disk.inner();
+        inner.whole()?;
+        Ok(inner.inodes[self.inode].kernel.len() as u64)
+    }
+
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        inner.whole()?;
+        let start = offset as usize;
+        let have = inner.inodes[self.inode].kernel.get(start..start + buffer.len()).ok_or(ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(have);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        let fails = inner.step()?;
+        let sectors = bytes.len().div_ceil(SECTOR);
+        let whole = if fails.is_some() { sectors / 2 * SECTOR } else { bytes.len() };
+        let inode = &mut inner.inodes[self.inode];
+        let offset = offset as usize;
+        assert_eq!(offset % SECTOR, 0, "records are whole sectors");
+        put(&mut inode.kernel, offset, &bytes[..whole]);
+        for (index, sector) in bytes[..whole].chunks(SECTOR).enumerate() {
+            inode.pending.push((offset / SECTOR + index, sector.to_vec()));
+        }
+        fails.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut inner = self.disk.inner();
+        let outcome = inner.whole();
+        let halted = inner.halted;
+        let inode = &mut inner.inodes[self.inode];
+        match outcome {
+            Ok(()) => {
+                for (sector, bytes) in std::mem::take(&mut inode.pending) {
+                    put(&mut inode.medium, sector * SECTOR, &bytes);
+                }
+            }
+            // The kernel reports a failed write-back once, and then takes its pages for clean.
+            Err(_) if !halted => inode.pending.clear(),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    fn lock(&self) -> io::Result<bool> {
+        let mut inner = self.disk.inner();
+        inner.whole()?;
+        let mut holds = self.holds.lock().unwrap();
+        *holds |= inner.locked.insert(self.inode);
+        Ok(*holds)
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if *self.holds.lock().unwrap() {
+            self.disk.inner().locked.remove(&self.inode);
+        }
+    }
+}
