@@ -4,7 +4,7 @@ use crate::error::{LedgerError, LedgerErrorKind};
 use crate::journal::{Durability, Inner, Journal, Shared, now};
 use crate::record::{Kind, Record, SubjectId, subject_id};
 use crate::state::{LaneState, SubjectState, entry_records, signature_record};
-use crate::sync::{Arc, MutexGuard, PoisonError};
+use crate::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use semel_guard::{
     Advance, BYTES_MAX, Digest, Entry, History, Lane, Ledger, Mark, Order, Reason, Refusal, Signature, Subject,
     Unavailable, Version,
@@ -55,7 +55,7 @@ impl Shared {
 
     /// Tells everybody who waits to look again.
     pub(crate) fn wake(&self) {
-        self.changed.notify_all();
+        self.changed.iter().for_each(Condvar::notify_all);
         self.work.notify_all();
     }
 
@@ -70,11 +70,10 @@ impl Shared {
     /// Begins a new segment. An error that leaves the volume half changed is final.
     pub(crate) fn rotate(&self, inner: &mut Inner) -> Result<(), LedgerError> {
         let rotated = inner.volume.rotate(&inner.state, now());
-        inner.syncs += 1;
         match &rotated {
             Err(LedgerError { kind: LedgerErrorKind::Limit(_), .. }) => {}
             Err(error) => self.fail(inner, &error.to_string()),
-            Ok(()) => self.changed.notify_all(),
+            Ok(()) => self.changed.iter().for_each(Condvar::notify_all),
         }
         self.testify(inner);
         rotated
@@ -116,6 +115,8 @@ impl Shared {
     }
 
     /// Waits until everything up to `sequence` is on the medium, syncing for all if nobody else does.
+    ///
+    /// Who came before a sync began is told when it ends; of those who came later, one is, and syncs for them all.
     fn settle<'a>(&'a self, mut inner: MutexGuard<'a, Inner>, sequence: u64) -> Result<MutexGuard<'a, Inner>, String> {
         let mut deadline = None;
         loop {
@@ -125,28 +126,60 @@ impl Shared {
             if let Some(why) = &inner.failed {
                 return Err(why.clone());
             }
-            if inner.syncing {
+            if let Some(target) = inner.syncing {
                 let now = Instant::now();
                 let left = deadline.get_or_insert_with(|| now + WAIT_MAX).saturating_duration_since(now);
                 if left.is_zero() {
                     return Err(format!("the disk did not answer within {} s", WAIT_MAX.as_secs()));
                 }
-                let waited = self.changed.wait_timeout(inner, left);
-                inner = waited.unwrap_or_else(PoisonError::into_inner).0;
+                let turn = if sequence <= target { inner.syncs } else { inner.syncs + 1 };
+                inner = self.wait_turn(inner, turn, left);
                 continue;
             }
-            inner.syncing = true;
             let (target, file) = (inner.volume.written, inner.volume.file());
+            inner.syncing = Some(target);
             drop(inner);
             let synced = file.sync();
             inner = self.lock();
-            inner.syncing = false;
+            let turn = inner.syncs;
+            inner.syncing = None;
             inner.syncs += 1;
             match synced {
                 Ok(()) => inner.volume.durable = inner.volume.durable.max(target),
                 Err(error) => self.fail(&mut inner, &error.to_string()),
             }
-            self.changed.notify_all();
+            self.end_turn(&inner, turn);
+        }
+    }
+
+    /// Waits for the end of sync number `turn`, or for the turn to begin it.
+    fn wait_turn<'a>(&'a self, mut inner: MutexGuard<'a, Inner>, turn: u64, left: Duration) -> MutexGuard<'a, Inner> {
+        let [even, odd] = &self.changed;
+        let (turns, side) = if turn.is_multiple_of(2) { (even, 0) } else { (odd, 1) };
+        let count = |inner: &mut Inner, by: isize| {
+            if let Some(waiting) = inner.waiting.get_mut(side) {
+                *waiting = waiting.saturating_add_signed(by);
+            }
+        };
+        count(&mut inner, 1);
+        inner = turns.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        count(&mut inner, -1);
+        inner
+    }
+
+    /// Tells all who waited for sync number `turn`, and one of those who wait for the next.
+    fn end_turn(&self, inner: &Inner, turn: u64) {
+        let ([even, odd], [at_even, at_odd]) = (&self.changed, inner.waiting);
+        let (done, next) = match turn.is_multiple_of(2) {
+            true => ((even, at_even), (odd, at_odd)),
+            false => ((odd, at_odd), (even, at_even)),
+        };
+        // A wake-up is a system call, also where nobody waits.
+        if done.1 > 0 {
+            done.0.notify_all();
+        }
+        if next.1 > 0 {
+            next.0.notify_one();
         }
     }
 
@@ -206,40 +239,30 @@ impl Ledger for Journal {
         let version = expected + 1;
         let base = |kind| Record { subject: id, lane: lane.code(), ..Record::new(kind) };
         let mut records = entry_records(base, &entry, version);
-        // Below a bound that is on the medium nobody waits.
-        let wanted = match (shared.options.durability, lane.order()) {
-            (Durability::Reserve { heights }, Order::Rising) => {
-                Some(Mark([entry.mark.0[0].saturating_add(heights), 0, 0]))
-            }
-            _ => None,
+        let (covered, extension) = match (shared.options.durability, lane.order()) {
+            (Durability::Reserve { heights }, Order::Rising) => state.reserve(entry.mark, heights, durable),
+            _ => (false, None),
         };
-        let bound = state.bound_at(durable).filter(|bound| wanted.is_some() && entry.mark < *bound);
-        let promised = state.promised.map(|(mark, _)| mark).max(bound);
         let history = Arc::make_mut(&mut state.history);
         history.push(lane, entry);
         history.version = version;
-        if let (Some(wanted), None) = (wanted, bound) {
-            records.insert(0, reserve_record(id, lane, wanted));
+        if let (Some(bound), false) = (extension, covered) {
+            records.insert(0, reserve_record(id, lane, bound));
         }
         let sequence = match shared.write(inner, records) {
             Ok(sequence) => sequence,
             Err(error) => return Advance::Unknown(error.to_string()),
         };
-        match (wanted, bound) {
-            (Some(wanted), Some(_)) => {
-                if promised < Some(wanted) {
-                    match inner.extend.iter_mut().find(|(other, other_lane, _)| (*other, *other_lane) == (id, lane)) {
-                        Some((.., queued)) => *queued = wanted.max(*queued),
-                        None => {
-                            inner.extend.push((id, lane, wanted));
-                            shared.work.notify_one();
-                        }
-                    }
-                }
-                return Advance::Committed(version);
-            }
-            (Some(wanted), None) => inner.promise(id, lane, wanted, sequence),
-            (None, _) => {}
+        match extension {
+            Some(bound) if covered => match inner.extend.iter_mut().find(|queued| (queued.0, queued.1) == (id, lane)) {
+                Some((.., queued)) => *queued = bound.max(*queued),
+                None => inner.extend.push((id, lane, bound)),
+            },
+            Some(bound) => inner.promise(id, lane, bound, sequence),
+            None => {}
+        }
+        if covered {
+            return Advance::Committed(version);
         }
         if let Some(subject) = inner.state.subjects.get_mut(&id) {
             subject.lane(lane).settles = sequence;
@@ -252,13 +275,20 @@ impl Ledger for Journal {
 
     fn keep(&self, subject: &Subject, lane: Lane, mark: Mark, digest: Digest, signature: &Signature) {
         let id = subject_id(subject);
-        let mut guard = self.shared().lock();
+        let shared = self.shared();
+        let mut guard = shared.lock();
         let inner = &mut *guard;
         let Ok(state) = inner.lane(id, lane) else { return };
         Arc::make_mut(&mut state.history).keep(mark, digest, *signature);
         if inner.volume.has_room(REQUEST_RECORDS) {
             let base = Record { subject: id, lane: lane.code(), time: now(), ..Record::new(Kind::Signature) };
             inner.volume.put(&signature_record(base, mark, digest, *signature));
+        }
+        // Only now, so that the background does not take the ledger from the request that it works for.
+        let has_work = !inner.extend.is_empty();
+        drop(guard);
+        if has_work {
+            shared.work.notify_one();
         }
     }
 

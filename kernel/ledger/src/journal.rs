@@ -34,9 +34,10 @@ pub const RESERVE_HEIGHTS_DEFAULT: u64 = 8;
 pub enum Durability {
     /// When it is on the medium.
     Sync,
-    /// When a bound at most this many heights ahead is on the medium.
+    /// When a bound ahead of it is on the medium.
     Reserve {
-        /// Heights kept ahead; an end of the machine costs at most the votes of that many.
+        /// Heights kept ahead; an end of the machine costs at most the votes of that many. A chain that makes them within a few
+        /// milliseconds has more kept ahead, up to [`crate::RESERVE_HEIGHTS_MAX`].
         heights: u64,
     },
 }
@@ -110,8 +111,8 @@ pub(crate) struct Shared {
     pub(crate) ledger: LedgerId,
     pub(crate) witness: Option<Witness>,
     pub(crate) inner: Mutex<Inner>,
-    /// Something became durable, or failed.
-    pub(crate) changed: Condvar,
+    /// Something became durable, or failed: for those who wait for an even and for an odd number of syncs.
+    pub(crate) changed: [Condvar; 2],
     /// The background has something to do, or is to end.
     pub(crate) work: Condvar,
 }
@@ -123,7 +124,10 @@ pub(crate) struct Inner {
     /// Held while the process signs with these keys.
     pub(crate) locks: Locks,
     pub(crate) volume_lock: Option<Box<dyn File>>,
-    pub(crate) syncing: bool,
+    /// A sync runs, of everything up to this sequence.
+    pub(crate) syncing: Option<u64>,
+    /// How many wait on each side of [`Shared::changed`].
+    pub(crate) waiting: [usize; 2],
     /// Lanes whose reservation is to be extended in the background.
     pub(crate) extend: Vec<(SubjectId, Lane, Mark)>,
     pub(crate) failed: Option<String>,
@@ -180,13 +184,14 @@ impl Journal {
                 state,
                 locks,
                 volume_lock: Some(volume_lock),
-                syncing: false,
+                syncing: None,
+                waiting: [0; 2],
                 extend: Vec::new(),
                 failed: None,
                 closed: false,
                 syncs: 0,
             }),
-            changed: Condvar::new(),
+            changed: [Condvar::new(), Condvar::new()],
             work: Condvar::new(),
             options,
         });

@@ -34,4 +34,5 @@ pub use error::{LedgerError, LedgerErrorKind};
 pub use host::{Filesystem, HostIdentity, default_directories, filesystem_of};
 pub use journal::{Durability, Journal, Known, Options, RESERVE_HEIGHTS_DEFAULT, Status};
 pub use record::{Kind, RECORD_LEN, Record, SubjectId, subject_id};
+pub use state::RESERVE_HEIGHTS_MAX;
 pub use volume::{SEGMENT_RECORDS_MIN, SEGMENTS};

@@ -4,6 +4,13 @@ use crate::record::{Kind, ROOM, Record, SubjectId, subject_id};
 use semel_guard::{Entry, History, Lane, Mark, Signature, Subject};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A bound that is half used up sooner than this is followed by one twice as far ahead.
+const BRIEF: Duration = Duration::from_millis(50);
+
+/// Furthest that a bound may come to lie ahead of a chain that makes its heights in milliseconds.
+pub const RESERVE_HEIGHTS_MAX: u64 = 1024;
 
 /// Everything known of one (public key, chain).
 #[derive(Debug, Clone)]
@@ -28,6 +35,8 @@ pub(crate) struct LaneState {
     pub(crate) promised: Option<(Mark, u64)>,
     /// The lane answers once this sequence is durable.
     pub(crate) settles: u64,
+    /// How many heights the last bound lay ahead, and when it was wanted.
+    pace: Option<(u64, Instant)>,
 }
 
 impl SubjectState {
@@ -43,6 +52,7 @@ impl SubjectState {
             bound: None,
             promised: None,
             settles: 0,
+            pace: None,
         })
     }
 
@@ -113,6 +123,27 @@ impl SubjectState {
 }
 
 impl LaneState {
+    /// Whether `mark` lies below a bound that is on the medium, and the bound that is to be put there next, if any: when half of
+    /// the last one is used up.
+    ///
+    /// A bound lies `heights` ahead, and twice as far as the one before where that one did not last for [`BRIEF`].
+    pub(crate) fn reserve(&mut self, mark: Mark, heights: u64, durable: u64) -> (bool, Option<Mark>) {
+        let Mark([height, ..]) = mark;
+        let ahead = |heights: u64| Mark([height.saturating_add(heights), 0, 0]);
+        let bound = self.bound_at(durable);
+        let covered = bound.is_some_and(|bound| mark < bound);
+        let last = self.pace.map_or(heights, |(last, _)| last);
+        let promised = self.promised.map(|(mark, _)| mark).max(bound);
+        if covered && promised >= Some(ahead(last.div_ceil(2))) {
+            return (true, None);
+        }
+        let now = Instant::now();
+        let was_brief = self.pace.is_some_and(|(_, since)| now.duration_since(since) < BRIEF);
+        let next = if was_brief { last.saturating_mul(2).min(RESERVE_HEIGHTS_MAX.max(heights)) } else { heights };
+        self.pace = Some((next, now));
+        (covered, Some(ahead(next)))
+    }
+
     /// The bound that counts when everything up to `durable` is on the medium.
     pub(crate) fn bound_at(&mut self, durable: u64) -> Option<Mark> {
         if let Some((mark, _)) = self.promised.filter(|(_, sequence)| *sequence <= durable) {

@@ -8,7 +8,7 @@ use scene::{Dice, ask, precommit, refusal, signature_of, subject};
 use semel_guard::{
     Denied, Digest, Duty, EthereumDuty, Guard, Lane, Ledger, Mark, Position, SignError, Step, Subject, decide,
 };
-use semel_ledger::{Durability, Journal, LedgerErrorKind, Options};
+use semel_ledger::{Durability, Journal, LedgerErrorKind, Options, RESERVE_HEIGHTS_MAX};
 use simdisk::{Fault, SimDisk, Survivors};
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -156,7 +156,7 @@ fn check(stage: &Stage, world: &World, about: &str) -> Result<Journal, semel_led
 fn go_on(stage: &Stage, journal: Journal, world: &mut World, about: &str) {
     let a = subject(1);
     let guard = Guard::new(journal.clone());
-    let bound = world.highest + HEIGHTS + 1;
+    let bound = world.highest + RESERVE_HEIGHTS_MAX + 1;
     let went = world.sign(&guard, &a, precommit(bound));
     assert!(went.is_ok(), "{about}: more than the window is lost");
     drop(guard);
@@ -201,7 +201,7 @@ fn enumerate(durability: Durability, fault: Fault, seed: u64) -> Counts {
                 stage.disk.arm(1 + dice.roll() % 60, Fault::Halt);
                 if let Ok(journal) = stage.open(&[subject(1), subject(2)]) {
                     let guard = Guard::new(journal);
-                    let _ended = world.sign(&guard, &subject(1), precommit(world.highest + HEIGHTS + 1));
+                    let _ended = world.sign(&guard, &subject(1), precommit(world.highest + RESERVE_HEIGHTS_MAX + 1));
                 }
                 stage.disk = stage.disk.reboot(Survivors::Seed(dice.roll()));
             }
@@ -245,9 +245,9 @@ fn after_a_crash_of_the_process_the_witness_gives_the_exact_floor_and_without_it
     let durability = Durability::Reserve { heights: 100 };
     let rows: [(&str, bool, Survivors, Mark); 4] = [
         ("process, witness", true, Survivors::Kernel, Mark([5, 0, 3])),
-        ("process, no witness", false, Survivors::Kernel, Mark([105, 0, 0])),
-        ("power, a witness of this boot that names what is not there", true, Survivors::Mask(0), Mark([105, 0, 0])),
-        ("power, no witness", false, Survivors::Mask(0), Mark([105, 0, 0])),
+        ("process, no witness", false, Survivors::Kernel, Mark([101, 0, 0])),
+        ("power, a witness of this boot that names what is not there", true, Survivors::Mask(0), Mark([101, 0, 0])),
+        ("power, no witness", false, Survivors::Mask(0), Mark([101, 0, 0])),
     ];
     for (name, has_witness, survivors, floor) in rows {
         let witness = has_witness.then(|| PathBuf::from("/dev/shm"));
@@ -260,13 +260,13 @@ fn after_a_crash_of_the_process_the_witness_gives_the_exact_floor_and_without_it
         for height in 1..=5 {
             ask(&guard, &a, precommit(height), "block").unwrap();
         }
-        // Until the bound of height 5 is on the medium, and no longer: what follows it is not.
+        // Until the bound of the first height is on the medium, and no longer: what follows it is not.
         let durable = || {
             let disk = stage.disk.reboot(Survivors::Mask(0));
             let stage = Stage { disk, durability, witness: None };
             stage.open(std::slice::from_ref(&a)).unwrap().history(&a, Lane::Tendermint).unwrap().floor
         };
-        while durable() != Some(Mark([105, 0, 0])) {
+        while durable() != Some(Mark([101, 0, 0])) {
             std::thread::yield_now();
         }
         ask(&guard, &a, Position::Tendermint { height: 5, round: 1, step: Step::Prevote }, "block").unwrap();

@@ -160,16 +160,14 @@ impl Bench {
             threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
         });
         let cost: Cost = signers.cost();
-        let ended = signers.any_ended();
+        let (ended, tail) = (signers.any_ended(), signers.log_tail());
         drop(signers);
         let (mut latencies, mut refusals, mut rate, mut first) = (Vec::new(), 0, 0.0, Duration::ZERO);
         for node in seen {
             let node = node.map_err(|_| io::Error::other("a node of the benchmark ended early"))?;
             let node = node.map_err(|error| {
-                let log = std::fs::read_to_string(home.join("signer-0.log")).unwrap_or_default();
-                let tail: Vec<&str> = log.lines().rev().take(5).collect();
                 let ended = if ended { "a signer ended; " } else { "" };
-                io::Error::other(format!("{}: {ended}{error}; its log ends: {}", series.name, tail.join(" | ")))
+                io::Error::other(format!("{}: {ended}{error}; its log ends: {tail}", series.name))
             })?;
             rate += node.latencies.len() as f64 / node.took.as_secs_f64();
             refusals += node.refusals;

@@ -1,7 +1,9 @@
 //! Signers as processes: started, measured, ended.
 
 use serde::Serialize;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,8 +11,18 @@ use std::time::{Duration, Instant};
 /// Longest wait for a signer to end after SIGTERM.
 const END_WAIT: Duration = Duration::from_secs(5);
 
+/// Bytes of a log's end that are shown.
+const TAIL_LEN: u64 = 2048;
+
+/// Lines of a log's end that are shown.
+const TAIL_LINES: usize = 5;
+
 /// One or more processes that sign together.
-pub(crate) struct Signers(Vec<Child>);
+pub(crate) struct Signers {
+    children: Vec<Child>,
+    /// What each wrote. In memory: a file that grows beside the one that is synced would slow that sync down.
+    logs: Vec<File>,
+}
 
 /// What processes cost.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -23,26 +35,41 @@ pub(crate) struct Cost {
 }
 
 impl Signers {
-    /// Starts one process per command line, in `directory`, with output to a log there.
+    /// Starts one process per command line, in `directory`.
     pub(crate) fn start(commands: &[Vec<String>], directory: &Path) -> io::Result<Self> {
-        let mut signers = Self(Vec::with_capacity(commands.len()));
-        for (index, command) in commands.iter().enumerate() {
+        let mut signers = Self { children: Vec::with_capacity(commands.len()), logs: Vec::with_capacity(commands.len()) };
+        for command in commands {
             let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-            let log = std::fs::File::create(directory.join(format!("signer-{index}.log")))?;
+            let log = File::from(rustix::fs::memfd_create("log", rustix::fs::MemfdFlags::CLOEXEC)?);
             let mut process = Command::new(program);
             process.args(arguments).current_dir(directory).stdin(Stdio::null());
-            process.stdout(log.try_clone()?).stderr(log);
-            signers.0.push(process.spawn().map_err(|error| {
+            process.stdout(log.try_clone()?).stderr(log.try_clone()?);
+            signers.children.push(process.spawn().map_err(|error| {
                 io::Error::new(error.kind(), format!("{program}: {error}; name the signer by its path"))
             })?);
+            signers.logs.push(log);
         }
         Ok(signers)
     }
 
+    /// The last lines that the first signer wrote.
+    pub(crate) fn log_tail(&self) -> String {
+        let tail = |log: &File| -> io::Result<String> {
+            let len = log.metadata()?.len();
+            let from = len.saturating_sub(TAIL_LEN);
+            let mut bytes = vec![0; usize::try_from(len - from).unwrap_or_default()];
+            log.read_exact_at(&mut bytes, from)?;
+            let text = String::from_utf8_lossy(&bytes);
+            let lines: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
+            Ok(lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
+        };
+        self.logs.first().and_then(|log| tail(log).ok()).unwrap_or_default()
+    }
+
     /// What they have cost so far.
     pub(crate) fn cost(&self) -> Cost {
-        let mut cost = Cost { processes: self.0.len(), ..Cost::default() };
-        for child in &self.0 {
+        let mut cost = Cost { processes: self.children.len(), ..Cost::default() };
+        for child in &self.children {
             let read = |file: &str| std::fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap_or_default();
             let status = read("status");
             let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -60,20 +87,20 @@ impl Signers {
 
     /// Whether any has ended by itself.
     pub(crate) fn any_ended(&mut self) -> bool {
-        self.0.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))
+        self.children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))
     }
 }
 
 impl Drop for Signers {
     fn drop(&mut self) {
-        for child in &self.0 {
+        for child in &self.children {
             if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
                 // One that is gone already needs no signal.
                 let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
             }
         }
         let deadline = Instant::now() + END_WAIT;
-        for child in &mut self.0 {
+        for child in &mut self.children {
             while matches!(child.try_wait(), Ok(None)) && Instant::now() < deadline {
                 std::thread::sleep(Duration::from_millis(10));
             }

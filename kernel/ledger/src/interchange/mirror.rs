@@ -13,12 +13,16 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The text is padded to a multiple of this, in bytes.
 const BLOCK: usize = 512;
 
 /// Times a file may be replaced by somebody else while we open it.
 const OPEN_ATTEMPTS: u32 = 8;
+
+/// How often we look whether somebody put another file in the place of ours.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Names tried for a temporary file.
 const TEMPORARY_ATTEMPTS: u32 = 16;
@@ -55,6 +59,8 @@ pub struct Mirror {
     path: PathBuf,
     file: File,
     in_place: bool,
+    /// When the file was last known to be the one at `path`.
+    seen: Instant,
     len: usize,
     text: Vec<u8>,
 }
@@ -83,7 +89,8 @@ impl Mirror {
             if is_still_there {
                 let len = usize::try_from(meta.len()).unwrap_or(usize::MAX);
                 let in_place = writable && !is_link && len <= super::statefile::STATE_FILE_MAX;
-                return Ok(Self { path, file, in_place, len, text: Vec::with_capacity(2 * BLOCK) });
+                let (seen, text) = (Instant::now(), Vec::with_capacity(2 * BLOCK));
+                return Ok(Self { path, file, in_place, seen, len, text });
             }
         }
         Err(MirrorError::InUse)
@@ -91,13 +98,18 @@ impl Mirror {
 
     /// Writes a state.
     pub fn write(&mut self, state: &StateFile) -> Result<(), MirrorError> {
-        let Self { text, len, file, in_place, .. } = self;
+        let Self { text, len, file, in_place, seen, .. } = self;
         text.clear();
         state.render_into(Dialect::Tmkms, text);
         let wanted = if *in_place { text.len().max(*len) } else { text.len() };
         text.resize(wanted.next_multiple_of(BLOCK), b' ');
-        let was_replaced = || file.metadata().map(|meta| meta.nlink() == 0);
-        if *in_place && !was_replaced()? {
+        // Asking each time would cost more than writing: a file whose times were read gets new ones with the next write.
+        let mut was_replaced = false;
+        if *in_place && seen.elapsed() >= LOOK_EVERY {
+            *seen = Instant::now();
+            was_replaced = file.metadata()?.nlink() == 0;
+        }
+        if *in_place && !was_replaced {
             file.write_all_at(text, 0)?;
         } else {
             self.file = replace(&self.path, &self.text, self.file.metadata().ok().as_ref(), RenameFlags::empty())?;

@@ -4,8 +4,10 @@
 //! |---|---|---|
 //! | [`statefile`] | `priv_validator_state.json` of tmkms, CometBFT and horcrux | what those programs write |
 //! | [`mirror`] | the tmkms dialect, kept up to date in place | – |
+//! | [`eip3076`] | slashing protection of Ethereum validators | EIP-3076, version 5 |
 
 mod dialect;
+pub mod eip3076;
 pub mod mirror;
 pub mod statefile;
 

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tracing::{Level, Metadata};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -15,6 +16,8 @@ const LINES_MAX: usize = 8192;
 const URGENT_LINES_MAX: usize = 1024;
 /// Lines taken at once by the writing thread.
 const BATCH_LINES: usize = 256;
+/// Pause between two batches.
+const GATHER: Duration = Duration::from_millis(5);
 
 #[derive(Debug, Default)]
 struct State {
@@ -58,14 +61,12 @@ impl Queue {
         self.filled.notify_all();
     }
 
-    /// Writes lines to `sink` until the queue is closed and empty. A sink that fails is given up for that line only: a log
+    /// Writes lines to `sink` until the queue is closed and empty. A sink that fails is given up for those lines only: a log
     /// must not stop its program.
     pub(super) fn drain(&self, mut sink: impl Write) {
         loop {
             let (batch, lost, closed) = self.take();
-            for line in &batch {
-                let _ = sink.write_all(line);
-            }
+            let _ = sink.write_all(&batch.concat());
             if lost > 0 {
                 let _ = writeln!(sink, "{lost} log lines were lost here: they came faster than they could be written");
             }
@@ -73,6 +74,15 @@ impl Queue {
             if closed && batch.is_empty() {
                 return;
             }
+            self.gather();
+        }
+    }
+
+    /// Lets lines come together for a while: each wake-up would take a core from those who log.
+    fn gather(&self) {
+        let state = self.lock();
+        if !state.closed && state.lines.len() < BATCH_LINES {
+            drop(self.filled.wait_timeout(state, GATHER).unwrap_or_else(PoisonError::into_inner));
         }
     }
 
