@@ -113,7 +113,7 @@ fn capitalized(text: &str) -> String {
 }
 
 fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {
-    let checked = config::check(paths, &config::FileContents);
+    let checked = config::check(paths, config::Look::Everything);
     if json {
         said(shell.json(&checked.found.to_json()))?;
         return match checked.found.has_errors() {

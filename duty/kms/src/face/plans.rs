@@ -1,6 +1,6 @@
 //! From configurations to what the host runs: keys are loaded, addresses and protocols translated.
 
-use super::config::{self, Address, ProtocolVersion, SigningKey, SoftsignFormat};
+use super::config::{self, Address, ProtocolVersion, SigningKey};
 use super::key_report;
 use crate::core::secret::{Expect, Identity, Variant};
 use crate::core::session::Extensions;
@@ -10,7 +10,6 @@ use crate::host::service::ChainPlan;
 use crate::host::stream::Endpoint;
 use crate::wire::Family;
 use semel_guard::{ChainId, Key, Subject};
-use semel_keys::softsign::{Form, KeyType};
 use semel_keys::{identity, softsign};
 use semel_ops::error::Report;
 use std::collections::HashMap;
@@ -61,16 +60,8 @@ fn tenant<'a>(config: &config::Config, chain: &'a config::Chain) -> Result<Tenan
             .hint("the table is checked by `config check`; sign with a file key until then"));
         }
     };
-    let form = match soft.key_format {
-        SoftsignFormat::Base64 => Form::Base64,
-        SoftsignFormat::Json => Form::Json,
-    };
-    let kind = match soft.key_type {
-        config::KeyType::Consensus => KeyType::Consensus,
-        config::KeyType::Account => KeyType::Account,
-    };
     let path = &soft.path.value;
-    let (key, detected) = softsign::load(path, form, kind).map_err(|error| key_report(&error))?;
+    let (key, detected) = softsign::load(path, soft.key_format, soft.key_type).map_err(|error| key_report(&error))?;
     for finding in semel_keys::inspect(path) {
         tracing::warn!("{}: {finding}", path.display());
     }

@@ -74,7 +74,7 @@ fn position(state: &StateFile) -> String {
 }
 
 fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
-    let configs = config::load(&which.configs.paths())?;
+    let configs = config::load_without_states(&which.configs.paths())?;
     let mut rows = Vec::new();
     for tenant in chosen(which, &configs)? {
         let ledger = known(which, &configs, &tenant)?;
@@ -107,7 +107,7 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
 }
 
 fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<(), Report> {
-    let configs = config::load(&which.configs.paths())?;
+    let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
     let file = read(path).map_err(|error| state_report(&error))?;
     let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
@@ -126,7 +126,7 @@ fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
 
 /// Closes every height up to `height`.
 pub(super) fn set_floor(which: &Which, height: u64, dry_run: bool, shell: &Shell) -> Result<(), Report> {
-    let configs = config::load(&which.configs.paths())?;
+    let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
     let floor = Mark([height.saturating_add(1), 0, 0]);
     raise(which, &configs, &tenant, floor, dry_run, shell)
@@ -160,7 +160,7 @@ fn raise(
 }
 
 fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shell) -> Result<(), Report> {
-    let configs = config::load(&which.configs.paths())?;
+    let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
     let dialect = match format {
         DialectArg::Tmkms => Dialect::Tmkms,
@@ -180,7 +180,7 @@ fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shel
 }
 
 fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(), Report> {
-    let configs = config::load(&which.configs.paths())?;
+    let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
     let ledger = known(which, &configs, &tenant)?;
     let file = read(path).map_err(|error| state_report(&error))?;

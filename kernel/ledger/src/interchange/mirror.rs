@@ -112,7 +112,7 @@ impl Mirror {
         if *in_place && !was_replaced {
             file.write_all_at(text, 0)?;
         } else {
-            self.file = replace(&self.path, &self.text, self.file.metadata().ok().as_ref(), RenameFlags::empty())?;
+            self.file = replace(&self.path, &self.text, Some(&self.file.metadata()?), RenameFlags::empty())?;
         }
         self.len = self.text.len();
         Ok(())
@@ -154,7 +154,8 @@ fn lock(file: &File) -> Result<(), MirrorError> {
     }
 }
 
-/// Makes the file whole or not at all, and never over one that somebody else made meanwhile.
+/// Makes the file whole or not at all, and never over one that somebody else made meanwhile. It says nothing yet, so nobody waits
+/// for the medium.
 fn create(path: &Path) -> Result<(), MirrorError> {
     let mut text = Vec::with_capacity(BLOCK);
     StateFile::default().render_into(Dialect::Tmkms, &mut text);
@@ -165,7 +166,7 @@ fn create(path: &Path) -> Result<(), MirrorError> {
     }
 }
 
-/// Puts a new, locked file in the place of `path`, with the owner and mode of the old one.
+/// Puts a new, locked file in the place of `path`, durably and with the owner and mode of the old one, if there is one.
 fn replace(path: &Path, text: &[u8], old: Option<&Metadata>, flags: RenameFlags) -> Result<File, MirrorError> {
     let (file, temporary) = temporary_beside(path)?;
     let place = || -> Result<(), MirrorError> {
@@ -176,7 +177,9 @@ fn replace(path: &Path, text: &[u8], old: Option<&Metadata>, flags: RenameFlags)
             file.set_permissions(old.permissions())?;
         }
         file.write_all_at(text, 0)?;
-        file.sync_all()?;
+        if old.is_some() {
+            file.sync_all()?;
+        }
         let cwd = rustix::fs::CWD;
         let renamed = match rustix::fs::renameat_with(cwd, &temporary, cwd, path, flags) {
             // A file system without this flag.
@@ -189,8 +192,10 @@ fn replace(path: &Path, text: &[u8], old: Option<&Metadata>, flags: RenameFlags)
         let _gone = std::fs::remove_file(&temporary);
         return Err(error);
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()?;
+    if old.is_some() {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()?;
+    }
     Ok(file)
 }
 

@@ -1,157 +1,44 @@
 //! Looks at the files that configurations name: there, readable, private, and holding what they should.
 //!
-//! Nothing is changed and nothing is made. What is inside a key or a state file is for [`Contents`] to say; [`FileContents`]
-//! knows lengths and outer shapes, a caller with key and ledger libraries can give one that knows more.
+//! Nothing is changed and nothing is made. Keys and state files are read by those who will use them, so what passes here also starts.
 
 use super::codes;
-use super::schema::{Chain, Config, KeyType, Password, Softsign, SoftsignFormat};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
+use super::schema::{Chain, Config, Password, SigningKey};
+use crate::host::state::StateError;
 use rustix::fs::{Access, access};
-use semel_ops::code::Code;
+use semel_guard::PublicKey;
+use semel_keys::identity::Identity;
+use semel_keys::{KeyError, softsign};
 use semel_ops::config::{Diagnostic, Diagnostics, Spanned};
-use serde::Deserialize;
-use serde::de::IgnoredAny;
 use std::fs::{File, Metadata};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use zeroize::Zeroizing;
 
 /// Bytes of a key, password or state file.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Bytes of a seed, an account key, an identity.
-const KEY_BYTES: usize = 32;
 /// Permission bits of others than the owner.
 const OTHERS: u32 = 0o077;
 
-/// What is wrong inside a file.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flaw {
-    /// What it is, without the path: `the decoded key has 33 bytes`.
-    pub message: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-impl Flaw {
-    /// A flaw with what to do about it.
-    pub fn new(message: impl Into<String>, hint: impl Into<String>) -> Flaw {
-        Flaw { message: message.into(), hint: Some(hint.into()) }
-    }
-}
-
-/// Looks inside files that exist and are readable.
-pub trait Contents {
-    /// Looks at a key; says its public key as text, if it can, so that one key under two paths is found.
-    ///
-    /// # Errors
-    /// When the file holds no such key.
-    fn key(&self, softsign: &Softsign) -> Result<Option<String>, Flaw>;
-
-    /// Looks at the identity of an encrypted connection.
-    ///
-    /// # Errors
-    /// When the file holds none.
-    fn identity(&self, path: &Path) -> Result<(), Flaw>;
-
-    /// Looks at the state file of a chain.
-    ///
-    /// # Errors
-    /// When it is no state file.
-    fn state(&self, chain: &Chain) -> Result<(), Flaw>;
-}
-
-/// Lengths and outer shapes only.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FileContents;
-
-impl Contents for FileContents {
-    fn key(&self, softsign: &Softsign) -> Result<Option<String>, Flaw> {
-        let bytes = slurp(&softsign.path.value).map_err(unreadable)?;
-        match (softsign.key_format, softsign.key_type) {
-            (SoftsignFormat::Json, _) => node_key(&bytes),
-            (SoftsignFormat::Base64, KeyType::Consensus) => encoded(&bytes, &[KEY_BYTES, 64, 96]),
-            (SoftsignFormat::Base64, KeyType::Account) => encoded(&bytes, &[KEY_BYTES]),
-        }?;
-        Ok(None)
-    }
-
-    fn identity(&self, path: &Path) -> Result<(), Flaw> {
-        encoded(&slurp(path).map_err(unreadable)?, &[KEY_BYTES])
-    }
-
-    fn state(&self, chain: &Chain) -> Result<(), Flaw> {
-        #[derive(Deserialize)]
-        struct Outer {
-            #[serde(rename = "height")]
-            _height: IgnoredAny,
-        }
-        let hint = "it says what was signed last: restore it from a backup, never start without it";
-        let bytes = slurp(&chain.state_file.value).map_err(unreadable)?;
-        if bytes.trim_ascii().is_empty() {
-            return Err(Flaw::new("it is empty", hint));
-        }
-        let outcome = serde_json::from_slice::<Outer>(&bytes);
-        outcome.map(|_| ()).map_err(|error| Flaw::new(error.to_string(), hint))
-    }
-}
-
-fn unreadable(error: io::Error) -> Flaw {
-    Flaw { message: error.to_string(), hint: None }
-}
-
-fn encoded(bytes: &[u8], lengths: &[usize]) -> Result<(), Flaw> {
-    // As tm-signer-harness writes it.
-    if bytes.len() == KEY_BYTES {
-        return Ok(());
-    }
-    let expected = lengths.iter().map(usize::to_string).collect::<Vec<_>>().join(", ");
-    let hint = format!("the base64 of {expected} bytes is expected; restore the file from a backup");
-    let text = bytes.trim_ascii();
-    if text.first() == Some(&b'{') {
-        let hint =
-            "for a node's priv_validator_key.json set key_format = \"json\", or convert it with `softsign import`";
-        return Err(Flaw::new("it is JSON, not base64", hint));
-    }
-    match STANDARD.decode(text).map(Zeroizing::new) {
-        Ok(key) if lengths.contains(&key.len()) => Ok(()),
-        Ok(key) => Err(Flaw::new(format!("the decoded key has {} bytes", key.len()), hint)),
-        Err(_) => Err(Flaw::new("it is not base64", hint)),
-    }
-}
-
-fn node_key(bytes: &[u8]) -> Result<(), Flaw> {
-    #[derive(Deserialize)]
-    struct Outer {
-        #[serde(rename = "priv_key")]
-        _priv_key: IgnoredAny,
-    }
-    // The error of the parser is not repeated: it could quote the key.
-    let shape = serde_json::from_slice::<Outer>(bytes);
-    shape.map(|_| ()).map_err(|_| {
-        Flaw::new(
-            "it is not the JSON of a node's key",
-            "key_format = \"json\" is for priv_validator_key.json; leave it away for base64",
-        )
-    })
-}
-
-fn slurp(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for everything at once, so that no copy is left behind by growth.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX.try_into().unwrap_or(0)));
-    File::open(path)?.take(FILE_BYTES_MAX).read_to_end(&mut bytes)?;
-    Ok(bytes)
+/// How far to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Look {
+    /// At the text of the configurations alone.
+    Text,
+    /// At the files that they name, but not into state files: for commands that mend those.
+    Files,
+    /// At everything.
+    Everything,
 }
 
 /// What was learned that is needed across files.
 #[derive(Debug, Default)]
 pub(super) struct Facts {
     /// Path of a key file and the public key in it.
-    pub(super) public_keys: Vec<(PathBuf, String)>,
+    pub(super) public_keys: Vec<(PathBuf, PublicKey)>,
 }
 
-pub(super) fn check(configs: &[Config], contents: &dyn Contents, found: &Diagnostics) -> Facts {
+pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Facts {
     let mut facts = Facts::default();
     for config in configs {
         for softsign in &config.softsign {
@@ -162,18 +49,17 @@ pub(super) fn check(configs: &[Config], contents: &dyn Contents, found: &Diagnos
             if !is_there(&softsign.path, "the key file", &hint, true, found) {
                 continue;
             }
-            match contents.key(softsign) {
-                Ok(Some(key)) => facts.public_keys.push((softsign.path.value.clone(), key)),
-                Ok(None) => {}
-                Err(flaw) => flawed(&codes::KEY_FILE, &softsign.path, "the key file", flaw, found),
+            match softsign::load(&softsign.path.value, softsign.key_format, softsign.key_type) {
+                Ok((key, _)) => facts.public_keys.push((softsign.path.value.clone(), key.public().clone())),
+                Err(error) => bad_key(&softsign.path, "the key file", &error, found),
             }
         }
         for path in config.validators.iter().filter_map(|validator| validator.secret_key.as_ref()) {
             let hint = format!("make it: head -c 32 /dev/urandom | base64 > {0} && chmod 600 {0}", path.display());
             if is_there(path, "the identity file", &hint, true, found)
-                && let Err(flaw) = contents.identity(path)
+                && let Err(error) = Identity::load(&path.value)
             {
-                flawed(&codes::KEY_FILE, path, "the identity file", flaw, found);
+                bad_key(path, "the identity file", &error, found);
             }
         }
         for device in &config.yubihsm {
@@ -183,23 +69,34 @@ pub(super) fn check(configs: &[Config], contents: &dyn Contents, found: &Diagnos
             }
         }
         for chain in &config.chains {
-            state(chain, contents, found);
+            let key = match config.signing_key(&chain.name) {
+                Some(SigningKey::Softsign(key)) => facts.public_keys.iter().find(|(path, _)| *path == key.path.value),
+                _ => None,
+            };
+            state(chain, key.map(|(_, key)| key), look, found);
         }
     }
     facts
 }
 
-fn state(chain: &Chain, contents: &dyn Contents, found: &Diagnostics) {
+fn state(chain: &Chain, key: Option<&PublicKey>, look: Look, found: &Diagnostics) {
     let path = &chain.state_file;
     directory(path, found);
-    if !path.exists() && !chain.require_state {
+    if look < Look::Everything || !path.exists() && !chain.require_state {
         return;
     }
     let hint = "it says what was signed last: restore it, or, for a key that never signed, leave require_state away";
-    if is_there(path, "the state file", hint, false, found)
-        && let Err(flaw) = contents.state(chain)
+    if !is_there(path, "the state file", hint, false, found) {
+        return;
+    }
+    // Read a moment ago; a file that went away since then is missing at the start, too.
+    let Ok(Some(state)) = crate::host::state::read(&path.value).map_err(|error| bad_state(path, &error, found)) else {
+        return;
+    };
+    if let Some(key) = key
+        && let Err(error) = state.check_owner(&chain.id.value, &key.to_string())
     {
-        flawed(&codes::STATE_FILE, path, "the state file", flaw, found);
+        bad_state(path, &StateError::Parse { path: path.value.clone(), error }, found);
     }
 }
 
@@ -281,7 +178,16 @@ fn private(path: &Spanned<PathBuf>, what: &str, metadata: &Metadata, found: &Dia
     }
 }
 
-fn flawed(code: &'static Code, path: &Spanned<PathBuf>, what: &str, flaw: Flaw, found: &Diagnostics) {
-    let message = format!("{what} {} is not valid: {}", path.display(), flaw.message);
-    found.push(Diagnostic::error(code, &path.place, message).maybe_hint(flaw.hint));
+fn bad_key(path: &Spanned<PathBuf>, what: &str, error: &KeyError, found: &Diagnostics) {
+    let message = format!("{what} {} is not valid: {}", path.display(), error.kind);
+    found.push(Diagnostic::error(&codes::KEY_FILE, &path.place, message).hint(error.hint()));
+}
+
+fn bad_state(path: &Spanned<PathBuf>, error: &StateError, found: &Diagnostics) {
+    let why = match error {
+        StateError::Parse { error, .. } => error.to_string(),
+        other => other.to_string(),
+    };
+    let message = format!("the state file {} is not valid: {why}", path.display());
+    found.push(Diagnostic::error(&codes::STATE_FILE, &path.place, message).hint(error.hint()));
 }

@@ -19,7 +19,7 @@ mod tenants;
 mod tests;
 mod validator;
 
-pub use files::{Contents, FileContents, Flaw};
+pub use files::Look;
 pub use schema::{
     Adapter, Address, Auth, Chain, Config, ConnectorServer, Durability, KeyFormat, KeyType, Password, ProtocolVersion,
     Semel, SigningKey, Softsign, SoftsignFormat, StateHook, Validator, Yubihsm, YubihsmKey,
@@ -45,30 +45,37 @@ pub struct Checked {
 /// # Errors
 /// Every finding, when one of them is an error. Without errors the warnings are in the [`Config`]s.
 pub fn load(paths: &[PathBuf]) -> Result<Vec<Config>, Diagnostics> {
-    load_with(paths, &FileContents)
+    load_by(paths, Look::Everything)
 }
 
-/// Like [`load`], with a deeper look into keys and state files.
+/// Like [`load`], whatever the state files hold.
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_with(paths: &[PathBuf], contents: &dyn Contents) -> Result<Vec<Config>, Diagnostics> {
-    let checked = check(paths, contents);
+pub fn load_without_states(paths: &[PathBuf]) -> Result<Vec<Config>, Diagnostics> {
+    load_by(paths, Look::Files)
+}
+
+fn load_by(paths: &[PathBuf], look: Look) -> Result<Vec<Config>, Diagnostics> {
+    let checked = check(paths, look);
     if checked.found.has_errors() { Err(checked.found) } else { Ok(checked.configs) }
 }
 
 /// Reads the files and directories and finds everything that is wrong with them and with the files that they name.
-pub fn check(paths: &[PathBuf], contents: &dyn Contents) -> Checked {
+pub fn check(paths: &[PathBuf], look: Look) -> Checked {
     let found = Diagnostics::new();
     let files = expand(paths, &found);
     let sources: Vec<Source> = files.iter().filter_map(|path| read(path, &found)).collect();
-    examine(&sources, Some(contents), found)
+    examine(&sources, look, found)
 }
 
-/// The same for texts. Without `contents`, the files that they name are not looked at.
-pub fn examine(sources: &[Source], contents: Option<&dyn Contents>, found: Diagnostics) -> Checked {
+/// The same for texts.
+pub fn examine(sources: &[Source], look: Look, found: Diagnostics) -> Checked {
     let mut configs: Vec<Config> = sources.iter().map(|source| config(source, &found)).collect();
-    let facts = contents.map(|contents| files::check(&configs, contents, &found)).unwrap_or_default();
+    let facts = match look {
+        Look::Text => files::Facts::default(),
+        _ => files::check(&configs, look, &found),
+    };
     tenants::check(&configs, &facts, &found);
     let all = found.sorted();
     for config in &mut configs {

@@ -3,6 +3,7 @@
 //! Values that later checks or messages point at carry their place. What stands here has been validated: references are
 //! resolved to the *names* of chains of the same file (a chain without a name has its id as its name).
 
+pub use semel_keys::softsign::{Form as SoftsignFormat, KeyType};
 use semel_ops::config::{Diagnostic, Place, Secret, Spanned};
 use semel_ops::log::LogFormat;
 use std::net::SocketAddr;
@@ -197,16 +198,6 @@ impl ProtocolVersion {
     ];
 }
 
-/// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum KeyType {
-    /// secp256k1.
-    Account,
-    /// Ed25519.
-    #[default]
-    Consensus,
-}
-
 /// `[[providers.softsign]]`
 #[derive(Debug)]
 pub struct Softsign {
@@ -220,16 +211,6 @@ pub struct Softsign {
     pub path: Spanned<PathBuf>,
     /// The table.
     pub place: Place,
-}
-
-/// `key_format` of `[[providers.softsign]]`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SoftsignFormat {
-    /// base64 of 32, 64 or 96 bytes, or 32 raw bytes.
-    #[default]
-    Base64,
-    /// `priv_validator_key.json`
-    Json,
 }
 
 /// `[[providers.yubihsm]]`

@@ -7,6 +7,7 @@
 use super::codes;
 use super::files::Facts;
 use super::schema::{Adapter, Chain, Config, SigningKey};
+use semel_guard::PublicKey;
 use semel_ops::config::{Diagnostic, Diagnostics, Place};
 use std::path::{Component, Path, PathBuf};
 
@@ -38,7 +39,7 @@ fn state_files(configs: &[Config], found: &Diagnostics) {
 enum Identity {
     File(PathBuf),
     Device(String),
-    Public(String),
+    Public(PublicKey),
 }
 
 fn keys(configs: &[Config], facts: &Facts, found: &Diagnostics) {

@@ -1,6 +1,6 @@
 //! A directory with a good configuration and every file that it names.
 
-use super::super::{Checked, FileContents, check};
+use super::super::{Checked, Look, check};
 use semel_ops::config::{Diagnostic, Severity};
 use std::fmt::Write;
 use std::fs;
@@ -9,6 +9,12 @@ use std::path::{Path, PathBuf};
 
 /// 32 bytes in base64.
 pub(super) const KEY: &str = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+
+/// 32 other bytes in base64.
+pub(super) const OTHER_KEY: &str = "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+
+/// The identity of a connection.
+const IDENTITY: &str = "AwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwMDAwM=";
 
 /// A good configuration; `DIR` is where its files are. Tests name its lines by their text.
 pub(super) const GOOD: &str = r#"[[chain]]
@@ -53,8 +59,8 @@ pub(super) struct Fixture {
 impl Fixture {
     pub(super) fn new() -> Fixture {
         let fixture = Fixture { directory: tempfile::tempdir().unwrap() };
-        for name in ["identity.key", "consensus.key", "password"] {
-            fixture.secret(name, KEY.as_bytes());
+        for (name, content) in [("identity.key", IDENTITY), ("consensus.key", KEY), ("password", "password")] {
+            fixture.secret(name, content.as_bytes());
         }
         fixture
     }
@@ -78,11 +84,11 @@ impl Fixture {
 
     /// Checks the configuration alone.
     pub(super) fn check(&self, text: &str) -> Checked {
-        check(&[self.config("tmkms.toml", text)], &FileContents)
+        check(&[self.config("tmkms.toml", text)], Look::Everything)
     }
 
     pub(super) fn check_all(&self, paths: &[&Path]) -> Checked {
-        check(&paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>(), &FileContents)
+        check(&paths.iter().map(|path| path.to_path_buf()).collect::<Vec<_>>(), Look::Everything)
     }
 }
 

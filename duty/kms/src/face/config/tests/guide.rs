@@ -1,6 +1,6 @@
 //! The guide for operators: the configurations in it parse as they are.
 
-use super::super::{Adapter, Address, Checked, KeyFormat, ProtocolVersion, examine};
+use super::super::{Adapter, Address, Checked, KeyFormat, Look, ProtocolVersion, examine};
 use semel_ops::config::{Diagnostics, Source};
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn blocks() -> Option<Vec<String>> {
 }
 
 fn read(text: &str) -> Checked {
-    examine(&[Source::new("tmkms.01.toml", text)], None, Diagnostics::new())
+    examine(&[Source::new("tmkms.01.toml", text)], Look::Text, Diagnostics::new())
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A good configuration broken line by line and character by character: never a panic, always a position.
 
-use super::super::{codes, examine};
+use super::super::{Look, codes, examine};
 use super::fixture::{Fixture, GOOD, listing};
 use semel_ops::code::Code;
 use semel_ops::config::{Diagnostics, Source, codes as toml};
@@ -63,7 +63,7 @@ fn each_line_altered_in_each_way_never_panics_and_every_finding_has_a_position()
 fn the_file_cut_at_any_byte_never_panics() {
     for end in 0..=GOOD.len() {
         let source = Source::new("tmkms.toml", &GOOD[..end]);
-        let checked = examine(&[source], None, Diagnostics::new());
+        let checked = examine(&[source], Look::Text, Diagnostics::new());
         for item in checked.found.sorted() {
             assert!(item.place.line() > 0 && item.place.column() > 0, "{end}\n{}", listing(&[item]));
         }

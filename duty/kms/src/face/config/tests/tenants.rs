@@ -1,8 +1,7 @@
 //! Several validators in one process: files, directories, names.
 
-use super::super::{Contents, FileContents, Flaw, SigningKey, Softsign, check, load};
-use super::fixture::{Fixture, GOOD, KEY, errors, listing};
-use std::path::Path;
+use super::super::{Look, SigningKey, check, load};
+use super::fixture::{Fixture, GOOD, KEY, OTHER_KEY, errors, listing};
 
 const NAMED: &str = r#"[[chain]]
 id = "commercio-3"
@@ -36,7 +35,7 @@ path = "DIR/identity.key"
 
 /// A second tenant of the same chain, with everything its own.
 fn second(fixture: &Fixture) -> String {
-    fixture.secret("second.key", KEY.as_bytes());
+    fixture.secret("second.key", OTHER_KEY.as_bytes());
     GOOD.replace("DIR/state.json", "DIR/second.json").replace("DIR/consensus.key", "DIR/second.key")
 }
 
@@ -67,32 +66,16 @@ fn two_files_must_not_share_a_state_file_or_a_key() {
     }
 }
 
-/// Knows that all keys are one.
-struct OneKey;
-
-impl Contents for OneKey {
-    fn key(&self, _: &Softsign) -> Result<Option<String>, Flaw> {
-        Ok(Some("D75A98".to_owned()))
-    }
-
-    fn identity(&self, _: &Path) -> Result<(), Flaw> {
-        Ok(())
-    }
-
-    fn state(&self, _: &super::super::Chain) -> Result<(), Flaw> {
-        Ok(())
-    }
-}
-
 #[test]
 fn a_copy_of_a_key_under_another_path_is_the_same_key() {
     let fixture = Fixture::new();
-    let paths = [fixture.config("a.toml", GOOD), fixture.config("b.toml", &second(&fixture))];
-    let errors = errors(&check(&paths, &OneKey));
+    let copied = second(&fixture);
+    fixture.secret("second.key", KEY.as_bytes());
+    let (a, b) = (fixture.config("a.toml", GOOD), fixture.config("b.toml", &copied));
+    let errors = errors(&fixture.check_all(&[&a, &b]));
     assert_eq!(errors.iter().map(|d| d.code.id).collect::<Vec<_>>(), ["CONFIG-0118"], "{}", listing(&errors));
-    let other = second(&fixture).replace("commercio-3", "osmosis-1");
-    let paths = [fixture.config("a.toml", GOOD), fixture.config("b.toml", &other)];
-    assert!(!check(&paths, &OneKey).found.has_errors(), "one key on two chains is no conflict");
+    let b = fixture.config("b.toml", &copied.replace("commercio-3", "osmosis-1"));
+    assert!(!fixture.check_all(&[&a, &b]).found.has_errors(), "one key on two chains is no conflict");
 }
 
 #[test]
@@ -117,7 +100,7 @@ fn a_directory_stands_for_its_toml_files_sorted_by_name() {
     let configs = load(std::slice::from_ref(&directory)).unwrap();
     let names: Vec<_> = configs.iter().map(|c| c.path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["a.toml", "b.toml"]);
-    let twice = check(&[directory.clone(), directory.join("a.toml")], &FileContents);
+    let twice = check(&[directory.clone(), directory.join("a.toml")], Look::Everything);
     assert_eq!(errors(&twice)[0].code.id, "CONFIG-0124");
     let empty = fixture.path("empty");
     std::fs::create_dir(&empty).unwrap();
