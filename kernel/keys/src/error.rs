@@ -71,7 +71,11 @@ impl KeyError {
             KeyErrorKind::Io(error) if error.kind() == io::ErrorKind::NotFound => {
                 "make it with `softsign keygen PATH` or `softsign import priv_validator_key.json PATH`"
             }
-            KeyErrorKind::Io(_) => "let the user that runs the signer own the file, mode 0600",
+            KeyErrorKind::Io(error) => match error.kind() {
+                io::ErrorKind::PermissionDenied => "let the user that runs the signer own the file, mode 0600",
+                io::ErrorKind::NotADirectory => "make the directory first, mode 0700",
+                _ => "check the disk and the path, then try again",
+            },
             KeyErrorKind::Empty | KeyErrorKind::NotAKeyFile(_) => "name the file that holds the key",
             KeyErrorKind::NotBase64 => "a file of key_format \"base64\" holds one base64 text",
             KeyErrorKind::Length(..) => {

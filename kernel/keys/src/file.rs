@@ -1,10 +1,13 @@
 //! Files that hold secrets: read whole and bounded, written new and durable, looked at with suspicion.
 
 use crate::error::{KeyError, KeyErrorKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rustix::fs::RenameFlags;
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -47,45 +50,93 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     mode.into_iter().chain(owner).collect()
 }
 
-/// The whole of a secret file.
+/// The whole of a secret file. Links are followed: mounted secrets are links.
 pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let at = |kind: KeyErrorKind| KeyError::at(path, kind);
-    let file = File::open(path).map_err(|error| at(error.into()))?;
+    // A pipe that nobody writes must not stop the start.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|error| at(error.into()))?;
     let meta = file.metadata().map_err(|error| at(error.into()))?;
     if !meta.is_file() {
         return Err(at(KeyErrorKind::NotAKeyFile("not a file")));
     }
-    if meta.len() > LEN_MAX {
+    // Room for all of it at once: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LEN_MAX as usize + 1));
+    file.take(LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| at(error.into()))?;
+    if bytes.len() as u64 > LEN_MAX {
         return Err(at(KeyErrorKind::NotAKeyFile("too large for a key")));
     }
-    // Room for all of it at once: a buffer that grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(LEN_MAX as usize));
-    file.take(LEN_MAX).read_to_end(&mut bytes).map_err(|error| at(error.into()))?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Err(at(KeyErrorKind::Empty));
     }
     Ok(bytes)
 }
 
-/// Writes a new secret file, durable with its name. One that is there stays, unless `replace` names the date under which it is
-/// kept as a copy.
+/// The bytes that a base64 text stands for; white space around it does not count.
+pub(crate) fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyErrorKind> {
+    let text = text.trim_ascii();
+    let mut bytes = Zeroizing::new(vec![0; base64::decoded_len_estimate(text.len())]);
+    // In place, so that what was decoded before an error is wiped, too.
+    let len = BASE64.decode_slice(text, &mut bytes).map_err(|_| KeyErrorKind::NotBase64)?;
+    bytes.truncate(len);
+    Ok(bytes)
+}
+
+/// Writes a new secret file, whole or not at all, and durable with its name. One that is there stays, unless `replace` names
+/// the date under which it is kept as a copy.
 pub(crate) fn write_new(path: &Path, content: &[u8], replace: Option<&str>) -> Result<Option<PathBuf>, KeyError> {
     let at = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeyError::at(path, KeyErrorKind::Exists),
+        io::ErrorKind::NotFound => {
+            let text = "its directory does not exist";
+            KeyError::at(path, io::Error::new(io::ErrorKind::NotADirectory, text))
+        }
         _ => KeyError::at(path, error),
     };
-    let mut kept = None;
-    if let (true, Some(date)) = (path.exists(), replace) {
-        let mut copy = path.as_os_str().to_owned();
-        copy.push(format!(".{date}"));
-        let copy = PathBuf::from(copy);
-        // A link does not overwrite an older copy, as a rename would.
-        fs::hard_link(path, &copy).and_then(|()| fs::remove_file(path)).map_err(at)?;
-        kept = Some(copy);
+    let name = path.file_name().ok_or_else(|| KeyError::at(path, KeyErrorKind::NotAKeyFile("not a file name")))?;
+    let is_there = fs::symlink_metadata(path).is_ok();
+    if is_there && replace.is_none() {
+        return Err(KeyError::at(path, KeyErrorKind::Exists));
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(at)?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(at)?;
+    // What a crash leaves under such a name is a key that nobody ever had.
+    let random = getrandom::u64().map_err(|error| at(io::Error::other(error.to_string())))?;
+    let temporary = path.with_file_name(format!(".{}.{random:016x}", name.to_string_lossy()));
+    let placed = write_whole(&temporary, content).and_then(|()| {
+        let copy = replace.filter(|_| is_there).map(|date| {
+            let mut copy = path.as_os_str().to_owned();
+            copy.push(format!(".{date}"));
+            PathBuf::from(copy)
+        });
+        // A link does not overwrite an older copy, as a rename would.
+        match &copy {
+            Some(copy) => fs::hard_link(path, copy).and_then(|()| fs::rename(&temporary, path))?,
+            None => rename_new(&temporary, path)?,
+        }
+        Ok(copy)
+    });
+    if placed.is_err() {
+        let _gone = fs::remove_file(&temporary);
+    }
+    let copy = placed.map_err(at)?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|directory| directory.sync_all()).map_err(at)?;
-    Ok(kept)
+    Ok(copy)
+}
+
+fn write_whole(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    // The umask may have taken away what the owner needs.
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+/// Gives a file its name, which nothing may have.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    let cwd = rustix::fs::CWD;
+    match rustix::fs::renameat_with(cwd, from, cwd, to, RenameFlags::NOREPLACE) {
+        // A file system without this flag.
+        Err(rustix::io::Errno::INVAL) => fs::hard_link(from, to).and_then(|()| fs::remove_file(from)),
+        other => Ok(other?),
+    }
 }

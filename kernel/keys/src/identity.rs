@@ -20,9 +20,7 @@ impl Identity {
         let seed = match <[u8; 32]>::try_from(bytes.as_slice()) {
             Ok(raw) => Zeroizing::new(raw),
             Err(_) => {
-                let text = bytes.trim_ascii();
-                let decoded = BASE64.decode(text).map_err(|_| KeyError::at(path, KeyErrorKind::NotBase64))?;
-                let decoded = Zeroizing::new(decoded);
+                let decoded = file::decode(&bytes).map_err(|kind| KeyError::at(path, kind))?;
                 let wrong = KeyErrorKind::Length(decoded.len(), "an identity has 32");
                 Zeroizing::new(decoded.as_slice().try_into().map_err(|_| KeyError::at(path, wrong))?)
             }

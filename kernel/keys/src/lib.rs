@@ -2,6 +2,7 @@
 //!
 //! Secrets are read into buffers that are wiped, never printed, never cloned, and written only into new files of mode 0600.
 
+pub mod device;
 pub mod encoding;
 mod error;
 mod file;

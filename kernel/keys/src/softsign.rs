@@ -6,6 +6,8 @@
 //! | base64 of 64 bytes | seed and public key, if they belong together (Go); else the expanded key: scalar, prefix (tmkms) |
 //! | base64 of 96 bytes | YubiHSM export: byte-reversed scalar, prefix, public key |
 //! | `priv_validator_key.json` | seed and public key, or secp256k1 scalar, with its public half |
+//!
+//! White space around base64 does not count.
 
 use crate::error::{KeyError, KeyErrorKind};
 use crate::file;
@@ -19,6 +21,9 @@ use sha2::Sha512;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+/// Longest name of a key's type that is repeated in an error.
+const TYPE_MAX: usize = 64;
 
 /// How the configuration says a key is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -143,19 +148,19 @@ pub fn load(path: &Path, form: Form, kind: KeyType) -> Result<(SoftKey, Detected
     let bytes = file::read(path)?;
     let at = |kind| KeyError::at(path, kind);
     match form {
-        Form::Json => parse_json(&bytes).map(|key| (key, Detected::Json)).map_err(at),
+        Form::Json => parse_json(&bytes).map(|(key, _)| (key, Detected::Json)).map_err(at),
         Form::Base64 => parse_base64(&bytes, kind).map_err(at),
     }
 }
 
 fn parse_base64(bytes: &[u8], kind: KeyType) -> Result<(SoftKey, Detected), KeyErrorKind> {
-    if bytes.trim_ascii_start().starts_with(b"{") {
-        return Err(KeyErrorKind::NotAKeyFile("this is JSON: say key_format = \"json\""));
-    }
-    // A file of exactly 32 bytes is a key without base64: no base64 text of a key is that short.
+    // A file of exactly 32 bytes is a key without base64, whatever its bytes spell: no base64 text of a key is that short.
     let decoded = match bytes.len() {
         32 => Zeroizing::new(bytes.to_vec()),
-        _ => Zeroizing::new(BASE64.decode(bytes.trim_ascii()).map_err(|_| KeyErrorKind::NotBase64)?),
+        _ if bytes.trim_ascii_start().starts_with(b"{") => {
+            return Err(KeyErrorKind::NotAKeyFile("this is JSON: say key_format = \"json\""));
+        }
+        _ => file::decode(bytes)?,
     };
     let length = decoded.len();
     if kind == KeyType::Account {
@@ -206,13 +211,13 @@ struct PrivValidatorKey {
     priv_key: Typed,
 }
 
-fn parse_json(bytes: &[u8]) -> Result<SoftKey, KeyErrorKind> {
+/// The key, and its secret as the file has it.
+fn parse_json(bytes: &[u8]) -> Result<(SoftKey, Zeroizing<Vec<u8>>), KeyErrorKind> {
     // serde_json's message names a place and a type, never a value of a secret string.
     let file: PrivValidatorKey =
         serde_json::from_slice(bytes).map_err(|error| KeyErrorKind::NotJson(place_of(&error)))?;
-    let decode = |text: &str| BASE64.decode(text.trim()).map(Zeroizing::new).map_err(|_| KeyErrorKind::NotBase64);
-    let secret = decode(&file.priv_key.value)?;
-    let public = decode(&file.pub_key.value)?;
+    let secret = file::decode(file.priv_key.value.as_bytes())?;
+    let public = file::decode(file.pub_key.value.as_bytes())?;
     let key = match file.priv_key.kind.as_str() {
         "tendermint/PrivKeyEd25519" | "cometbft/PrivKeyEd25519" => {
             let seed = secret.first_chunk::<32>().ok_or(KeyErrorKind::Length(secret.len(), "Ed25519 has 64"))?;
@@ -226,12 +231,17 @@ fn parse_json(bytes: &[u8]) -> Result<SoftKey, KeyErrorKind> {
             key
         }
         "tendermint/PrivKeySecp256k1" | "cometbft/PrivKeySecp256k1" => SoftKey::secp256k1(&secret)?,
-        other => return Err(KeyErrorKind::NotJson(format!("keys of type {other:?} are not known here"))),
+        other => {
+            // A file with mixed up fields may have the secret here.
+            let is_name = other.len() <= TYPE_MAX && other.contains("/PrivKey");
+            let shown = if is_name { format!("{other:?}") } else { "another name".into() };
+            return Err(KeyErrorKind::NotJson(format!("its type is {shown}, which is not known here")));
+        }
     };
     if public.as_slice() != key.public_key.as_bytes() {
         return Err(KeyErrorKind::Mismatch);
     }
-    Ok(key)
+    Ok((key, secret))
 }
 
 fn place_of(error: &serde_json::Error) -> String {
@@ -264,14 +274,15 @@ pub fn generate(path: &Path, kind: KeyType, replace: Option<&str>) -> Result<(Pu
     }
 }
 
-/// Writes the key of a `priv_validator_key.json` as base64 of 32 bytes into a new file.
+/// Writes the Ed25519 key of a `priv_validator_key.json` as base64 of its seed into a new file.
 pub fn import(input: &Path, output: &Path, replace: Option<&str>) -> Result<(PublicKey, Option<PathBuf>), KeyError> {
     let bytes = file::read(input)?;
     let at = |kind| KeyError::at(input, kind);
-    let key = parse_json(&bytes).map_err(at)?;
-    let parsed: PrivValidatorKey =
-        serde_json::from_slice(&bytes).map_err(|e| at(KeyErrorKind::NotJson(place_of(&e))))?;
-    let secret = Zeroizing::new(BASE64.decode(parsed.priv_key.value.trim()).map_err(|_| at(KeyErrorKind::NotBase64))?);
+    let (key, secret) = parse_json(&bytes).map_err(at)?;
+    // The file made here does not say of which algorithm it is, and would be read as an Ed25519 seed: another key.
+    if key.public_key.algorithm() != Algorithm::Ed25519 {
+        return Err(at(KeyErrorKind::NotAKeyFile("a secp256k1 key is used as it is: say key_format = \"json\"")));
+    }
     let seed = secret.first_chunk::<32>().ok_or_else(|| at(KeyErrorKind::Invalid))?;
     let text = Zeroizing::new(BASE64.encode(seed));
     let kept = file::write_new(output, text.as_bytes(), replace)?;

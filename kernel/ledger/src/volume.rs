@@ -226,12 +226,13 @@ impl Volume {
         state: &State,
         time: u64,
     ) -> Result<Self, LedgerError> {
-        // What was read may have come from the kernel's memory; it is on the medium before anything is built on it.
+        // What was read may have come from the kernel's memory; it is on the medium, under its name, before anything is
+        // built on it: a later segment whose name outlived that of an earlier one would be taken for damage.
         for index in making_order() {
             let (file, _) = open_segment(disk.as_ref(), &dir, index, segment_records)?;
             file.sync().map_err(|error| LedgerError::at(&segment_path(&dir, index), error))?;
+            disk.sync_dir(&dir).map_err(|error| LedgerError::at(&dir, error))?;
         }
-        disk.sync_dir(&dir).map_err(|error| LedgerError::at(&dir, error))?;
         let (generation, sequence, hash) = scan.map_or((0, 0, [0; 16]), |s| (s.generation, s.sequence, s.hash));
         let (file, _) = open_segment(disk.as_ref(), &dir, generation % SEGMENTS, segment_records)?;
         let mut volume = Self {

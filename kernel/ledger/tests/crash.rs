@@ -11,7 +11,6 @@ use semel_guard::{
 use semel_ledger::{Durability, Journal, LedgerErrorKind, Options, RESERVE_HEIGHTS_MAX};
 use simdisk::{Fault, SimDisk, Survivors};
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -165,13 +164,35 @@ fn go_on(stage: &Stage, journal: Journal, world: &mut World, about: &str) {
     drop(check(stage, world, &format!("{about}, once more")).unwrap_or_else(|error| panic!("{about}: {error}")));
 }
 
+/// Operations that failed, and ledgers that were opened after it.
 struct Counts {
     points: u64,
     recoveries: u64,
 }
 
-/// The scenario with a fault at every operation, until it ends before the fault.
-fn enumerate(durability: Durability, fault: Fault, seed: u64) -> Counts {
+/// What may be left of `risk` unsynced sectors and names after the power went: nothing, everything up to one of them (torn),
+/// everything but one of them (written in another order), and mixtures; every one where they are few.
+fn left_by_a_loss_of_power(risk: usize, dice: &mut Dice) -> Vec<Survivors> {
+    let mut survivors = vec![Survivors::Kernel, Survivors::First(0)];
+    if risk <= 3 {
+        survivors.extend((1..1_u64 << risk).map(Survivors::Mask));
+    } else {
+        let cuts = 4.min(risk);
+        survivors.extend((0..cuts).map(|cut| Survivors::First(1 + cut * risk / cuts + dice.below(risk.div_ceil(cuts)))));
+        survivors.extend((0..cuts).map(|cut| Survivors::AllBut(cut * risk / cuts + dice.below(risk / cuts))));
+        survivors.push(Survivors::Seed(dice.roll()));
+    }
+    survivors
+}
+
+/// The scenario with a fault at every operation, until it ends before the fault; after each, the ledger opens on what
+/// `survivors` says of the sectors and names at risk.
+fn enumerate(
+    durability: Durability,
+    fault: Fault,
+    seed: u64,
+    survivors: impl Fn(usize, &mut Dice) -> Vec<Survivors>,
+) -> Counts {
     let mut counts = Counts { points: 0, recoveries: 0 };
     let mut dice = Dice(seed);
     for at in 1.. {
@@ -180,18 +201,10 @@ fn enumerate(durability: Durability, fault: Fault, seed: u64) -> Counts {
         stage.disk.arm(at, fault);
         let _ended = scenario(&stage, &mut world);
         if !stage.disk.fired() {
-            counts.points = at - 1;
-            return counts;
+            break;
         }
-        let mut survivors = vec![Survivors::Kernel];
-        match stage.disk.at_risk() {
-            risk @ 0..=8 => survivors.extend((0..1_u64 << risk).map(Survivors::Mask)),
-            _ => {
-                survivors.extend([Survivors::Mask(0), Survivors::Seed(8)]);
-                survivors.extend((0..6).map(|_| Survivors::Seed(dice.roll())));
-            }
-        }
-        for survivor in survivors {
+        counts.points = at;
+        for survivor in survivors(stage.disk.at_risk(), &mut dice) {
             let about = format!("{durability:?}, {fault:?} at operation {at}, {survivor:?}");
             let mut world = world.clone();
             let mut stage = Stage { disk: stage.disk.reboot(survivor), durability, witness: None };
@@ -216,27 +229,57 @@ fn enumerate(durability: Durability, fault: Fault, seed: u64) -> Counts {
             }
         }
     }
-    unreachable!()
+    println!("{durability:?}, {fault:?}: {} points, {} recoveries", counts.points, counts.recoveries);
+    assert!(counts.points > 300, "only {} operations were numbered", counts.points);
+    counts
+}
+
+const RESERVE: Durability = Durability::Reserve { heights: HEIGHTS };
+
+#[test]
+fn a_crash_at_any_operation_in_sync_mode_leaves_a_ledger_that_opens_and_explains_every_signature() {
+    let counts = enumerate(Durability::Sync, Fault::Halt, 1, left_by_a_loss_of_power);
+    assert!(counts.recoveries > 1000, "{} recoveries", counts.recoveries);
 }
 
 #[test]
-fn a_crash_at_any_operation_leaves_a_ledger_that_opens_and_explains_every_signature() {
-    for (durability, seed) in [(Durability::Sync, 1), (Durability::Reserve { heights: HEIGHTS }, 2)] {
-        let counts = enumerate(durability, Fault::Halt, seed);
-        println!("{durability:?}: {} crash points, {} recoveries", counts.points, counts.recoveries);
-        assert!(counts.points > 300, "only {} operations were numbered", counts.points);
+fn a_crash_at_any_operation_in_reserve_mode_leaves_a_ledger_that_opens_and_explains_every_signature() {
+    let counts = enumerate(RESERVE, Fault::Halt, 2, left_by_a_loss_of_power);
+    assert!(counts.recoveries > 1000, "{} recoveries", counts.recoveries);
+}
+
+/// Every error that a disk gives, at every operation. The first is followed by losses of power of each kind; where the
+/// others differ is in what the process does with them.
+fn enumerate_errors(durability: Durability, seed: u64) {
+    const EINTR: i32 = 4;
+    const EIO: i32 = 5;
+    const EMFILE: i32 = 24;
+    const ENOSPC: i32 = 28;
+    const EROFS: i32 = 30;
+    let some = |risk: usize, dice: &mut Dice| {
+        vec![Survivors::Kernel, Survivors::First(0), Survivors::First(dice.below(risk + 1)), Survivors::Seed(dice.roll())]
+    };
+    let few = |_: usize, dice: &mut Dice| match dice.below(3) {
+        0 => vec![Survivors::Kernel],
+        1 => vec![Survivors::First(0)],
+        _ => vec![Survivors::Seed(dice.roll())],
+    };
+    for fault in [Fault::Error(EIO), Fault::Short] {
+        enumerate(durability, fault, seed, some);
+    }
+    for number in [ENOSPC, EROFS, EINTR, EMFILE] {
+        enumerate(durability, Fault::Error(number), seed, few);
     }
 }
 
 #[test]
-fn an_error_at_any_operation_costs_no_signature_twice() {
-    let faults = [Fault::Error(ErrorKind::Other), Fault::Error(ErrorKind::StorageFull), Fault::Short];
-    for (durability, seed) in [(Durability::Sync, 3), (Durability::Reserve { heights: HEIGHTS }, 4)] {
-        for fault in faults {
-            let counts = enumerate(durability, fault, seed);
-            println!("{durability:?}, {fault:?}: {} points, {} recoveries", counts.points, counts.recoveries);
-        }
-    }
+fn an_error_at_any_operation_in_sync_mode_costs_no_signature_twice() {
+    enumerate_errors(Durability::Sync, 3);
+}
+
+#[test]
+fn an_error_at_any_operation_in_reserve_mode_costs_no_signature_twice() {
+    enumerate_errors(RESERVE, 4);
 }
 
 #[test]

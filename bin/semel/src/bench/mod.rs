@@ -31,7 +31,7 @@ pub(crate) struct Bench {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
     validators: u16,
     /// Requests per validator and round
-    #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: u32,
     /// Rounds of each signer, in turn
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=50))]

@@ -37,7 +37,8 @@ pub(crate) struct Cost {
 impl Signers {
     /// Starts one process per command line, in `directory`.
     pub(crate) fn start(commands: &[Vec<String>], directory: &Path) -> io::Result<Self> {
-        let mut signers = Self { children: Vec::with_capacity(commands.len()), logs: Vec::with_capacity(commands.len()) };
+        let mut signers =
+            Self { children: Vec::with_capacity(commands.len()), logs: Vec::with_capacity(commands.len()) };
         for command in commands {
             let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
             let log = File::from(rustix::fs::memfd_create("log", rustix::fs::MemfdFlags::CLOEXEC)?);

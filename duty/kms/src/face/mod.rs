@@ -2,6 +2,7 @@
 
 mod args;
 pub mod config;
+mod explain;
 mod init;
 mod plans;
 mod softsign;
@@ -9,6 +10,7 @@ mod start;
 mod state;
 
 pub use args::Command;
+pub use explain::explain;
 pub use plans::plans_of;
 
 use crate::host::service::{ChainPlan, ServiceError};
@@ -68,48 +70,6 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
 /// What the host is to run for these configurations.
 pub fn plans(paths: &[PathBuf]) -> Result<Vec<ChainPlan>, Report> {
     plans_of(&config::load(paths)?)
-}
-
-/// Explains a stable code, or lists them all.
-pub fn explain(code: Option<&str>, shell: &Shell) -> Result<(), Report> {
-    let Some(code) = code else {
-        for (code, text) in codes() {
-            said(shell.line(format!("{code}  {}", text.split(". ").next().unwrap_or_default())))?;
-        }
-        return Ok(());
-    };
-    let wanted = code.to_uppercase();
-    match codes().into_iter().find(|(id, _)| *id == wanted) {
-        Some((id, text)) => said(shell.line(format!("{id}  {text}"))),
-        None => Err(Report::new(format!("{code} is no code of this program"))
-            .hint("`semel explain` lists them all")
-            .exit(Exit::Misuse)),
-    }
-}
-
-/// Every stable code with its explanation.
-fn codes() -> Vec<(&'static str, String)> {
-    let mut out: Vec<(&'static str, String)> = Vec::new();
-    for reason in semel_guard::Reason::ALL {
-        let what = match reason {
-            semel_guard::Reason::Conflict => "Another message was already signed at this position. DOUBLE SIGN REFUSED",
-            semel_guard::Reason::Regression => "The position lies at or below what this key has signed",
-            semel_guard::Reason::TooFar => "The position lies further ahead than a chain can have come",
-            semel_guard::Reason::Unknown => {
-                "A write to the ledger has an unknown outcome; the position counts as signed"
-            }
-            semel_guard::Reason::Tombstoned => "The key was deleted or handed over on this host",
-            semel_guard::Reason::Unavailable => "The ledger cannot answer",
-        };
-        out.push((reason.code(), format!("{what}. Nothing was signed. {}.", capitalized(reason.hint()))));
-    }
-    out.extend(config::codes::ALL.iter().map(|code| (code.id, format!("{}. {}", code.title, code.explanation))));
-    out
-}
-
-fn capitalized(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {

@@ -151,9 +151,9 @@ impl Request {
         let mut chain_id = String::new();
         let mut payload: &[u8] = &[];
         let mut skip_extension_signing = false;
-        let chain_field = match number {
-            1 => 1,
-            3 | 5 => 2,
+        let chain_field = match (family, number) {
+            (Family::Protobuf, 1) => 1,
+            (Family::Protobuf, 3 | 5) => 2,
             _ => 0,
         };
         if matches!(number, 1 | 3 | 5) {
@@ -162,7 +162,7 @@ impl Request {
                 match field.number {
                     number if number == chain_field => chain_id = field.string()?,
                     1 => payload = field.bytes()?,
-                    3 => skip_extension_signing = field.int64()? != 0,
+                    3 if family == Family::Protobuf => skip_extension_signing = field.int64()? != 0,
                     _ => {}
                 }
             }

@@ -7,29 +7,29 @@ use semel_guard::{
 };
 
 /// Key number `n`, on a chain.
-pub fn subject(n: u8) -> Subject {
+pub(crate) fn subject(n: u8) -> Subject {
     let key = PublicKey::new(Algorithm::Ed25519, &[n; 32]).unwrap();
     Subject { key, chain: ChainId::new("test-1").unwrap() }
 }
 
 /// A precommit.
-pub fn precommit(height: u64) -> Position {
+pub(crate) fn precommit(height: u64) -> Position {
     Position::Tendermint { height, round: 0, step: Step::Precommit }
 }
 
 /// What the key makes of a message: the same for the same message.
-pub fn signature_of(bytes: &[u8]) -> Signature {
+pub(crate) fn signature_of(bytes: &[u8]) -> Signature {
     Signature::new(&[Digest::of(bytes).0, Digest::of(b"second half").0].concat()).unwrap()
 }
 
 /// Asks for a signature over `text` at `position`.
-pub fn ask<L: Ledger>(guard: &Guard<L>, subject: &Subject, position: Position, text: &str) -> Result<Answer, Denied> {
+pub(crate) fn ask<L: Ledger>(guard: &Guard<L>, subject: &Subject, position: Position, text: &str) -> Result<Answer, Denied> {
     let duty = Duty::new(subject, position, text.as_bytes()).unwrap();
     guard.admit(&duty, |_permit, bytes| -> Result<_, SignError> { Ok(signature_of(bytes)) })
 }
 
 /// Why nothing was signed; None: it was.
-pub fn refusal<T>(asked: Result<T, Denied>) -> Option<Reason> {
+pub(crate) fn refusal<T>(asked: Result<T, Denied>) -> Option<Reason> {
     match asked {
         Ok(_) => None,
         Err(Denied::Refused(refusal)) => Some(refusal.reason),
@@ -38,7 +38,7 @@ pub fn refusal<T>(asked: Result<T, Denied>) -> Option<Reason> {
 }
 
 /// Says that a test cannot run here, and lets the count know.
-pub fn skip(name: &str, reason: &str) {
+pub(crate) fn skip(name: &str, reason: &str) {
     println!("SKIP: {name}: {reason}");
     if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
         use std::io::Write;
@@ -48,11 +48,11 @@ pub fn skip(name: &str, reason: &str) {
 }
 
 /// Small, seeded, good enough to choose faults.
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
     /// The next number (SplitMix64).
-    pub fn roll(&mut self) -> u64 {
+    pub(crate) fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -61,7 +61,7 @@ impl Dice {
     }
 
     /// A number below `n`.
-    pub fn below(&mut self, n: usize) -> usize {
+    pub(crate) fn below(&mut self, n: usize) -> usize {
         (self.roll() % n as u64) as usize
     }
 }

@@ -15,22 +15,26 @@ const SECTOR: usize = 512;
 
 /// What happens at the chosen operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It is not executed, and neither is any after it: the process or the machine is gone.
     Halt,
-    /// It fails with this error and changes nothing. A failed sync loses what it should have written.
-    Error(ErrorKind),
-    /// Half of the sectors are written, then it fails. Other operations: as `Error`.
+    /// It fails with this error number and changes nothing. A failed sync loses what it should have written.
+    Error(i32),
+    /// Half of the sectors are written, then the space is used up. Other operations: as `Error`.
     Short,
 }
 
 /// What survives of the unsynced sectors and names when the power goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Survivors {
+pub(crate) enum Survivors {
     /// The power did not go; the kernel kept everything.
     Kernel,
     /// Those whose bit is set: bit n for the n-th.
     Mask(u64),
+    /// The first n: what was being written is torn there.
+    First(usize),
+    /// All but the n-th, from 0: the medium wrote in another order.
+    AllBut(usize),
     /// As the seed says.
     Seed(u64),
 }
@@ -67,11 +71,11 @@ struct Inner {
 
 /// The disk. Clones are the same disk.
 #[derive(Clone, Default)]
-pub struct SimDisk(Arc<Mutex<Inner>>);
+pub(crate) struct SimDisk(Arc<Mutex<Inner>>);
 
 impl SimDisk {
     /// An empty disk with a root directory.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let disk = Self::default();
         disk.inner().directories.insert("/".into());
         disk.inner().medium_directories.insert("/".into());
@@ -83,24 +87,24 @@ impl SimDisk {
     }
 
     /// Starts to count anew, and lets operation `at` (from 1) fail.
-    pub fn arm(&self, at: u64, fault: Fault) {
+    pub(crate) fn arm(&self, at: u64, fault: Fault) {
         let mut inner = self.inner();
         (inner.operations, inner.fired, inner.halted, inner.fault) = (0, false, false, Some((at, fault)));
     }
 
     /// Whether the chosen operation was reached.
-    pub fn fired(&self) -> bool {
+    pub(crate) fn fired(&self) -> bool {
         self.inner().fired
     }
 
     /// Unsynced sectors and names: the number of things that a loss of power decides about.
-    pub fn at_risk(&self) -> usize {
+    pub(crate) fn at_risk(&self) -> usize {
         let inner = self.inner();
         inner.pending.len() + inner.inodes.iter().map(|inode| inode.pending.len()).sum::<usize>()
     }
 
     /// A disk as the next process finds it: no locks, no faults, and of what was unsynced what survived.
-    pub fn reboot(&self, survivors: Survivors) -> Self {
+    pub(crate) fn reboot(&self, survivors: Survivors) -> Self {
         let old = self.inner();
         let mut new = Inner {
             inodes: old.inodes.clone(),
@@ -121,6 +125,8 @@ impl SimDisk {
             match survivors {
                 Survivors::Kernel => true,
                 Survivors::Mask(mask) => mask & 1_u64.checked_shl((index - 1) as u32).unwrap_or(0) != 0,
+                Survivors::First(count) => index <= count as u64,
+                Survivors::AllBut(lost) => index != lost as u64 + 1,
                 Survivors::Seed(seed) => dice.below(8) < (seed % 9) as usize,
             }
         };
@@ -155,7 +161,7 @@ fn put(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
 
 impl Inner {
     /// Counts an operation. Err: it is the one that fails, or comes after a halt. Ok(Some): it is done in part.
-    fn step(&mut self) -> io::Result<Option<ErrorKind>> {
+    fn step(&mut self) -> io::Result<Option<io::Error>> {
         self.operations += 1;
         if self.halted {
             return Err(io::Error::other("after the halt"));
@@ -168,8 +174,8 @@ impl Inner {
                         self.halted = true;
                         Err(io::Error::other("halt"))
                     }
-                    Fault::Error(kind) => Err(kind.into()),
-                    Fault::Short => Ok(Some(ErrorKind::WriteZero)),
+                    Fault::Error(number) => Err(io::Error::from_raw_os_error(number)),
+                    Fault::Short => Ok(Some(ErrorKind::StorageFull.into())),
                 }
             }
             _ => Ok(None),
@@ -179,7 +185,7 @@ impl Inner {
     /// An operation that cannot be done in part.
     fn whole(&mut self) -> io::Result<()> {
         match self.step()? {
-            Some(kind) => Err(kind.into()),
+            Some(error) => Err(error),
             None => Ok(()),
         }
     }
@@ -309,7 +315,7 @@ impl File for SimFile {
         for (index, sector) in bytes[..whole].chunks(SECTOR).enumerate() {
             inode.pending.push((offset / SECTOR + index, sector.to_vec()));
         }
-        fails.map_or(Ok(()), |kind| Err(kind.into()))
+        fails.map_or(Ok(()), Err)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -1,0 +1,188 @@
+//! `semel explain`: every stable code in words.
+//!
+//! A code never changes its meaning and is never used again. Configuration codes bring their own texts; those of the kernel are here,
+//! because the kernel knows nothing of a person at a terminal.
+
+use super::{config, said};
+use semel_guard::Reason;
+use semel_ops::error::{Exit, Report};
+use semel_ops::shell::Shell;
+
+/// Codes of keys, ledgers, state files and interchange files: what happened, and what to do.
+const KERNEL: [(&str, &str); 43] = [
+    ("KEY-0001", "A key file cannot be read or written. Let the user that runs the signer own it, mode 0600."),
+    ("KEY-0002", "A key file is empty. Restore it from a backup; nothing can be made of it."),
+    (
+        "KEY-0003",
+        "What should be a key file is something else: a directory, too large, or JSON where base64 is expected.",
+    ),
+    ("KEY-0004", "A key file is not base64. Files of key_format \"base64\" hold one base64 text."),
+    (
+        "KEY-0005",
+        "A key has a length that no form of a key has. 32 bytes are a seed, 64 an expanded key or a seed and its public key, 96 a YubiHSM export.",
+    ),
+    ("KEY-0006", "A file is not a priv_validator_key.json. Name the node's own config/priv_validator_key.json."),
+    (
+        "KEY-0007",
+        "The public half in a key file does not belong to its secret half. The file was damaged or put together by hand; take it from the node or a backup once more.",
+    ),
+    ("KEY-0008", "The bytes in a key file are no secret key of its algorithm."),
+    (
+        "KEY-0009",
+        "A key file is there already, and a key is never written over. Name another path, or use --force, which keeps a dated copy.",
+    ),
+    ("LEDGER-0001", "The ledger's disk failed, is full or may not be written. Nothing is signed until it opens."),
+    (
+        "LEDGER-0002",
+        "Another process on this host signs with the same key for the same chain. Two signers with one key are how keys get slashed: stop one of them.",
+    ),
+    (
+        "LEDGER-0003",
+        "The ledger is damaged: what was acknowledged is not all there. It is never repaired silently. Restore the disk, or start a new ledger with a floor above every height that its keys may have signed (`state set-floor`).",
+    ),
+    (
+        "LEDGER-0004",
+        "The ledger was made on another host. If this is a copy, the original may still sign: stop it for good, then say so once with --adopt-host.",
+    ),
+    (
+        "LEDGER-0005",
+        "The ledger is on a file system that forgets or is shared (tmpfs, overlay, NFS). Use a local disk, or say --i-accept-volatile-ledger for a test network.",
+    ),
+    (
+        "LEDGER-0006",
+        "Somebody else owns the ledger or may write it. chown it to the user that runs the signer, mode 0700.",
+    ),
+    ("LEDGER-0007", "The ledger holds as much as it can. Split the keys over several ledgers with --ledger."),
+    ("LEDGER-0008", "The ledger was written by a newer version of this program. Use that version or a newer one."),
+    (
+        "STATE-0001",
+        "A state file is empty. It says what was signed last: restore it; if it is lost, `state set-floor` above every height this key may have signed.",
+    ),
+    (
+        "STATE-0002",
+        "A state file ends in the middle of a value, as after a full disk. Restore it; if it is lost, `state set-floor` above every height this key may have signed.",
+    ),
+    (
+        "STATE-0003",
+        "A state file is not JSON. Restore it; if it is lost, `state set-floor` above every height this key may have signed.",
+    ),
+    ("STATE-0004", "A key of a state file is missing or makes no sense."),
+    ("STATE-0005", "A number in a state file is negative."),
+    ("STATE-0006", "The round in a state file is above 2³¹ − 1, which no chain can reach."),
+    ("STATE-0007", "A file is too large for a state file. Name the right one."),
+    ("STATE-0008", "The state file belongs to another chain or key. Each key on each chain has its own."),
+    ("STATE-0011", "Another process keeps this state file. Stop it first: it may sign with the same key."),
+    ("STATE-0012", "The state file is a directory, a device or a pipe."),
+    (
+        "STATE-0013",
+        "The state file cannot be kept up to date. Let the user that runs the signer write it and its directory.",
+    ),
+    ("STATE-0101", "The state file cannot be read."),
+    (
+        "STATE-0102",
+        "The state file is missing, and require_state says that it must be there. Put it in place, or `state set-floor` and take require_state away.",
+    ),
+    ("STATE-0103", "The ledger could not take in the state file. The ledger's own message says why."),
+    ("EIP3076-0001", "An interchange file is empty."),
+    ("EIP3076-0002", "An interchange file is too large."),
+    ("EIP3076-0003", "An interchange file ends too early."),
+    ("EIP3076-0004", "An interchange file is not JSON."),
+    ("EIP3076-0005", "A field of an interchange file is missing or makes no sense."),
+    ("EIP3076-0006", "An interchange file has another version than 5."),
+    ("EIP3076-0007", "An interchange file names too many keys."),
+    ("EIP3076-0008", "An interchange file has too many entries for one key."),
+    ("EIP3076-0009", "An interchange file belongs to another chain: its genesis validators root is another one."),
+    (
+        "EIP3076-0010",
+        "An interchange file names a slot or epoch that no chain can reach, which would close the key for ever.",
+    ),
+    ("EIP3076-0011", "An interchange file names something that is no public key."),
+    ("EIP3076-0012", "The ledger could not take in an interchange file. What was taken in stays; import it again."),
+];
+
+/// Explains a code, or lists them all.
+pub fn explain(code: Option<&str>, shell: &Shell) -> Result<(), Report> {
+    let Some(code) = code else {
+        for (code, text) in codes() {
+            said(shell.line(format!("{code}  {}", text.split(". ").next().unwrap_or_default())))?;
+        }
+        return Ok(());
+    };
+    let wanted = code.to_uppercase();
+    match codes().into_iter().find(|(id, _)| *id == wanted) {
+        Some((id, text)) => said(shell.line(format!("{id}  {text}"))),
+        None => Err(Report::new(format!("{code} is no code of this program"))
+            .hint("`semel explain` lists them all")
+            .exit(Exit::Misuse)),
+    }
+}
+
+/// Every stable code with its explanation.
+fn codes() -> Vec<(&'static str, String)> {
+    let guard = Reason::ALL.map(|reason| {
+        let what = match reason {
+            Reason::Conflict => "Another message was already signed at this position. DOUBLE SIGN REFUSED",
+            Reason::Regression => "The position lies at or below what this key has signed",
+            Reason::TooFar => "The position lies further ahead than a chain can have come",
+            Reason::Unknown => "A write to the ledger has an unknown outcome; the position counts as signed",
+            Reason::Tombstoned => "The key was deleted or handed over on this host",
+            Reason::Unavailable => "The ledger cannot answer",
+        };
+        (reason.code(), format!("{what}. Nothing was signed. {}.", capitalized(reason.hint())))
+    });
+    let kernel = KERNEL.map(|(id, text)| (id, text.to_owned()));
+    let config = semel_ops::config::codes::ALL.iter().chain(config::codes::ALL.iter());
+    let config = config.map(|code| (code.id, format!("{}. {}", code.title, code.explanation)));
+    guard.into_iter().chain(kernel).chain(config).collect()
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::codes;
+    use std::collections::BTreeSet;
+    use std::path::Path;
+
+    fn sources(directory: &Path, found: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(std::fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+
+    /// Codes in string literals of the sources: `"AREA-NNNN"`.
+    fn named() -> BTreeSet<String> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut texts = Vec::new();
+        for crate_dir in ["kernel/guard", "kernel/keys", "kernel/ledger", "kernel/ops", "duty/kms"] {
+            sources(&root.join(crate_dir).join("src"), &mut texts);
+        }
+        let is_code = |text: &&str| {
+            text.rsplit_once('-').is_some_and(|(area, number)| {
+                area != "TEST"
+                    && number.len() == 4
+                    && number.bytes().all(|digit| digit.is_ascii_digit())
+                    && !area.is_empty()
+                    && area.bytes().all(|letter| letter.is_ascii_uppercase() || letter.is_ascii_digit())
+            })
+        };
+        texts.iter().flat_map(|text| text.split('"').filter(is_code).map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn every_code_in_the_sources_is_explained_and_none_twice() {
+        let explained: Vec<String> = codes().into_iter().map(|(id, _)| id.to_owned()).collect();
+        let unique: BTreeSet<String> = explained.iter().cloned().collect();
+        assert_eq!(explained.len(), unique.len());
+        assert_eq!(named(), unique);
+        assert!(unique.len() > 80, "only {} codes were found", unique.len());
+    }
+}
