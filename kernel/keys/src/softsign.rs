@@ -25,6 +25,9 @@ use zeroize::Zeroizing;
 /// Longest name of a key's type that is repeated in an error.
 const TYPE_MAX: usize = 64;
 
+/// Whose names of types are repeated in an error.
+const MAKERS: [&str; 2] = ["tendermint/", "cometbft/"];
+
 /// How the configuration says a key is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
@@ -233,7 +236,7 @@ fn parse_json(bytes: &[u8]) -> Result<(SoftKey, Zeroizing<Vec<u8>>), KeyErrorKin
         "tendermint/PrivKeySecp256k1" | "cometbft/PrivKeySecp256k1" => SoftKey::secp256k1(&secret)?,
         other => {
             // A file with mixed up fields may have the secret here.
-            let is_name = other.len() <= TYPE_MAX && other.contains("/PrivKey");
+            let is_name = other.len() <= TYPE_MAX && MAKERS.iter().any(|maker| other.starts_with(maker));
             let shown = if is_name { format!("{other:?}") } else { "another name".into() };
             return Err(KeyErrorKind::NotJson(format!("its type is {shown}, which is not known here")));
         }

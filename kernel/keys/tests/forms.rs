@@ -1,12 +1,9 @@
 //! Every form in which a key may lie in a file, and what the keys of known answers sign.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
 
 mod scene;
 
 use k256::ecdsa::signature::Verifier as _;
-use scene::{
-    Known, Place, RFC_8032, SECP256K1, base64, expanded, go_key, node_file, sign, unhex, yubihsm_export,
-};
+use scene::{Known, Place, RFC_8032, SECP256K1, base64, expanded, go_key, node_file, sign, unhex, yubihsm_export};
 use semel_guard::{Algorithm, PublicKey};
 use semel_keys::encoding;
 use semel_keys::identity::Identity;
@@ -35,7 +32,8 @@ fn every_form_of_an_ed25519_key_is_read_as_the_same_key_and_signs_the_same() {
         ];
         for (name, content, form, expected) in rows {
             let path = place.file("key", content);
-            let (key, detected) = load(&path, form, KeyType::Consensus).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let (key, detected) =
+                load(&path, form, KeyType::Consensus).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(detected, expected, "{name}");
             assert_eq!(key.public().algorithm(), Algorithm::Ed25519, "{name}");
             assert_eq!(key.public().as_bytes(), public, "{name}");
@@ -119,7 +117,10 @@ fn white_space_around_base64_does_not_count() {
             let path = place.file("key", format!("{before}{}{after}", base64(&secret)));
             load(&path, Form::Base64, kind).unwrap_or_else(|error| panic!("{before:?} {after:?}: {error}"));
         }
-        let path = place.file("key", format!("{before}{}{after}", node_file("tendermint", "Ed25519", &unhex(known.1), &go_key(known))));
+        let path = place.file(
+            "key",
+            format!("{before}{}{after}", node_file("tendermint", "Ed25519", &unhex(known.1), &go_key(known))),
+        );
         load(&path, Form::Json, KeyType::Consensus).unwrap();
         let path = place.file("key", format!("{before}{}{after}", base64(&seed(known))));
         assert_eq!(hex::encode(Identity::load(&path).unwrap().public_key()), known.1);
@@ -144,9 +145,7 @@ fn thirty_two_raw_bytes_are_a_key_whatever_they_spell() {
 fn sixty_four_bytes_are_seed_and_public_key_only_where_the_two_belong_together() {
     let place = Place::new();
     let mut bytes = go_key(RFC_8032[1]);
-    let load_it = |bytes: &[u8]| {
-        load(&place.file("key", base64(bytes)), Form::Base64, KeyType::Consensus).unwrap()
-    };
+    let load_it = |bytes: &[u8]| load(&place.file("key", base64(bytes)), Form::Base64, KeyType::Consensus).unwrap();
     let (key, detected) = load_it(&bytes);
     assert_eq!((hex::encode(key.public().as_bytes()).as_str(), detected), (RFC_8032[1].1, Detected::SeedAndPublic));
     bytes[63] ^= 1;

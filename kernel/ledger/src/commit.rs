@@ -1,7 +1,8 @@
 //! Committing: records in order under one lock, one `fdatasync` for all that wait, reservations in the background.
 
 use crate::error::{LedgerError, LedgerErrorKind};
-use crate::journal::{Durability, Inner, Journal, Shared, now};
+use crate::journal::{Inner, Journal, Shared, now};
+use crate::options::Durability;
 use crate::record::{Kind, Record, SubjectId, subject_id};
 use crate::state::{LaneState, SubjectState, entry_records, signature_record};
 use crate::sync::{Arc, Condvar, MutexGuard, PoisonError};

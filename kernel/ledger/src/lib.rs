@@ -24,6 +24,7 @@ pub mod interchange;
 mod journal;
 pub mod memory;
 mod open;
+mod options;
 mod record;
 mod state;
 mod sync;
@@ -32,7 +33,8 @@ mod witness;
 
 pub use error::{LedgerError, LedgerErrorKind};
 pub use host::{Filesystem, HostIdentity, default_directories, filesystem_of};
-pub use journal::{Durability, Journal, Known, Options, RESERVE_HEIGHTS_DEFAULT, Status};
+pub use journal::{Journal, Known, Status};
+pub use options::{Durability, Options, RESERVE_HEIGHTS_DEFAULT};
 pub use record::{Kind, RECORD_LEN, Record, SubjectId, subject_id};
 pub use state::RESERVE_HEIGHTS_MAX;
 pub use volume::{SEGMENT_RECORDS_MIN, SEGMENTS};

@@ -2,7 +2,7 @@
 
 use crate::disk::{Disk, File, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
-use crate::journal::Options;
+use crate::options::Options;
 use crate::record::{SubjectId, subject_id};
 use crate::state::{State, SubjectState};
 use crate::volume::{LedgerId, Scan, scan};

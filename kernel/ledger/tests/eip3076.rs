@@ -23,6 +23,7 @@ use std::sync::Arc;
 use suite::{Case, suite};
 
 /// Runs a case and returns what was signed, of everything that was asked for.
+#[expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 fn run(case: &Case, is_minified: bool, stage: &mut Stage) -> Vec<bool> {
     let mut verdicts = Vec::new();
     let mut left: Vec<(PublicKey, Position, Option<Root>)> = Vec::new();

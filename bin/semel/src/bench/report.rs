@@ -129,7 +129,7 @@ impl Report {
         let mut out = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" \
              font-size=\"13\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"#ffffff\"/>\n<text x=\"{LEFT}\" y=\"24\" \
-             font-size=\"16\" fill=\"#111827\">Time from request to verified answer: {} validator(s), {}</text>\n",
+             font-size=\"16\" fill=\"#111827\">Time from request to answer: {} validator(s), {}</text>\n",
             self.validators, self.filesystem
         );
         let mut put = |text: String| out.extend([text.as_str(), "\n"]);

@@ -1,5 +1,7 @@
 //! What the tests of key files share: known keys, files in every form, and the way through the guard to a signature.
 #![expect(dead_code, reason = "each test binary uses a part of it")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::print_stdout, reason = "a skipped test says so")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

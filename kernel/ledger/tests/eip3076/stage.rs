@@ -1,4 +1,5 @@
 //! The ledgers that the suite runs on, and what happens to them between two operations.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use crate::scene::{refusal, signature_of};
 use crate::simdisk::{SimDisk, Survivors};
