@@ -3,7 +3,7 @@
 //! Every signature is verified, when all of them are there: a node's own work would take the cores from the signer. In the open loop the clock starts when a request was *due*, so that a
 //! signer that stalls pays for everything that waited behind it.
 
-use semel_devnet_tendermint::consensus::{BlockId, Height, Round, Time, Vote, VoteKind};
+use semel_devnet_tendermint::consensus::{BlockId, Height, Proposal, Round, SignedVote, Time, Vote, VoteKind};
 use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote, RemoteError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ pub(crate) struct Plan {
     /// Time between requests of one validator; None: the next follows the answer.
     pub(crate) interval: Option<Duration>,
     pub(crate) extension_len: Option<usize>,
+    /// Ask for a proposal at each height, too.
+    pub(crate) proposals: bool,
     pub(crate) family: Family,
 }
 
@@ -65,7 +67,7 @@ impl Node {
         let mut answers = Vec::with_capacity(plan.requests);
         let start = Instant::now();
         for index in 0..plan.requests {
-            let vote = vote(WARM_UP + index, plan);
+            let question = question(WARM_UP + index, plan);
             let due = match plan.interval {
                 Some(interval) => {
                     let due = start + interval * u32::try_from(index).unwrap_or(u32::MAX);
@@ -74,7 +76,7 @@ impl Node {
                 }
                 None => Instant::now(),
             };
-            match remote.ask_vote(&vote) {
+            match question.ask(&mut remote) {
                 Ok(signed) => {
                     seen.latencies.push(due.elapsed().as_nanos() as u64);
                     answers.push(signed);
@@ -84,7 +86,7 @@ impl Node {
             }
         }
         seen.took = start.elapsed();
-        answers.iter().try_for_each(|signed| remote.verify_vote(signed))?;
+        answers.iter().try_for_each(|answer| answer.verify(&remote))?;
         Ok(seen)
     }
 
@@ -94,32 +96,64 @@ impl Node {
         remote.pub_key()?;
         let mut first = None;
         for index in 0..WARM_UP {
-            let signed = remote.ask_vote(&vote(index, plan))?;
-            remote.verify_vote(&signed)?;
+            question(index, plan).ask(&mut remote)?.verify(&remote)?;
             first.get_or_insert_with(|| begun.elapsed());
         }
         Ok((remote, first.unwrap_or_default()))
     }
 }
 
-/// The vote of a place in the sequence: prevote, then precommit, of one block per height.
-fn vote(index: usize, plan: &Plan) -> Vote {
-    let height = index as u64 / 2 + 1;
-    let kind = if index.is_multiple_of(2) { VoteKind::Prevote } else { VoteKind::Precommit };
+/// What is asked for.
+enum Question {
+    Proposal(Proposal),
+    Vote(Vote),
+}
+
+/// What came back.
+enum Answer {
+    Proposal(Proposal, [u8; 64]),
+    Vote(SignedVote),
+}
+
+impl Question {
+    fn ask(&self, remote: &mut Remote) -> Result<Answer, RemoteError> {
+        Ok(match self {
+            Self::Proposal(proposal) => {
+                let (proposal, signature) = remote.ask_proposal(proposal)?;
+                Answer::Proposal(proposal, signature)
+            }
+            Self::Vote(vote) => Answer::Vote(remote.ask_vote(vote)?),
+        })
+    }
+}
+
+impl Answer {
+    fn verify(&self, remote: &Remote) -> Result<(), RemoteError> {
+        match self {
+            Self::Proposal(proposal, signature) => remote.verify_proposal(proposal, signature),
+            Self::Vote(signed) => remote.verify_vote(signed),
+        }
+    }
+}
+
+/// A place in the sequence: proposal (if wanted), prevote and precommit of one block per height.
+fn question(index: usize, plan: &Plan) -> Question {
+    let steps = if plan.proposals { 3 } else { 2 };
+    let height = index as u64 / steps + 1;
     let mut hash = [0xb1; 32];
     hash.iter_mut().zip(height.to_le_bytes()).for_each(|(to, from)| *to = from);
+    let block = BlockId { hash, parts_total: 1, parts_hash: [0xfa; 32] };
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time = Time { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() };
+    let (height, round) = (Height(height), Round(0));
+    let kind = match index as u64 % steps + 3 - steps {
+        0 => return Question::Proposal(Proposal { height, round, pol_round: None, block, time }),
+        1 => VoteKind::Prevote,
+        _ => VoteKind::Precommit,
+    };
     let extension = match (kind, plan.extension_len) {
         (VoteKind::Precommit, Some(len)) => vec![0xee; len],
         _ => Vec::new(),
     };
-    Vote {
-        kind,
-        height: Height(height),
-        round: Round(0),
-        block: Some(BlockId { hash, parts_total: 1, parts_hash: [0xfa; 32] }),
-        time: Time { seconds: since.as_secs() as i64, nanos: since.subsec_nanos() },
-        validator: 0,
-        extension,
-    }
+    Question::Vote(Vote { kind, height, round, block: Some(block), time, validator: 0, extension })
 }

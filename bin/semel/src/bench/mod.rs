@@ -54,6 +54,9 @@ pub(crate) struct Bench {
     /// Ask for vote extensions of this many bytes
     #[arg(long, value_name = "BYTES")]
     extension: Option<usize>,
+    /// Ask for a proposal at each height, too
+    #[arg(long)]
+    proposals: bool,
     /// Write report.json and latency.svg there
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
@@ -99,6 +102,7 @@ impl Bench {
             requests: self.requests as usize,
             interval: self.rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(0.001))),
             extension_len: self.extension,
+            proposals: self.proposals,
             family: if self.extension.is_some() { Family::V038 } else { Family::V034 },
         };
         let mut ours = Series { name: format!("semel ({})", self.durability), rounds: Vec::new(), all: Vec::new() };

@@ -1,5 +1,5 @@
 //! The files of the suite, and what they ask for.
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 use crate::scene::skip;
 use semel_guard::{Algorithm, Position, PublicKey, Subject};

@@ -9,9 +9,6 @@ use semel_ledger::interchange::eip3076::{
 };
 use semel_ledger::{Journal, Options};
 
-/// ENOSPC.
-const NO_SPACE: i32 = 28;
-
 fn key(n: u8) -> PublicKey {
     PublicKey::new(Algorithm::Bls12381, &[n; 48]).unwrap()
 }
@@ -22,8 +19,11 @@ fn on(root: Root, n: u8) -> Subject {
 
 const ROOT: Root = Root([9; 32]);
 
-fn file(keys: &[(u8, Option<u64>, Option<(u64, u64)>)]) -> Interchange {
-    let record = |(n, slot, vote): &(u8, Option<u64>, Option<(u64, u64)>)| Record {
+/// A key, its highest slot, its highest source and target.
+type Line = (u8, Option<u64>, Option<(u64, u64)>);
+
+fn file(lines: &[Line]) -> Interchange {
+    let record = |(n, slot, vote): &Line| Record {
         key: key(*n),
         blocks: slot.map(|slot| SignedBlock { slot, signing_root: None }).into_iter().collect(),
         attestations: vote
@@ -31,7 +31,7 @@ fn file(keys: &[(u8, Option<u64>, Option<(u64, u64)>)]) -> Interchange {
             .into_iter()
             .collect(),
     };
-    Interchange { genesis_validators_root: ROOT, records: keys.iter().map(record).collect() }
+    Interchange { genesis_validators_root: ROOT, records: lines.iter().map(record).collect() }
 }
 
 fn keys_of(file: &Interchange) -> Vec<PublicKey> {
@@ -165,7 +165,7 @@ fn a_crash_inside_an_import_leaves_old_floors_or_new_ones_and_the_import_can_be_
         (Fault::Halt, Survivors::Mask(0)),
         (Fault::Halt, Survivors::Mask(u64::MAX)),
         (Fault::Halt, Survivors::Seed(4)),
-        (Fault::Error(NO_SPACE), Survivors::Kernel),
+        (Fault::Short, Survivors::Kernel),
         (Fault::Short, Survivors::Mask(u64::MAX)),
     ];
     for (fault, survivors) in faults {
