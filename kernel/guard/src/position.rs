@@ -60,7 +60,8 @@ pub enum EthereumDuty {
 }
 
 impl EthereumDuty {
-    const ALL: [Self; 5] =
+    /// Every one of them.
+    pub const ALL: [Self; 5] =
         [Self::AggregatorSelection, Self::Aggregate, Self::SyncMessage, Self::SyncSelection, Self::SyncContribution];
 }
 
@@ -83,7 +84,8 @@ pub enum SignedEntity {
 }
 
 impl SignedEntity {
-    const ALL: [Self; 6] = [
+    /// Every one of them.
+    pub const ALL: [Self; 6] = [
         Self::MithrilStakeDistribution,
         Self::CardanoStakeDistribution,
         Self::CardanoImmutableFilesFull,

@@ -101,8 +101,13 @@ fn by_force_the_old_key_stays_under_a_dated_name_and_that_one_is_never_written_o
 fn of_many_who_make_one_key_at_once_one_does() {
     let place = Place::new();
     let path = place.path("key");
+    let together = std::sync::Barrier::new(8);
+    let make = || {
+        together.wait();
+        generate(&path, KeyType::Consensus, None)
+    };
     let made: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| generate(&path, KeyType::Consensus, None))).collect();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(make)).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let (made, refused): (Vec<_>, Vec<_>) = made.into_iter().partition(Result::is_ok);

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) const TMPFS: u64 = 0x0102_1994;
 
+/// Version of the format, in the first line of the `host` file.
+const VERSION: u32 = 1;
+
 /// Longest `host` file, in bytes.
 const HOST_FILE_MAX: u64 = 512;
 
@@ -106,10 +109,15 @@ pub(crate) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<(LedgerId, 
     let len = file.len().map_err(io)?.min(HOST_FILE_MAX);
     let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
     file.read(0, &mut bytes).map_err(io)?;
+    let text = std::str::from_utf8(&bytes).unwrap_or_default();
+    let version = text.lines().next().and_then(|line| line.strip_prefix("semel-ledger ")?.parse::<u32>().ok());
+    if let Some(other) = version.filter(|version| *version != VERSION) {
+        return Err(LedgerError::at(&path, LedgerErrorKind::Version(other)));
+    }
     let parse = || {
-        let text = std::str::from_utf8(&bytes).ok()?;
-        let mut lines = text.lines();
-        let id = (lines.next()? == "semel-ledger 1").then(|| lines.next()?.strip_prefix("id "))??;
+        version?;
+        let mut lines = text.lines().skip(1);
+        let id = lines.next()?.strip_prefix("id ")?;
         let host = lines.next()?.strip_prefix("host ")?.to_owned();
         Some((hex::decode(id).ok()?.try_into().ok()?, host))
     };
@@ -127,7 +135,7 @@ pub(crate) fn bind(
     let path = dir.join("host");
     let present = host.map_or("none".to_owned(), ToString::to_string);
     let put = |id: LedgerId| {
-        let text = format!("semel-ledger 1\nid {}\nhost {present}\n", hex::encode(id));
+        let text = format!("semel-ledger {VERSION}\nid {}\nhost {present}\n", hex::encode(id));
         replace(disk, dir, &path, &text).map_err(|error| LedgerError::at(&path, error)).map(|()| id)
     };
     match identity(disk, dir)? {

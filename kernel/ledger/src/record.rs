@@ -33,6 +33,9 @@ pub(crate) const ROOM: usize = 344;
 
 const MAGIC: &[u8; 4] = b"SML1";
 
+/// Highest sequence, version or generation. They rise by one per record, so none gets there, and one more never overflows.
+pub(crate) const COUNT_MAX: u64 = u64::MAX >> 1;
+
 /// Name of a (public key, chain) in records and lock files.
 pub type SubjectId = [u8; 16];
 
@@ -228,6 +231,9 @@ fn decode_record(slot: &[u8]) -> Option<(Record, Place)> {
     let digest = Digest(cursor.take()?);
     let content = Digest(cursor.take()?);
     let version = cursor.u64()?;
+    if sequence > COUNT_MAX || version > COUNT_MAX {
+        return None;
+    }
     let payload_len = usize::from(u16::from_le_bytes(cursor.take()?));
     let signature_len = usize::from(u16::from_le_bytes(cursor.take()?));
     let room = cursor.0.get(..ROOM)?;

@@ -6,11 +6,11 @@
 //!
 //! * a slot that is neither a record nor zeros (a disk tears between slots, never inside one);
 //! * a record that claims that something beyond the end of the chain was durable;
-//! * a segment that is shorter than its header says, or that belongs to another ledger or volume.
+//! * a segment that is shorter than its header says, or that belongs to another ledger, volume or place.
 
 use crate::disk::{Disk, File, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
-use crate::record::{Kind, Place, RECORD_LEN, Record, Slot, decode, half};
+use crate::record::{COUNT_MAX, Kind, Place, RECORD_LEN, Record, Slot, decode, half};
 use crate::state::State;
 use semel_guard::Mark;
 use sha2::{Digest as _, Sha256};
@@ -90,7 +90,8 @@ struct Segment {
     claims: u64,
 }
 
-fn read_segment(disk: &dyn Disk, path: &Path, ledger: LedgerId, number: u64) -> Result<Segment, LedgerError> {
+fn read_segment(disk: &dyn Disk, dir: &Path, index: u64, owner: (LedgerId, u64)) -> Result<Segment, LedgerError> {
+    let path = &segment_path(dir, index);
     let io = |error| LedgerError::at(path, LedgerErrorKind::Io(error));
     let file = disk.open(path, Open::Read).map_err(io)?;
     let len = file.len().map_err(io)?;
@@ -104,24 +105,24 @@ fn read_segment(disk: &dyn Disk, path: &Path, ledger: LedgerId, number: u64) -> 
     let mut segment = Segment { empty: len == 0, ..Segment::default() };
     let mut broken = false;
     let mut leftovers = Vec::new();
-    for (index, slot) in bytes.chunks_exact(RECORD_LEN).enumerate() {
+    for (at, slot) in bytes.chunks_exact(RECORD_LEN).enumerate() {
         let (record, place) = match decode(slot) {
             Slot::Zero => {
                 broken = true;
                 continue;
             }
-            Slot::Damaged => return Err(damaged(path, format!("record {index} is neither whole nor empty"))),
+            Slot::Damaged => return Err(damaged(path, format!("record {at} is neither whole nor empty"))),
             Slot::Record(record, place) => (*record, place),
         };
         segment.claims = segment.claims.max(place.durable);
         let follows = match segment.chain.last() {
-            None => index == 0 && is_header(path, &record, len, ledger, number)?,
+            None => at == 0 && is_header(path, &record, len, index, owner)?,
             Some((_, sequence, hash)) => place.sequence == sequence + 1 && place.previous == *hash,
         };
         broken |= !follows;
         if !broken {
             segment.complete |= record.kind == Kind::Checkpoint;
-            segment.generation = if index == 0 { record.mark.0[1] } else { segment.generation };
+            segment.generation = if at == 0 { record.mark.0[1] } else { segment.generation };
             segment.chain.push((record, place.sequence, hash_of(slot)));
         } else if !segment.chain.is_empty() {
             leftovers.push((place.sequence, hash_of(slot)));
@@ -137,17 +138,26 @@ fn read_segment(disk: &dyn Disk, path: &Path, ledger: LedgerId, number: u64) -> 
     Ok(segment)
 }
 
-fn is_header(path: &Path, record: &Record, len: usize, ledger: LedgerId, number: u64) -> Result<bool, LedgerError> {
+fn is_header(
+    path: &Path,
+    record: &Record,
+    len: usize,
+    index: u64,
+    (ledger, number): (LedgerId, u64),
+) -> Result<bool, LedgerError> {
     if record.kind != Kind::Segment {
         return Err(damaged(path, "it does not start with a header"));
     }
-    let [format, _, capacity] = record.mark.0;
+    let [format, generation, capacity] = record.mark.0;
     if format != FORMAT {
         let version = u32::try_from(format).unwrap_or(u32::MAX);
         return Err(LedgerError::at(path, LedgerErrorKind::Version(version)));
     }
     if record.subject != ledger || record.version != number {
         return Err(damaged(path, "a segment of another ledger or volume"));
+    }
+    if generation % SEGMENTS != index || generation > COUNT_MAX {
+        return Err(damaged(path, "a segment in the place of another"));
     }
     let have = len / RECORD_LEN;
     if (have as u64) < capacity {
@@ -164,7 +174,7 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, ledger: LedgerId, number: u64) -
     for index in making_order() {
         let path = segment_path(dir, index);
         let segment = match names.contains(&format!("segment-{index}")) {
-            true => read_segment(disk, &path, ledger, number)?,
+            true => read_segment(disk, dir, index, (ledger, number))?,
             false => Segment { empty: true, ..Segment::default() },
         };
         match &absent {

@@ -194,7 +194,7 @@ fn enumerate(
     survivors: impl Fn(usize, &mut Dice) -> Vec<Survivors>,
 ) -> Counts {
     let mut counts = Counts { points: 0, recoveries: 0 };
-    let mut dice = Dice(seed);
+    let mut dice = Dice(scene::seed(seed));
     for at in 1.. {
         let stage = Stage { disk: SimDisk::new(), durability, witness: None };
         let mut world = World::default();

@@ -5,7 +5,6 @@
 //! itself is imported all the same, as its highest numbers.
 
 mod scene;
-#[expect(dead_code, reason = "each test binary uses a part of it")]
 mod simdisk;
 #[path = "eip3076/stage.rs"]
 mod stage;

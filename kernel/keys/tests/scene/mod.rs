@@ -174,6 +174,7 @@ pub(crate) fn skip(name: &str, reason: &str) {
     if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
         use std::io::Write;
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
-        writeln!(file, "{name}: {reason}").unwrap();
+        // One write, so that the lines of tests that run at the same time stay apart.
+        file.write_all(format!("{name}: {reason}\n").as_bytes()).unwrap();
     }
 }

@@ -47,6 +47,21 @@ pub(crate) fn skip(name: &str, reason: &str) {
     }
 }
 
+/// A directory of its own for a witness, where there is a file system that forgets.
+pub(crate) fn witness_directory(test: &str) -> Option<tempfile::TempDir> {
+    let directory = tempfile::tempdir_in("/dev/shm").ok();
+    if directory.is_none() {
+        skip(test, "no directory can be made in /dev/shm: the witness is not tested");
+    }
+    directory
+}
+
+/// Seed number `n` of a test, which SEMEL_SEED shifts to others.
+pub(crate) fn seed(n: u64) -> u64 {
+    let shift = std::env::var("SEMEL_SEED").map_or(0, |text| text.parse::<u64>().unwrap());
+    n.wrapping_add(shift.wrapping_mul(1 << 32))
+}
+
 /// Small, seeded, good enough to choose faults.
 pub(crate) struct Dice(pub(crate) u64);
 

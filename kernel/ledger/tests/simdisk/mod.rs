@@ -3,6 +3,7 @@
 //! Two layers: what the kernel has (every read sees it) and what the medium has. A sync of a file moves its sectors and its
 //! length down, a sync of a directory moves names down. After a loss of power each unsynced 512-byte sector is there or not, on
 //! its own, and so is each unsynced name; a rename is one name.
+#![expect(dead_code, reason = "each test binary uses a part of it")]
 
 use semel_ledger::disk::{Disk, File, Open};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +70,9 @@ struct Inner {
     halted: bool,
 }
 
+/// Files by their paths.
+pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
+
 /// The disk. Clones are the same disk.
 #[derive(Clone, Default)]
 pub(crate) struct SimDisk(Arc<Mutex<Inner>>);
@@ -80,6 +84,29 @@ impl SimDisk {
         disk.inner().directories.insert("/".into());
         disk.inner().medium_directories.insert("/".into());
         disk
+    }
+
+    /// A disk that holds these files, all of them on the medium.
+    pub(crate) fn holding(files: &Files) -> Self {
+        let disk = Self::new();
+        let mut inner = disk.inner();
+        for (path, bytes) in files {
+            let inode = Inode { kernel: bytes.clone(), medium: bytes.clone(), pending: Vec::new() };
+            inner.inodes.push(inode);
+            let inode = inner.inodes.len() - 1;
+            inner.names.insert(path.clone(), inode);
+            inner.directories.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+        }
+        inner.medium_names = inner.names.clone();
+        inner.medium_directories = inner.directories.clone();
+        drop(inner);
+        disk
+    }
+
+    /// Every file, as the kernel has it.
+    pub(crate) fn files(&self) -> Files {
+        let inner = self.inner();
+        inner.names.iter().map(|(path, inode)| (path.clone(), inner.inodes[*inode].kernel.clone())).collect()
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
