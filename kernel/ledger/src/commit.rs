@@ -70,6 +70,13 @@ impl Shared {
 
     /// Begins a new segment. An error that leaves the volume half changed is final.
     pub(crate) fn rotate(&self, inner: &mut Inner) -> Result<(), LedgerError> {
+        // The new segment names the record that it goes on from. When the process ends before the witness is told of the
+        // new segment, it must be that very record which the witness knows.
+        if let Err(error) = inner.volume.write() {
+            self.fail(inner, &error.to_string());
+            return Err(LedgerError::at(&inner.volume.dir, error));
+        }
+        self.testify(inner);
         let rotated = inner.volume.rotate(&inner.state, now());
         match &rotated {
             Err(LedgerError { kind: LedgerErrorKind::Limit(_), .. }) => {}
@@ -102,7 +109,7 @@ impl Shared {
     }
 
     /// Lets the witness name the last record. Where it cannot, only exactness after a crash is lost.
-    fn testify(&self, inner: &Inner) {
+    pub(crate) fn testify(&self, inner: &Inner) {
         if let (Some(witness), Durability::Reserve { .. }, None) =
             (&self.witness, self.options.durability, &inner.failed)
         {

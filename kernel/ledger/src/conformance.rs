@@ -178,10 +178,18 @@ fn an_advance_at_another_version_changes_nothing(candidate: &Candidate<'_>) {
         }
         // Whatever changed since the decision was made: the advance must not go through.
         ledger.raise(&subject, lane, Mark([7, 3, 0])).expect("raised");
-        assert_eq!(ledger.advance(&subject, lane, second, entry(3, "third")), Advance::Conflict, "{lane}: after a raise");
+        assert_eq!(
+            ledger.advance(&subject, lane, second, entry(3, "third")),
+            Advance::Conflict,
+            "{lane}: after a raise"
+        );
         let raised = history(&*ledger, &subject, lane).version;
         ledger.bury(&subject, true).expect("buried");
-        assert_eq!(ledger.advance(&subject, lane, raised, entry(9, "ninth")), Advance::Conflict, "{lane}: after a burial");
+        assert_eq!(
+            ledger.advance(&subject, lane, raised, entry(9, "ninth")),
+            Advance::Conflict,
+            "{lane}: after a burial"
+        );
         ledger.bury(&subject, false).expect("brought back");
     }
 }
@@ -393,7 +401,11 @@ fn each_version_is_committed_once_whoever_asks(candidate: &Candidate<'_>) {
                     outcome => {
                         let version = committed(outcome);
                         let after = history(ledger, subject, lane);
-                        assert!(after.version >= version, "version {version} was committed, {} was read", after.version);
+                        assert!(
+                            after.version >= version,
+                            "version {version} was committed, {} was read",
+                            after.version
+                        );
                         done.push((version, entry));
                     }
                 }
@@ -422,7 +434,8 @@ fn of_those_who_ask_at_once_one_gets_a_signature(candidate: &Candidate<'_>) {
     let work = |number: u64| {
         let (guard, subject) = (&guard, &subject);
         move || {
-            let signed = |height: &u64| refusal(ask(guard, subject, precommit(*height), &format!("block {number}"))).is_none();
+            let signed =
+                |height: &u64| refusal(ask(guard, subject, precommit(*height), &format!("block {number}"))).is_none();
             (1..=ROUNDS).filter(signed).collect::<Vec<u64>>()
         }
     };
@@ -505,6 +518,10 @@ fn assert_reopened(lane: Lane, old: &History, new: &History) {
     let answers = |history: &History| history.recent.iter().map(unsigned).collect::<Vec<_>>();
     assert_eq!(answers(new), answers(old), "{lane}: the last answers");
     for (old, new) in old.recent.iter().zip(&new.recent) {
-        assert!(new.signature.is_none() || new.signature == old.signature, "{lane}: another signature at {:?}", old.mark);
+        assert!(
+            new.signature.is_none() || new.signature == old.signature,
+            "{lane}: another signature at {:?}",
+            old.mark
+        );
     }
 }

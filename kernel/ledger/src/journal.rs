@@ -140,6 +140,7 @@ impl Journal {
             work: Condvar::new(),
             options,
         });
+        shared.testify(&shared.lock());
         let journal = Self { handle: Arc::new(Handle(Arc::clone(&shared))) };
         if let Durability::Reserve { .. } = shared.options.durability {
             let run = move || while shared.extend_once() {};

@@ -38,7 +38,8 @@ pub(crate) struct Scan {
     pub(crate) generation: u64,
     pub(crate) sequence: u64,
     pub(crate) hash: [u8; 16],
-    /// Sequence and hash of each record of the chain, for the witness.
+    /// Sequence and hash of each record of the chain and of the one that it goes on from, for the witness: a process may end
+    /// after it wrote a checkpoint and before it told the witness.
     pub(crate) chain: Vec<(u64, [u8; 16])>,
     /// The records themselves, oldest first.
     pub(crate) records: Vec<Record>,
@@ -83,6 +84,8 @@ struct Segment {
     /// Too short for a single record.
     empty: bool,
     generation: u64,
+    /// Sequence and hash of the record that the chain goes on from.
+    before: Option<(u64, [u8; 16])>,
     /// Records of the chain, from the header on.
     chain: Vec<(Record, u64, [u8; 16])>,
     complete: bool,
@@ -122,7 +125,10 @@ fn read_segment(disk: &dyn Disk, dir: &Path, index: u64, owner: (LedgerId, u64))
         broken |= !follows;
         if !broken {
             segment.complete |= record.kind == Kind::Checkpoint;
-            segment.generation = if at == 0 { record.mark.0[1] } else { segment.generation };
+            if at == 0 {
+                segment.generation = record.mark.0[1];
+                segment.before = place.sequence.checked_sub(1).map(|sequence| (sequence, place.previous));
+            }
             segment.chain.push((record, place.sequence, hash_of(slot)));
         } else if !segment.chain.is_empty() {
             leftovers.push((place.sequence, hash_of(slot)));
@@ -203,7 +209,7 @@ pub(crate) fn scan(disk: &dyn Disk, dir: &Path, ledger: LedgerId, number: u64) -
         generation: best.generation,
         sequence: 0,
         hash: [0; 16],
-        chain: Vec::with_capacity(best.chain.len()),
+        chain: best.before.into_iter().collect(),
         records: Vec::with_capacity(best.chain.len()),
     };
     for (record, sequence, hash) in best.chain {

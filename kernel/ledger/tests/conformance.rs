@@ -1,21 +1,20 @@
 //! The conformance suite, on every ledger of this crate.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+mod scene;
+
+use scene::{at, witness_directory};
 use semel_ledger::conformance::{Reopened, run};
 use semel_ledger::memory::MemoryLedger;
 use semel_ledger::{Durability, Journal, Options};
+use std::path::Path;
 use std::sync::Arc;
 
-fn run_journal(durability: Durability, witness: Option<&str>) {
+fn run_journal(durability: Durability, witness: Option<&Path>) {
     let directory = tempfile::tempdir().unwrap();
     let open = |name: &str, subjects: &[semel_guard::Subject]| -> Arc<dyn semel_guard::Ledger> {
-        let options = Options {
-            durability,
-            allow_volatile: true,
-            witness: witness.map(Into::into),
-            // So short that they change in the middle of most cases.
-            segment_records: 64,
-            ..Options::at(directory.path().join(name))
-        };
+        let options =
+            Options { witness: witness.map(Path::to_path_buf), ..at(&directory.path().join(name), durability) };
         Arc::new(Journal::open(options, subjects).unwrap())
     };
     run(&open, Reopened::Everything);
@@ -33,7 +32,8 @@ fn the_journal_conforms_in_reserve_mode() {
 
 #[test]
 fn the_journal_conforms_in_reserve_mode_with_a_witness() {
-    run_journal(Durability::Reserve { heights: 8 }, Some("/dev/shm"));
+    let Some(witness) = witness_directory("the_journal_conforms_in_reserve_mode_with_a_witness") else { return };
+    run_journal(Durability::Reserve { heights: 8 }, Some(witness.path()));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Every operation of the disk, failed in every way: not executed, unsynced sectors lost in any combination, an error, half a
 //! write. After each, the ledger opens again, explains every signature that left, and no floor has fallen.
+#![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may stop, and counts")]
 
 mod scene;
 mod simdisk;
@@ -178,7 +179,8 @@ fn left_by_a_loss_of_power(risk: usize, dice: &mut Dice) -> Vec<Survivors> {
         survivors.extend((1..1_u64 << risk).map(Survivors::Mask));
     } else {
         let cuts = 4.min(risk);
-        survivors.extend((0..cuts).map(|cut| Survivors::First(1 + cut * risk / cuts + dice.below(risk.div_ceil(cuts)))));
+        survivors
+            .extend((0..cuts).map(|cut| Survivors::First(1 + cut * risk / cuts + dice.below(risk.div_ceil(cuts)))));
         survivors.extend((0..cuts).map(|cut| Survivors::AllBut(cut * risk / cuts + dice.below(risk / cuts))));
         survivors.push(Survivors::Seed(dice.roll()));
     }
@@ -257,7 +259,12 @@ fn enumerate_errors(durability: Durability, seed: u64) {
     const ENOSPC: i32 = 28;
     const EROFS: i32 = 30;
     let some = |risk: usize, dice: &mut Dice| {
-        vec![Survivors::Kernel, Survivors::First(0), Survivors::First(dice.below(risk + 1)), Survivors::Seed(dice.roll())]
+        vec![
+            Survivors::Kernel,
+            Survivors::First(0),
+            Survivors::First(dice.below(risk + 1)),
+            Survivors::Seed(dice.roll()),
+        ]
     };
     let few = |_: usize, dice: &mut Dice| match dice.below(3) {
         0 => vec![Survivors::Kernel],
@@ -286,6 +293,8 @@ fn an_error_at_any_operation_in_reserve_mode_costs_no_signature_twice() {
 fn after_a_crash_of_the_process_the_witness_gives_the_exact_floor_and_without_it_the_bound_counts() {
     let a = subject(1);
     let durability = Durability::Reserve { heights: 100 };
+    let name = "after_a_crash_of_the_process_the_witness_gives_the_exact_floor_and_without_it_the_bound_counts";
+    let Some(directory) = scene::witness_directory(name) else { return };
     let rows: [(&str, bool, Survivors, Mark); 4] = [
         ("process, witness", true, Survivors::Kernel, Mark([5, 0, 3])),
         ("process, no witness", false, Survivors::Kernel, Mark([101, 0, 0])),
@@ -293,11 +302,7 @@ fn after_a_crash_of_the_process_the_witness_gives_the_exact_floor_and_without_it
         ("power, no witness", false, Survivors::Mask(0), Mark([101, 0, 0])),
     ];
     for (name, has_witness, survivors, floor) in rows {
-        let witness = has_witness.then(|| PathBuf::from("/dev/shm"));
-        if has_witness && !witness.as_ref().is_some_and(|dir| dir.is_dir()) {
-            scene::skip("after_a_crash_of_the_process_the_witness_gives_the_exact_floor", "there is no /dev/shm");
-            return;
-        }
+        let witness = has_witness.then(|| directory.path().to_path_buf());
         let stage = Stage { disk: SimDisk::new(), durability, witness };
         let guard = Guard::new(stage.open(std::slice::from_ref(&a)).unwrap());
         for height in 1..=5 {

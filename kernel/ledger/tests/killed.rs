@@ -3,10 +3,11 @@
 //! The test starts itself as the process that is killed. A signature leaves, through a pipe, inside of the very call that
 //! makes it: before the ledger has heard of it, and before the one who asked has.
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::print_stdout, reason = "it counts")]
 
 mod scene;
 
-use scene::{Dice, refusal, seed, signature_of, subject, witness_directory};
+use scene::{Dice, at, refusal, seed, signature_of, subject, witness_directory};
 use semel_guard::{Duty, Guard, Lane, Ledger, Mark, Position, Step, Subject};
 use semel_ledger::{Durability, Journal, Options};
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ use std::time::Duration;
 /// How often the process is killed, in each mode. SEMEL_KILLS says otherwise.
 const KILLS: u64 = 100;
 
-/// Longest that it lives, in milliseconds.
-const LIFE_MAX_MS: usize = 40;
+/// Longest that it signs, in microseconds.
+const LIFE_MAX_US: usize = 40_000;
 
 /// Who ask at once in one process.
 const ASKERS: u64 = 4;
@@ -34,7 +35,7 @@ const HEIGHTS: u64 = 100_000;
 const ROLE: &str = "SEMEL_TEST_KILLED";
 
 fn options(directory: &Path, witness: Option<PathBuf>, durability: Durability) -> Options {
-    Options { durability, witness, allow_volatile: true, segment_records: 64, ..Options::at(directory.join("ledger")) }
+    Options { witness, ..at(&directory.join("ledger"), durability) }
 }
 
 /// Position number `n`, from 0.
@@ -82,8 +83,10 @@ fn live(role: &str) {
                 for key in (0..2).cycle() {
                     let n = next[key].load(Ordering::SeqCst);
                     // Two sides ask two questions. Those of one side word it differently.
-                    let (side, text) = (format!("side {}", asker % 2), format!("side {}, asker {asker}, life {life}", asker % 2));
-                    let duty = Duty::with_content(&subjects[key], position(n), text.as_bytes(), side.as_bytes()).unwrap();
+                    let (side, text) =
+                        (format!("side {}", asker % 2), format!("side {}, asker {asker}, life {life}", asker % 2));
+                    let duty =
+                        Duty::with_content(&subjects[key], position(n), text.as_bytes(), side.as_bytes()).unwrap();
                     let leave = |bytes: &[u8]| {
                         emit(&format!("signed {key} {n} {}", String::from_utf8_lossy(bytes)));
                         signature_of(bytes)
@@ -135,9 +138,9 @@ impl Audit {
                     self.lives_that_opened += u64::from(key == "1");
                 }
                 ["signed", key, n, text] => {
-                    let at = (key.parse().unwrap(), n.parse().unwrap());
-                    let first = self.signed.entry(at).or_insert_with(|| text.to_owned());
-                    assert_eq!(first, text, "{about}: two messages at {}", position(at.1));
+                    let place = (key.parse().unwrap(), n.parse().unwrap());
+                    let first = self.signed.entry(place).or_insert_with(|| text.to_owned());
+                    assert_eq!(first, text, "{about}: two messages at {}", position(place.1));
                     self.lines += 1;
                     has_signed = true;
                 }
@@ -201,13 +204,15 @@ fn kill_often(test: &str, mode: &str, durability: Durability) {
         });
         let mut lines = Vec::new();
         // Some are killed while they open the ledger, most once they sign.
+        let mut life_us = dice.below(LIFE_MAX_US / 8);
         if dice.below(5) > 0 {
+            life_us = 1000 + dice.below(LIFE_MAX_US - 1000);
             let is_last = |line: &String| line.starts_with("floor 1");
             while !lines.last().is_some_and(is_last) {
                 lines.push(said.recv().unwrap_or_else(|_| panic!("{about}: ended before it was killed: {lines:?}")));
             }
         }
-        thread::sleep(Duration::from_millis(1 + dice.below(LIFE_MAX_MS) as u64));
+        thread::sleep(Duration::from_micros(life_us as u64));
         child.kill().unwrap();
         child.wait().unwrap();
         reader.join().unwrap();
@@ -223,7 +228,9 @@ fn kill_often(test: &str, mode: &str, durability: Durability) {
     }
     let Audit { signed, lines, lives_that_opened, lives_that_signed } = audit;
     let positions = signed.len();
-    println!("{mode}: {kills} kills, {lives_that_opened} lives opened the ledger, {lives_that_signed} signed: {lines} signatures at {positions} positions");
+    println!(
+        "{mode}: {kills} kills, {lives_that_opened} lives opened the ledger, {lives_that_signed} signed: {lines} signatures at {positions} positions"
+    );
     assert!(lives_that_signed * 2 >= kills, "only {lives_that_signed} of {kills} lives signed anything");
 }
 

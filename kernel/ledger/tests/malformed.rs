@@ -118,8 +118,10 @@ fn outcome(good: &Good, files: &Files, expected: Expected) -> Result<Outcome, St
     let guard = Guard::new(journal);
     for subject in &subjects {
         let Some(Mark([height, ..])) = guard.ledger().history(subject, LANE).unwrap().floor else { continue };
-        let next = Position::Tendermint { height: height.saturating_add(1), round: 0, step: semel_guard::Step::Propose };
-        let (first, second) = (ask(&guard, subject, next, "next block"), refusal(ask(&guard, subject, next, "another")));
+        let next =
+            Position::Tendermint { height: height.saturating_add(1), round: 0, step: semel_guard::Step::Propose };
+        let (first, second) =
+            (ask(&guard, subject, next, "next block"), refusal(ask(&guard, subject, next, "another")));
         if expected != Expected::Survived {
             assert!(first.is_ok() && second.is_some(), "it opens, and {first:?} and {second:?}");
         }
@@ -178,7 +180,8 @@ fn a_malformed_ledger_refuses_or_holds_all_that_it_can_be_known_to_have_held() {
                 let good = &goods[(number / WORKERS % 2) as usize];
                 let run = || case(good, &mut Dice(seed(number)));
                 let result = catch_unwind(AssertUnwindSafe(run));
-                let text = |panic: Box<dyn std::any::Any + Send>| panic.downcast_ref::<String>().cloned().unwrap_or_default();
+                let text =
+                    |panic: Box<dyn std::any::Any + Send>| panic.downcast_ref::<String>().cloned().unwrap_or_default();
                 sender.send((number, result.map_err(text))).unwrap();
             }
         });
@@ -196,7 +199,9 @@ fn a_malformed_ledger_refuses_or_holds_all_that_it_can_be_known_to_have_held() {
     }
     println!("{classes:?}");
     let refused = |code| Outcome::Refused(code);
-    for class in [refused("LEDGER-0003"), refused("LEDGER-0004"), refused("LEDGER-0008"), Outcome::Whole, Outcome::Shorter] {
+    for class in
+        [refused("LEDGER-0003"), refused("LEDGER-0004"), refused("LEDGER-0008"), Outcome::Whole, Outcome::Shorter]
+    {
         assert!(classes.contains_key(&class), "no ledger came to {class:?}");
     }
     assert!(counts.len() >= DAMAGES.len(), "not every damage was done");

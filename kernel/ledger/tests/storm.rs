@@ -1,9 +1,9 @@
 //! A storm of conflicts: many nodes with one key ask for different messages at the same position, at once, a thousand times.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a test")]
 
 mod scene;
 
-use scene::{precommit, signature_of, subject};
+use scene::{at, precommit, signature_of, subject};
 use semel_guard::{Denied, Duty, Guard, Lane, Ledger, Reason};
 use semel_ledger::disk::{Disk, File, HostDisk, Open};
 use semel_ledger::{Durability, Journal, Options};
@@ -74,13 +74,7 @@ struct Answers {
 
 fn storm(durability: Durability) {
     let directory = tempfile::tempdir().unwrap();
-    let options = Options {
-        durability,
-        allow_volatile: true,
-        disk: Arc::new(Hasty),
-        witness: None,
-        ..Options::at(directory.path().join("ledger"))
-    };
+    let options = Options { disk: Arc::new(Hasty), ..at(&directory.path().join("ledger"), durability) };
     let a = subject(1);
     let guard = Guard::new(Journal::open(options, std::slice::from_ref(&a)).unwrap());
     let start = Barrier::new(ASKERS);

@@ -114,13 +114,14 @@ fn pick(files: &Files, dice: &mut Dice) -> (usize, usize) {
     }
 }
 
-fn bytes<'a>(files: &'a mut Files, place: (usize, usize)) -> &'a mut Vec<u8> {
+fn bytes(files: &mut Files, place: (usize, usize)) -> &mut Vec<u8> {
     files.entry(segment_path(place.0, place.1)).or_default()
 }
 
 /// Number of a slot in these bytes; more often than not one that was written.
 fn slot(bytes: &[u8], dice: &mut Dice) -> usize {
-    let written = bytes.chunks(RECORD_LEN).rposition(|slot| slot.iter().any(|byte| *byte != 0)).map_or(0, |last| last + 1);
+    let written =
+        bytes.chunks(RECORD_LEN).rposition(|slot| slot.iter().any(|byte| *byte != 0)).map_or(0, |last| last + 1);
     let slots = bytes.len() / RECORD_LEN;
     let is_written = written > 0 && dice.below(4) > 0;
     dice.below(if is_written { written.min(slots) } else { slots })

@@ -1,10 +1,18 @@
 //! What the tests of the ledger share: keys, duties, and a way to skip loudly.
 #![expect(dead_code, reason = "each test binary uses a part of it")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test may stop, and says why it does not run"
+)]
 
 use semel_guard::{
     Algorithm, Answer, ChainId, Denied, Digest, Duty, Guard, Ledger, Position, PublicKey, Reason, SignError, Signature,
     Step, Subject,
 };
+use semel_ledger::{Durability, Options};
+use std::path::Path;
 
 /// Key number `n`, on a chain.
 pub(crate) fn subject(n: u8) -> Subject {
@@ -23,7 +31,12 @@ pub(crate) fn signature_of(bytes: &[u8]) -> Signature {
 }
 
 /// Asks for a signature over `text` at `position`.
-pub(crate) fn ask<L: Ledger>(guard: &Guard<L>, subject: &Subject, position: Position, text: &str) -> Result<Answer, Denied> {
+pub(crate) fn ask<L: Ledger>(
+    guard: &Guard<L>,
+    subject: &Subject,
+    position: Position,
+    text: &str,
+) -> Result<Answer, Denied> {
     let duty = Duty::new(subject, position, text.as_bytes()).unwrap();
     guard.admit(&duty, |_permit, bytes| -> Result<_, SignError> { Ok(signature_of(bytes)) })
 }
@@ -45,6 +58,12 @@ pub(crate) fn skip(name: &str, reason: &str) {
         let mut file = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
         writeln!(file, "{name}: {reason}").unwrap();
     }
+}
+
+/// A ledger on the disk of this host, whatever its file system, without a witness. Its segments are so short that they change
+/// in the middle of most tests.
+pub(crate) fn at(directory: &Path, durability: Durability) -> Options {
+    Options { durability, allow_volatile: true, witness: None, segment_records: 64, ..Options::at(directory) }
 }
 
 /// A directory of its own for a witness, where there is a file system that forgets.

@@ -4,6 +4,7 @@
 //! length down, a sync of a directory moves names down. After a loss of power each unsynced 512-byte sector is there or not, on
 //! its own, and so is each unsynced name; a rename is one name.
 #![expect(dead_code, reason = "each test binary uses a part of it")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
 
 use semel_ledger::disk::{Disk, File, Open};
 use std::collections::{BTreeMap, BTreeSet};
