@@ -235,7 +235,8 @@ impl Lane {
         match self {
             Self::Tendermint => match Step::from_code(c) {
                 Some(step) => format!("{step} #{a}/{b}"),
-                None => format!("height #{a}/{b}"),
+                None if b == 0 => format!("everything up to height #{}", a.saturating_sub(1)),
+                None => format!("height #{a}, round {b}"),
             },
             Self::EthereumBlock => format!("block of slot {a}"),
             Self::EthereumAttestation => format!("attestation {b} → {a}"),

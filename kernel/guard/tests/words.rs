@@ -27,7 +27,7 @@ fn positions_print_in_the_words_of_their_field() {
     for (position, words) in rows {
         assert_eq!(position.to_string(), words);
     }
-    assert_eq!(Lane::Tendermint.show(Mark([8, 0, 0])), "height #8/0", "a floor of a whole height");
+    assert_eq!(Lane::Tendermint.show(Mark([8, 0, 0])), "everything up to height #7", "a floor of a whole height");
 }
 
 #[test]

@@ -7,11 +7,11 @@
 
 mod scene;
 
-use scene::{Dice, at, refusal, seed, signature_of, subject, witness_directory};
+use scene::{Dice, at, refusal, say, seed, signature_of, subject, witness_directory};
 use semel_guard::{Duty, Guard, Lane, Ledger, Mark, Position, Step, Subject};
 use semel_ledger::{Durability, Journal, Options};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -49,13 +49,6 @@ fn number(Mark([height, _, step]): Mark) -> u64 {
     (height * 3 + step).saturating_sub(4)
 }
 
-/// One line, handed to the kernel in one piece.
-fn emit(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // Whoever read it may be gone; then nobody counts on it.
-    let _written = out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush());
-}
-
 /// What is killed: signs as fast as it can, and begins with positions that earlier lives have signed.
 fn live(role: &str) {
     let mut words = role.split('|');
@@ -72,9 +65,9 @@ fn live(role: &str) {
     let floors = subjects.each_ref().map(floor);
     let next: [AtomicU64; 2] = floors.map(|floor| AtomicU64::new(number(floor).saturating_sub(3)));
     // A line of its own: the harness has written a part of one.
-    emit("");
+    say("");
     for (key, Mark([height, round, step])) in floors.iter().enumerate() {
-        emit(&format!("floor {key} {height} {round} {step}"));
+        say(&format!("floor {key} {height} {round} {step}"));
     }
     thread::scope(|scope| {
         for asker in 0..ASKERS {
@@ -88,7 +81,7 @@ fn live(role: &str) {
                     let duty =
                         Duty::with_content(&subjects[key], position(n), text.as_bytes(), side.as_bytes()).unwrap();
                     let leave = |bytes: &[u8]| {
-                        emit(&format!("signed {key} {n} {}", String::from_utf8_lossy(bytes)));
+                        say(&format!("signed {key} {n} {}", String::from_utf8_lossy(bytes)));
                         signature_of(bytes)
                     };
                     if let Ok(answer) = guard.admit(&duty, |_permit, bytes| Ok(leave(bytes))) {

@@ -1,13 +1,7 @@
 //! A directory, nodes that listen as real ones do, and the real binary as their signer.
 
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may stop"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -120,6 +120,9 @@ pub enum Softsign {
         /// Write over an existing key, keeping a dated copy of it
         #[arg(long)]
         force: bool,
+        /// Show what would be made
+        #[arg(long)]
+        dry_run: bool,
         /// File to make
         path: PathBuf,
     },
@@ -131,6 +134,9 @@ pub enum Softsign {
         /// Write over an existing key, keeping a dated copy of it
         #[arg(long)]
         force: bool,
+        /// Show what would be made
+        #[arg(long)]
+        dry_run: bool,
         /// The node's priv_validator_key.json
         input: PathBuf,
         /// File to make
@@ -257,5 +263,8 @@ pub enum LedgerCommand {
         /// Taken for compatibility: the whole height is closed
         #[arg(short, long)]
         round: Option<u64>,
+        /// Show what would change
+        #[arg(long)]
+        dry_run: bool,
     },
 }

@@ -61,8 +61,8 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
         Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
         Command::State(state) => state::run(&state, shell),
-        Command::Ledger(args::LedgerCommand::Init { which, height, round: _ }) => {
-            state::set_floor(&which, height, false, shell)
+        Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
+            state::set_floor(&which, height, dry_run, shell)
         }
     }
 }
@@ -89,7 +89,9 @@ fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {
     }
     let chains: usize = checked.configs.iter().map(|config| config.chains.len()).sum();
     let validators: usize = checked.configs.iter().map(|config| config.validators.len()).sum();
-    shell.status("Checked", format!("{} files, {chains} chains, {validators} validators", checked.configs.len()));
+    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let counts = [(checked.configs.len(), "file"), (chains, "chain"), (validators, "validator")];
+    shell.status("Checked", counts.map(|(count, what)| counted(count, what)).join(", "));
     Ok(())
 }
 

@@ -50,6 +50,14 @@ pub(crate) fn refusal<T>(asked: Result<T, Denied>) -> Option<Reason> {
     }
 }
 
+/// Says something to the process that started this one.
+pub(crate) fn say(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    // Whoever read it may be gone; then nobody counts on it.
+    let _written = out.write_all(format!("{text}\n").as_bytes()).and_then(|()| out.flush());
+}
+
 /// Says that a test cannot run here, and lets the count know.
 pub(crate) fn skip(name: &str, reason: &str) {
     println!("SKIP: {name}: {reason}");

@@ -69,7 +69,15 @@ struct Inner {
     fault: Option<(u64, Fault)>,
     fired: bool,
     halted: bool,
+    /// Error number of everything that changes the disk.
+    read_only: Option<i32>,
+    /// No file grows, and no new one is made, once so many more of these have happened.
+    room: Option<u64>,
 }
+
+/// Numbers of the errors, as Linux has them.
+const ENOSPC: i32 = 28;
+const EROFS: i32 = 30;
 
 /// Files by their paths.
 pub(crate) type Files = BTreeMap<PathBuf, Vec<u8>>;
@@ -118,6 +126,21 @@ impl SimDisk {
     pub(crate) fn arm(&self, at: u64, fault: Fault) {
         let mut inner = self.inner();
         (inner.operations, inner.fired, inner.halted, inner.fault) = (0, false, false, Some((at, fault)));
+    }
+
+    /// Mounts it read-only, or writable again.
+    pub(crate) fn set_read_only(&self, is_read_only: bool) {
+        self.inner().read_only = is_read_only.then_some(EROFS);
+    }
+
+    /// Uses up its space, or frees some.
+    pub(crate) fn set_full(&self, is_full: bool) {
+        self.inner().room = is_full.then_some(0);
+    }
+
+    /// Leaves room for so many files to be made, or to grow.
+    pub(crate) fn fill_after(&self, room: u64) {
+        self.inner().room = Some(room);
     }
 
     /// Whether the chosen operation was reached.
@@ -218,6 +241,19 @@ impl Inner {
         }
     }
 
+    /// Whether something may be changed, and, if it grows, whether there is room.
+    fn writable(&mut self, grows: bool) -> io::Result<()> {
+        let error = match (self.read_only, self.room.as_mut().filter(|_| grows)) {
+            (Some(number), _) => number,
+            (None, Some(0)) => ENOSPC,
+            (None, room) => {
+                room.into_iter().for_each(|room| *room -= 1);
+                return Ok(());
+            }
+        };
+        Err(io::Error::from_raw_os_error(error))
+    }
+
     fn medium_change(&mut self, change: NameChange) {
         match change {
             NameChange::Directory(path) => drop(self.medium_directories.insert(path)),
@@ -241,6 +277,9 @@ impl Disk for SimDisk {
         inner.whole()?;
         let missing: Vec<PathBuf> =
             path.ancestors().filter(|p| !inner.directories.contains(*p)).map(Path::to_path_buf).collect();
+        if !missing.is_empty() {
+            inner.writable(true)?;
+        }
         for directory in missing.into_iter().rev() {
             inner.directories.insert(directory.clone());
             inner.pending.push(NameChange::Directory(directory));
@@ -267,7 +306,13 @@ impl Disk for SimDisk {
         if !inner.is_reachable(path) {
             return Err(ErrorKind::NotFound.into());
         }
-        let inode = match (inner.names.get(path).copied(), how) {
+        let known = inner.names.get(path).copied();
+        match (known, how) {
+            (Some(_), Open::Write) => inner.writable(false)?,
+            (None, Open::New) => inner.writable(true)?,
+            _ => {}
+        }
+        let inode = match (known, how) {
             (Some(_), Open::New) => return Err(ErrorKind::AlreadyExists.into()),
             (Some(inode), _) => inode,
             (None, Open::New) => {
@@ -302,6 +347,7 @@ impl Disk for SimDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         inner.whole()?;
+        inner.writable(false)?;
         let inode = inner.names.remove(from).ok_or(ErrorKind::NotFound)?;
         inner.names.insert(to.into(), inode);
         inner.pending.push(NameChange::Move(from.into(), to.into(), inode));
@@ -334,6 +380,8 @@ impl File for SimFile {
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.disk.inner();
         let fails = inner.step()?;
+        let grows = offset as usize + bytes.len() > inner.inodes[self.inode].kernel.len();
+        inner.writable(grows)?;
         let sectors = bytes.len().div_ceil(SECTOR);
         let whole = if fails.is_some() { sectors / 2 * SECTOR } else { bytes.len() };
         let inode = &mut inner.inodes[self.inode];

@@ -1,0 +1,218 @@
+//! The journal under a scheduler that tries orders of its threads: three threads with two admissions each, a raise and a
+//! close, and after each order an end of the machine that loses everything unsynced.
+//!
+//! ```text
+//! cargo test -p semel-ledger --features shuttle --test shuttle
+//! ```
+//! Time does not pass for the scheduler: whoever waits with a timeout waits until he is woken. So a wake-up that gets lost
+//! ends in a deadlock, which the scheduler reports with the order that led to it.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+mod scene;
+mod simdisk;
+
+use scene::{ask, at, precommit, refusal, seed, signature_of, subject};
+use semel_guard::{Denied, Duty, Guard, Lane, Ledger, Mark, Reason};
+use semel_ledger::disk::{Disk, File, Open};
+use semel_ledger::{Durability, Journal, Options};
+use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
+use shuttle::{Config, Runner, thread};
+use simdisk::{SimDisk, Survivors};
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Orders of the threads that each scheduler tries, per mode. SEMEL_SCHEDULES says otherwise.
+const SCHEDULES: usize = 10_000;
+
+/// Changes of priority in an order of the PCT scheduler: it finds what needs so many switches at the wrong moment.
+const DEPTH: usize = 3;
+
+const STACK: usize = 512 << 10;
+
+/// The floor that one of the threads raises to.
+const RAISED: u64 = 3;
+
+/// A disk at whose every operation others may go first.
+struct Scheduled(SimDisk);
+
+struct ScheduledFile(Box<dyn File>);
+
+impl Disk for Scheduled {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.create_dir(path)
+    }
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.0.list(path)
+    }
+    fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(ScheduledFile(self.0.open(path, how)?)))
+    }
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.0.sync_dir(path)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.0.rename(from, to)
+    }
+}
+
+impl File for ScheduledFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        self.0.read(offset, buffer)
+    }
+    fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        thread::yield_now();
+        self.0.write(offset, bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        thread::yield_now();
+        let synced = self.0.sync();
+        thread::yield_now();
+        synced
+    }
+    fn lock(&self) -> io::Result<bool> {
+        self.0.lock()
+    }
+}
+
+fn open(disk: &SimDisk, durability: Durability) -> Guard<Journal> {
+    let options = Options {
+        disk: Arc::new(Scheduled(disk.clone())),
+        check: false,
+        // A few admissions fill a segment.
+        segment_records: 8,
+        ..at(Path::new("/var/semel"), durability)
+    };
+    Guard::new(Journal::open(options, &[subject(1)]).unwrap())
+}
+
+/// What the threads saw, in the order in which it happened.
+#[derive(Default)]
+struct Seen {
+    signed: Mutex<BTreeMap<u64, String>>,
+    is_raised: AtomicBool,
+    is_closed: AtomicBool,
+    /// Over all orders: signatures, and refusals because the ledger was closed.
+    totals: Arc<[AtomicU64; 2]>,
+}
+
+impl Seen {
+    /// Asks at a height, and holds the answer against what had happened before it was asked for.
+    fn ask(&self, guard: &Guard<Journal>, height: u64, text: &str) {
+        let was_raised = self.is_raised.load(Ordering::SeqCst);
+        let was_closed = self.is_closed.load(Ordering::SeqCst);
+        let a = subject(1);
+        let duty = Duty::new(&a, precommit(height), text.as_bytes()).unwrap();
+        let asked = guard.admit(&duty, |_permit, bytes| {
+            let other = self.signed.lock().unwrap().insert(height, text.to_owned());
+            assert!(other.is_none(), "{other:?} and {text} were signed at height {height}");
+            thread::yield_now();
+            Ok(signature_of(bytes))
+        });
+        match asked {
+            Ok(_) => {
+                assert!(!was_closed, "{text} was signed by a closed ledger");
+                assert!(!was_raised || height > RAISED, "{text} was signed below the floor");
+                self.totals[0].fetch_add(1, Ordering::Relaxed);
+            }
+            Err(Denied::Refused(refusal)) => {
+                let is_closing = matches!(refusal.reason, Reason::Unavailable | Reason::Unknown);
+                assert!(!was_closed || is_closing, "{refusal}");
+                self.totals[1].fetch_add(u64::from(is_closing), Ordering::Relaxed);
+            }
+            Err(other) => unreachable!("{other}"),
+        }
+    }
+}
+
+fn scenario(durability: Durability, totals: &Arc<[AtomicU64; 2]>) {
+    let disk = SimDisk::new();
+    let guard = Arc::new(open(&disk, durability));
+    let seen = Arc::new(Seen { totals: Arc::clone(totals), ..Seen::default() });
+    let run = |name: &'static str, work: fn(&Guard<Journal>, &Seen, &str)| {
+        let (guard, seen) = (Arc::clone(&guard), Arc::clone(&seen));
+        thread::spawn(move || work(&guard, &seen, name))
+    };
+    let threads = [
+        run("first", |guard, seen, name| {
+            seen.ask(guard, 1, name);
+            seen.ask(guard, 4, name);
+        }),
+        run("second", |guard, seen, name| {
+            seen.ask(guard, 1, name);
+            if guard.ledger().raise(&subject(1), Lane::Tendermint, Mark([RAISED, 0, 3])).is_ok() {
+                seen.is_raised.store(true, Ordering::SeqCst);
+            }
+            seen.ask(guard, 2, name);
+        }),
+        run("third", |guard, seen, name| {
+            seen.ask(guard, 3, name);
+            seen.ask(guard, 4, name);
+            guard.ledger().close().unwrap();
+            seen.is_closed.store(true, Ordering::SeqCst);
+        }),
+    ];
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    seen.ask(&guard, 9, "after the end");
+    assert_eq!(guard.ledger().status().failed, None);
+    drop(guard);
+
+    let guard = open(&disk.reboot(Survivors::First(0)), durability);
+    let floor = guard.ledger().history(&subject(1), Lane::Tendermint).unwrap().floor;
+    let is_raised = seen.is_raised.load(Ordering::SeqCst);
+    assert!(!is_raised || floor >= Some(Mark([RAISED, 0, 3])), "the floor was raised, and is {floor:?}");
+    for (height, text) in &*seen.signed.lock().unwrap() {
+        assert!(
+            floor >= Some(precommit(*height).mark()),
+            "{text} was signed at height {height}, the floor is {floor:?}"
+        );
+        let other = refusal(ask(&guard, &subject(1), precommit(*height), "another"));
+        assert!(other.is_some(), "two messages at height {height}");
+    }
+    // An end in order leaves nothing reserved: the next height is free.
+    assert_eq!(refusal(ask(&guard, &subject(1), precommit(5), "next")), None);
+    guard.ledger().close().unwrap();
+}
+
+fn explore(scheduler: impl Scheduler + 'static, durability: Durability) {
+    let mut config = Config::new();
+    config.stack_size = STACK;
+    let totals: Arc<[AtomicU64; 2]> = Arc::default();
+    let shared = Arc::clone(&totals);
+    let orders = Runner::new(scheduler, config).run(move || scenario(durability, &shared));
+    let [signed, closed] = &*totals;
+    let (signed, closed) = (signed.load(Ordering::Relaxed), closed.load(Ordering::Relaxed));
+    scene::say(&format!("{durability:?}: {orders} orders, {signed} signatures, {closed} refused by a closed ledger"));
+    assert!(signed > orders as u64 && closed > orders as u64, "the orders are all alike");
+}
+
+fn schedules() -> usize {
+    std::env::var("SEMEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap())
+}
+
+const RESERVE: Durability = Durability::Reserve { heights: 1 };
+
+#[test]
+fn in_any_order_nothing_is_signed_twice_or_below_a_floor_or_after_the_end() {
+    explore(RandomScheduler::new_from_seed(seed(1), schedules()), Durability::Sync);
+}
+
+#[test]
+fn in_any_order_in_reserve_mode_too() {
+    explore(RandomScheduler::new_from_seed(seed(2), schedules()), RESERVE);
+}
+
+#[test]
+fn in_orders_with_few_switches_nothing_is_signed_twice_or_below_a_floor_or_after_the_end() {
+    explore(PctScheduler::new_from_seed(seed(3), DEPTH, schedules()), Durability::Sync);
+}
+
+#[test]
+fn in_orders_with_few_switches_in_reserve_mode_too() {
+    explore(PctScheduler::new_from_seed(seed(4), DEPTH, schedules()), RESERVE);
+}
