@@ -6,13 +6,11 @@ mod stage;
 
 use semel_devnet_tendermint::consensus::VoteKind;
 use semel_devnet_tendermint::privval::{Family, Listener, Remote, RemoteError};
-use stage::{CHAIN, Stage, called, node, prevote, vote};
+use stage::{CHAIN, PATIENCE, Stage, called, node, prevote, skip, vote};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks for one more signature: the signer is as good as new.
 fn is_well(node: &Listener, height: u64) {
@@ -299,13 +297,6 @@ fn a_ledger_that_was_damaged_moved_or_closed_to_us_refuses_and_is_left_as_it_is(
         assert!(ran.stderr.contains(code) && ran.stderr.contains("hint:"), "{name}: {ran:?}");
         let after: Vec<_> = segments(&stage).iter().map(|path| fs::read(path).unwrap()).collect();
         assert!(before == after, "{name}: it was changed");
-    }
-}
-
-fn skip(name: &str, reason: &str) {
-    if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
-        let mut file = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
-        file.write_all(format!("{name}: {reason}\n").as_bytes()).unwrap();
     }
 }
 

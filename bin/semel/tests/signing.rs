@@ -5,17 +5,9 @@
 mod stage;
 
 use semel_devnet_tendermint::consensus::VoteKind;
-use semel_devnet_tendermint::privval::{Family, Listen, Remote, RemoteError};
-use stage::{CHAIN, Stage, called, node, node_at, prevote, proposal, vote};
+use semel_devnet_tendermint::privval::{Family, Listen, Remote};
+use stage::{CHAIN, Stage, called, node, node_at, prevote, proposal, refusal, vote};
 use std::fs;
-
-/// The code and words of a refusal.
-fn refused(asked: Result<semel_devnet_tendermint::consensus::SignedVote, RemoteError>) -> (i32, String) {
-    match asked {
-        Err(RemoteError::Refused(error)) => (error.code, error.description),
-        other => panic!("not refused: {other:?}"),
-    }
-}
 
 /// Everything a node asks for in one height.
 fn one_height(remote: &mut Remote, height: u64) {
@@ -101,11 +93,11 @@ fn a_conflict_is_an_answer_and_the_session_goes_on() {
             (vote(VoteKind::Precommit, 6, Some(1), 0), "GUARD-0001"),
         ];
         for (asked, code) in rows {
-            let (number, words) = refused(remote.sign_vote(&asked));
+            let (number, words) = refusal(remote.sign_vote(&asked));
             assert_eq!(number, 2, "{family}: {words}");
             assert!(words.contains(code), "{family}: {words}");
         }
-        let (number, words) = refused(remote.sign_vote(&prevote(1 << 40, 1)));
+        let (number, words) = refusal(remote.sign_vote(&prevote(1 << 40, 1)));
         assert!(number == 1 && words.contains("GUARD-0002"), "{family}: {words}");
         // A precommit for another block than the prevote's is legal.
         remote.sign_vote(&vote(VoteKind::Precommit, 7, Some(2), 0)).unwrap();
@@ -124,7 +116,7 @@ fn what_was_signed_is_refused_after_a_kill_and_the_state_file_is_current() {
             let signer = stage.start_with(&config, &["--durability", durability]);
             let mut remote = called(&node);
             if life > 1 {
-                assert_eq!(refused(remote.sign_vote(&prevote(10 * (life - 1), 2))).0, 2, "{durability}, life {life}");
+                assert_eq!(refusal(remote.sign_vote(&prevote(10 * (life - 1), 2))).0, 2, "{durability}, life {life}");
                 let again = remote.sign_vote(&vote(VoteKind::Prevote, 10 * (life - 1), Some(1), 60)).unwrap();
                 assert_eq!(again.vote.time.seconds, 1_700_000_000, "the first time is kept over a kill");
             }
@@ -154,7 +146,7 @@ fn many_nodes_and_chains_share_one_process_and_one_guard() {
     let signed = a.sign_vote(&prevote(5, 1)).unwrap();
     // The other sentry asks the same a moment later, or something else.
     assert_eq!(b.sign_vote(&vote(VoteKind::Prevote, 5, Some(1), 1)).unwrap().signature, signed.signature);
-    assert_eq!(refused(b.sign_vote(&prevote(5, 2))).0, 2);
+    assert_eq!(refusal(b.sign_vote(&prevote(5, 2))).0, 2);
     // Another key on another chain has nothing to do with it.
     c.sign_vote(&prevote(3, 2)).unwrap();
     assert_ne!(a.pub_key().unwrap(), c.pub_key().unwrap());
@@ -187,7 +179,7 @@ fn a_dry_run_answers_and_signs_nothing() {
     let node = node(Family::V034);
     let _signer = stage.start_with(&stage.config(&[node.address().to_string()]), &["--dry-run"]);
     let mut remote = called(&node);
-    let (code, words) = refused(remote.sign_vote(&prevote(1, 1)));
+    let (code, words) = refusal(remote.sign_vote(&prevote(1, 1)));
     assert!(code == 1 && words.contains("--dry-run"), "{words}");
 }
 

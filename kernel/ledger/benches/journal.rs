@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// Steps of one height that are measured in a row, before the next is.
 const STEPS: [Step; 3] = [Step::Propose, Step::Prevote, Step::Precommit];
 
-/// Pause after each height, so that what runs in the background is not measured as if nothing ever came to rest.
+/// Pause after each height: on a real chain, what runs in the background is over long before the next one.
 const PAUSE: Duration = Duration::from_millis(2);
 
 /// Bytes of the preallocated file of the floor; as a segment of the ledger.
@@ -75,8 +75,9 @@ impl Raw {
     }
 }
 
-fn open(directory: &Path, name: &str, durability: Durability, subject: &Subject) -> Guard<Journal> {
-    let options = Options { durability, allow_volatile: true, ..Options::at(directory.join(name)) };
+fn open(directory: &Path, witness: Option<&Path>, durability: Durability, subject: &Subject) -> Guard<Journal> {
+    let witness = witness.map(Path::to_path_buf);
+    let options = Options { durability, witness, allow_volatile: true, ..Options::at(directory) };
     Guard::new(Journal::open(options, std::slice::from_ref(subject)).unwrap())
 }
 
@@ -98,14 +99,17 @@ fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
-    let parent = std::env::var_os("BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
+    let parent =
+        std::env::var_os("BENCH_DIR").map_or_else(|| PathBuf::from(env!("CARGO_TARGET_TMPDIR")), PathBuf::from);
     let seconds = std::env::var("BENCH_SECONDS").map_or(15.0, |text| text.parse().unwrap());
     let directory = tempfile::tempdir_in(&parent).unwrap();
     let key = PublicKey::new(Algorithm::Ed25519, &[1; 32]).unwrap();
     let subject = Subject { key, chain: ChainId::new("bench-1").unwrap() };
-    let sync = open(directory.path(), "sync", Durability::Sync, &subject);
+    let witness = tempfile::tempdir_in("/dev/shm").ok();
+    let witness = witness.as_ref().map(tempfile::TempDir::path);
+    let sync = open(&directory.path().join("sync"), witness, Durability::Sync, &subject);
     let reserve = Durability::Reserve { heights: RESERVE_HEIGHTS_DEFAULT };
-    let reserve = open(directory.path(), "reserve", reserve, &subject);
+    let reserve = open(&directory.path().join("reserve"), witness, reserve, &subject);
     let mut raw = Raw::new(directory.path());
     let mut floor = Series::new("write 512 + fdatasync");
     let mut in_sync = Series::new("admit + keep, sync");

@@ -1,5 +1,5 @@
 //! The journal under a scheduler that tries orders of its threads: three threads with two admissions each, a raise and a
-//! close, and after each order an end of the machine that loses everything unsynced.
+//! close. At each signature the medium is looked at, and after each order the machine ends and loses everything unsynced.
 //!
 //! ```text
 //! cargo test -p semel-ledger --features shuttle --test shuttle
@@ -12,9 +12,9 @@ mod scene;
 mod simdisk;
 
 use scene::{ask, at, precommit, refusal, seed, signature_of, subject};
-use semel_guard::{Denied, Duty, Guard, Lane, Ledger, Mark, Reason};
+use semel_guard::{Denied, Digest, Duty, Guard, Lane, Ledger, Mark, Reason};
 use semel_ledger::disk::{Disk, File, Open};
-use semel_ledger::{Durability, Journal, Options};
+use semel_ledger::{Durability, Journal, Kind, Options, RECORD_LEN};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, Runner, thread};
 use simdisk::{SimDisk, Survivors};
@@ -91,14 +91,34 @@ fn open(disk: &SimDisk, durability: Durability) -> Guard<Journal> {
     Guard::new(Journal::open(options, &[subject(1)]).unwrap())
 }
 
+/// Whether the position would be closed if the power went now: by its own record, or by a bound above it.
+fn is_on_the_medium(disk: &SimDisk, height: u64, text: &str) -> bool {
+    let files = disk.reboot(Survivors::First(0)).files();
+    files.values().flat_map(|bytes| bytes.chunks_exact(RECORD_LEN)).any(|slot| {
+        let at = |offset: usize, len: usize| slot.get(offset..offset + len).unwrap();
+        let mark = u64::from_le_bytes(at(48, 8).try_into().unwrap());
+        match at(4, 1) {
+            [kind] if *kind == Kind::Entry as u8 => mark == height && at(72, 32) == Digest::of(text.as_bytes()).0,
+            [kind] if *kind == Kind::Reserve as u8 => mark > height,
+            _ => false,
+        }
+    })
+}
+
 /// What the threads saw, in the order in which it happened.
-#[derive(Default)]
 struct Seen {
+    disk: SimDisk,
     signed: Mutex<BTreeMap<u64, String>>,
     is_raised: AtomicBool,
     is_closed: AtomicBool,
-    /// Over all orders: signatures, and refusals because the ledger was closed.
-    totals: Arc<[AtomicU64; 2]>,
+    totals: Arc<Totals>,
+}
+
+/// Counts over all orders.
+#[derive(Default)]
+struct Totals {
+    signed: AtomicU64,
+    refused_by_a_closed_ledger: AtomicU64,
 }
 
 impl Seen {
@@ -110,7 +130,8 @@ impl Seen {
         let duty = Duty::new(&a, precommit(height), text.as_bytes()).unwrap();
         let asked = guard.admit(&duty, |_permit, bytes| {
             let other = self.signed.lock().unwrap().insert(height, text.to_owned());
-            assert!(other.is_none(), "{other:?} and {text} were signed at height {height}");
+            assert!(other.is_none_or(|other| other == text), "{text} is the second to be signed at height {height}");
+            assert!(is_on_the_medium(&self.disk, height, text), "{text} can be lost, and is signed at height {height}");
             thread::yield_now();
             Ok(signature_of(bytes))
         });
@@ -118,33 +139,40 @@ impl Seen {
             Ok(_) => {
                 assert!(!was_closed, "{text} was signed by a closed ledger");
                 assert!(!was_raised || height > RAISED, "{text} was signed below the floor");
-                self.totals[0].fetch_add(1, Ordering::Relaxed);
+                self.totals.signed.fetch_add(1, Ordering::Relaxed);
             }
             Err(Denied::Refused(refusal)) => {
                 let is_closing = matches!(refusal.reason, Reason::Unavailable | Reason::Unknown);
                 assert!(!was_closed || is_closing, "{refusal}");
-                self.totals[1].fetch_add(u64::from(is_closing), Ordering::Relaxed);
+                self.totals.refused_by_a_closed_ledger.fetch_add(u64::from(is_closing), Ordering::Relaxed);
             }
             Err(other) => unreachable!("{other}"),
         }
     }
 }
 
-fn scenario(durability: Durability, totals: &Arc<[AtomicU64; 2]>) {
+fn scenario(durability: Durability, totals: &Arc<Totals>) {
     let disk = SimDisk::new();
     let guard = Arc::new(open(&disk, durability));
-    let seen = Arc::new(Seen { totals: Arc::clone(totals), ..Seen::default() });
+    let seen = Arc::new(Seen {
+        disk: disk.clone(),
+        signed: Mutex::default(),
+        is_raised: AtomicBool::new(false),
+        is_closed: AtomicBool::new(false),
+        totals: Arc::clone(totals),
+    });
     let run = |name: &'static str, work: fn(&Guard<Journal>, &Seen, &str)| {
         let (guard, seen) = (Arc::clone(&guard), Arc::clone(&seen));
         thread::spawn(move || work(&guard, &seen, name))
     };
     let threads = [
         run("first", |guard, seen, name| {
-            seen.ask(guard, 1, name);
+            // The same question as the second asks: its answer must not leave before it is durable, either.
+            seen.ask(guard, 1, "both");
             seen.ask(guard, 4, name);
         }),
         run("second", |guard, seen, name| {
-            seen.ask(guard, 1, name);
+            seen.ask(guard, 1, "both");
             if guard.ledger().raise(&subject(1), Lane::Tendermint, Mark([RAISED, 0, 3])).is_ok() {
                 seen.is_raised.store(true, Ordering::SeqCst);
             }
@@ -182,11 +210,11 @@ fn scenario(durability: Durability, totals: &Arc<[AtomicU64; 2]>) {
 fn explore(scheduler: impl Scheduler + 'static, durability: Durability) {
     let mut config = Config::new();
     config.stack_size = STACK;
-    let totals: Arc<[AtomicU64; 2]> = Arc::default();
+    let totals = Arc::new(Totals::default());
     let shared = Arc::clone(&totals);
     let orders = Runner::new(scheduler, config).run(move || scenario(durability, &shared));
-    let [signed, closed] = &*totals;
-    let (signed, closed) = (signed.load(Ordering::Relaxed), closed.load(Ordering::Relaxed));
+    let [signed, closed] =
+        [&totals.signed, &totals.refused_by_a_closed_ledger].map(|count| count.load(Ordering::Relaxed));
     scene::say(&format!("{durability:?}: {orders} orders, {signed} signatures, {closed} refused by a closed ledger"));
     assert!(signed > orders as u64 && closed > orders as u64, "the orders are all alike");
 }

@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use semel_devnet_tendermint::consensus::{BlockId, Height, Proposal, Round, Time, Vote, VoteKind};
-use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote};
+use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote, RemoteError};
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -60,6 +60,13 @@ impl Stage {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// Puts other words into a file.
+    pub(crate) fn edit(&self, name: &str, from: &str, to: &str) {
+        let text = self.read(name);
+        assert!(text.contains(from), "{name} has no {from:?}");
+        fs::write(self.path(name), text.replacen(from, to, 1)).unwrap();
+    }
+
     /// The configuration of one chain with one key (`NAME.key`, `NAME.json`) and these nodes.
     pub(crate) fn config_of(&self, file: &str, chain: &str, name: &str, addresses: &[String]) -> PathBuf {
         let directory = self.directory.path().display();
@@ -106,6 +113,22 @@ impl Stage {
         let mut command = semel();
         command.args(arguments.iter().map(|argument| argument.replace("DIR", directory)));
         Ran::new(command.stdin(Stdio::null()).current_dir(directory).output().unwrap(), directory)
+    }
+}
+
+/// The code and words of a refusal.
+pub(crate) fn refusal<T: std::fmt::Debug>(asked: Result<T, RemoteError>) -> (i32, String) {
+    match asked {
+        Err(RemoteError::Refused(error)) => (error.code, error.description),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Says that a test cannot run here, and lets the count know.
+pub(crate) fn skip(name: &str, reason: &str) {
+    if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
+        let mut file = fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        file.write_all(format!("{name}: {reason}\n").as_bytes()).unwrap();
     }
 }
 

@@ -462,3 +462,23 @@ fn verify(keys: &Keys, family: Family, peer: &[u8; 32], signature: &[u8; 64]) ->
     let over = |variant: &&Variant| key.verify_strict(keys.challenge(**variant), &signature).is_ok();
     variants.iter().find(over).copied().ok_or(SecretError::Signature)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Keys;
+
+    #[test]
+    fn keys_and_the_old_challenge_are_those_of_the_field() {
+        let golden = include_str!("../../testdata/derive_secrets.csv");
+        let mut rows = 0;
+        for line in golden.lines() {
+            let columns: Vec<&str> = line.split(',').collect();
+            let bytes = |index: usize| <[u8; 32]>::try_from(hex::decode(columns[index]).unwrap()).unwrap();
+            let (ours, theirs) = if columns[1] == "true" { ([1; 32], [2; 32]) } else { ([2; 32], [1; 32]) };
+            let keys = Keys::from_shared(&bytes(0), &ours, &theirs);
+            assert_eq!((keys.receive, keys.send, keys.legacy), (bytes(2), bytes(3), bytes(4)), "row {rows}");
+            rows += 1;
+        }
+        assert_eq!(rows, 32);
+    }
+}

@@ -96,4 +96,12 @@ impl Chain {
             }
         }
     }
+
+    /// The last look at the state file, when nothing is signed any more.
+    pub(crate) fn settle(&self) {
+        let mut mirror = self.mirror.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Err(error)) = mirror.file.as_mut().map(Mirror::settle) {
+            tracing::warn!(chain = %self.subject.chain, "[{}] state file not written: {error}", self.subject.chain);
+        }
+    }
 }

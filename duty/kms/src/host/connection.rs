@@ -10,6 +10,7 @@ use crate::core::secret::{Established, Expect, Handshake, Identity, Opener, Prog
 use crate::core::session::{CODE_CANNOT, CODE_DOUBLE_SIGN, Terms, ToSign, Verdict};
 use crate::wire::{Delimited, DelimitedError, Family, Request, Response, WireError, family_of};
 use semel_guard::{Benign, Denied, Reason};
+use semel_ops::log::Collapse;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,12 @@ pub(crate) struct Context<'a> {
 pub(crate) enum Ended {
     #[error("the node closed the connection")]
     Closed,
-    #[error("nothing heard for {0} s, not even a ping")]
+    #[error(
+        "the node closed the connection within the handshake: it has a signer already, or does not speak the \
+         protocol_version that is configured"
+    )]
+    ClosedEarly,
+    #[error("no message for {0} s, not even a ping")]
     Silent(u64),
     #[error("the connection failed: {0}")]
     Io(#[from] io::Error),
@@ -72,7 +78,7 @@ impl Ended {
             Self::Closed => "closed",
             Self::Silent(_) => "silent",
             Self::Io(_) => "io",
-            Self::Handshake(_) => "handshake",
+            Self::ClosedEarly | Self::Handshake(_) => "handshake",
             Self::Secret(_) => "frame",
             Self::WrongPeer { .. } => "wrong_peer",
             Self::NoIdentity => "no_identity",
@@ -82,10 +88,12 @@ impl Ended {
 }
 
 /// What of a connection outlives it.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Default)]
 pub(crate) struct Memory {
     /// What the peer spoke last.
     pub(crate) variant: Option<Variant>,
+    /// Refusals that were logged: a node that asks the same wrong thing for ever is told of now and then.
+    refusals: Collapse,
 }
 
 /// What runs below the messages.
@@ -141,6 +149,8 @@ fn serve_inner(
     stream.set_read_timeout(context.timeout)?;
     let mut input = vec![0; READ_LEN];
     let mut output = Vec::new();
+    // Bytes that come one by one are no message: each has the whole of `timeout`, and no more.
+    let mut heard = Instant::now();
     loop {
         let received = Instant::now();
         while let Some(message) = messages.next_message()? {
@@ -159,7 +169,11 @@ fn serve_inner(
                     stream.write_all(&output)?;
                 }
             }
-            after.report(context, received);
+            after.report(context, received, &mut memory.refusals);
+            heard = Instant::now();
+        }
+        if heard.elapsed() > context.timeout {
+            return Err(Ended::Silent(context.timeout.as_secs()));
         }
         let count = read(stream, &mut input, context.timeout)?;
         let bytes = input.get(..count).unwrap_or_default();
@@ -206,7 +220,7 @@ fn shake(
     let mut deadline = None;
     loop {
         match stream.read(&mut input) {
-            Ok(0) => return Err(Ended::Closed),
+            Ok(0) => return Err(Ended::ClosedEarly),
             Ok(count) => {
                 let deadline = *deadline.get_or_insert_with(|| Instant::now() + context.timeout);
                 let bytes = input.get(..count).unwrap_or_default();
@@ -334,13 +348,15 @@ impl Label {
 }
 
 impl After {
-    fn report(self, context: &Context<'_>, received: Instant) {
+    fn report(self, context: &Context<'_>, received: Instant, refusals: &mut Collapse) {
         let name = context.name;
         match self {
             Self::Nothing => {}
             Self::Refused(why) => {
                 context.meters.refused("request");
-                tracing::warn!("[{name}] refused: {why}");
+                if let Some(line) = refusals.observe(&format!("refused: {why}"), Instant::now()) {
+                    tracing::warn!("[{name}] {line}");
+                }
             }
             Self::Signed(signed) => {
                 let (label, signed) = *signed;

@@ -82,6 +82,8 @@ impl Node {
         };
         let mut memory = Memory::default();
         let mut collapse = Collapse::new();
+        // A node that takes us and hangs up each second is one trouble, and not the end of one.
+        let mut is_flapping = false;
         // Being there and waiting for the node is as ready as a signer can be.
         condition.ok();
         while !stop.is_stopped() {
@@ -98,16 +100,25 @@ impl Node {
                         }
                     };
                     let _closing = stop.on_stop(move || closer.close_read());
+                    let mut is_known = false;
                     let ended = serve(&mut stream, &context, &mut memory, &mut |established| {
                         condition.ok();
                         meters.connected();
-                        collapse.clear(Instant::now());
-                        tracing::info!("[{name}] connected to validator successfully");
-                        if let Some(established) = established {
-                            let id = hex::encode(crate::core::node_id(&established.peer));
-                            tracing::info!("[{name}] peer {id}, handshake {}", established.variant);
+                        is_known = true;
+                        if !is_flapping {
+                            for line in collapse.clear(Instant::now()) {
+                                tracing::info!("[{name}] {line}");
+                            }
+                        }
+                        if let Some(line) = collapse.observe("connected to validator successfully", Instant::now()) {
+                            tracing::info!("[{name}] {line}");
+                            if let Some(established) = established {
+                                let id = hex::encode(crate::core::node_id(&established.peer));
+                                tracing::info!("[{name}] peer {id}, handshake {}", established.variant);
+                            }
                         }
                     });
+                    is_flapping = is_known && begun.elapsed() < LASTED;
                     if stop.is_stopped() {
                         break;
                     }

@@ -187,6 +187,7 @@ impl Service {
     /// Ends in order: requests in hand are answered, the ledger is closed.
     pub fn shutdown(mut self) -> Result<(), LedgerError> {
         end(std::mem::take(&mut self.nodes));
+        self.chains.iter().for_each(|served| served.chain.settle());
         self.journal.close()
     }
 }

@@ -1,5 +1,6 @@
 //! Sockets to a node: TCP, unix and abstract, behind one type.
 
+use rustix::net::sockopt;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
@@ -10,6 +11,13 @@ use std::time::Duration;
 
 /// Longest that a connection may take to open. The node's own listener accepts within a second or is not there.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A silent connection is looked after from here on: a node that waits is there, a host that died is not.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
+
+/// Pace of these looks, and how many may stay without an answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_COUNT: u32 = 3;
 
 /// Where a node listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -57,6 +65,7 @@ impl Stream {
                     match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
                         Ok(stream) => {
                             stream.set_nodelay(true)?;
+                            keep_alive(&stream)?;
                             return Ok(Self::Tcp(stream));
                         }
                         Err(error) => last = error,
@@ -97,6 +106,14 @@ impl Stream {
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
         }))
     }
+}
+
+/// Before the handshake nothing is sent and no time is set, so only this tells of a host that went away.
+fn keep_alive(stream: &TcpStream) -> io::Result<()> {
+    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_COUNT)?;
+    Ok(sockopt::set_socket_keepalive(stream, true)?)
 }
 
 /// Ends a connection from another thread; its reader sees the end at once.

@@ -1,0 +1,3 @@
+module semel.vectors/table
+
+go 1.22.11
