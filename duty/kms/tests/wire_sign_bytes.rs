@@ -1,12 +1,15 @@
 //! Sign bytes against the field's own: `testdata/sign_bytes.jsonl` holds requests that Tendermint 0.33, 0.34 and CometBFT 0.38 encoded, and
 //! the bytes that they sign for them. A request goes the whole way here: delimited stream, family, decoder, sign bytes.
 
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use semel_guard::{Benign, ChainId};
 use semel_kms::core::sign_bytes::{self, SignBytes};
 use semel_kms::wire::{
     BlockId, Delimited, Family, PartSetHeader, Proposal, Request, SignedType, Timestamp, Vote, family_of,
 };
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use std::collections::{BTreeMap, HashMap};
 
 #[derive(Deserialize)]
@@ -31,15 +34,19 @@ struct Fields {
     round: i64,
     #[serde(default)]
     pol_round: i64,
-    #[serde(with = "hex::serde")]
+    #[serde(deserialize_with = "from_hex")]
     block_hash: Vec<u8>,
     parts_total: u32,
-    #[serde(with = "hex::serde")]
+    #[serde(deserialize_with = "from_hex")]
     parts_hash: Vec<u8>,
     seconds: i64,
     nanos: i32,
-    #[serde(default, with = "hex::serde")]
+    #[serde(default, deserialize_with = "from_hex")]
     extension: Vec<u8>,
+}
+
+fn from_hex<'de, D: Deserializer<'de>>(text: D) -> Result<Vec<u8>, D::Error> {
+    hex::decode(String::deserialize(text)?).map_err(D::Error::custom)
 }
 
 impl Vector {
@@ -180,7 +187,7 @@ fn the_sign_bytes_of_an_extension_are_the_fields() {
         assert_eq!(hex::encode(benign.bytes()), vector.extension_sign_bytes_hex, "{}", vector.name);
         checked += 1;
     }
-    assert_eq!(checked, 43);
+    assert_eq!(checked, 42);
 }
 
 #[test]
@@ -230,7 +237,6 @@ fn sign_bytes_read_back_say_what_was_signed() {
             untyped += 1;
             continue;
         };
-        // A message of zeros only begins with something else than its type: the field never makes one.
         let read = sign_bytes::read(&vector.sign_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(read.kind, kind, "{name}");
         assert_eq!((read.height, read.round), (vector.fields.height, vector.fields.round), "{name}");

@@ -1,5 +1,9 @@
 //! `priv_validator_state.json` in every dialect: what is read, what is refused, what is written, and the file kept in place.
 
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+mod scene;
+
 use semel_guard::{Mark, Step};
 use semel_ledger::interchange::{
     BlockId, Dialect, Mirror, MirrorError, StateFile, StateFileError, StateWarning, floor_of,
@@ -361,7 +365,7 @@ fn jq_reads_the_height_while_it_is_written() {
     mirror.write(&StateFile { height: 1, ..full() }).unwrap();
     let jq = || Command::new("jq").arg("-r").arg(".height").arg(&path).output();
     if jq().is_err() {
-        skip("jq_reads_the_height_while_it_is_written", "jq is not installed");
+        scene::skip("jq_reads_the_height_while_it_is_written", "jq is not installed");
         return;
     }
     let stop = std::sync::atomic::AtomicBool::new(false);
@@ -383,15 +387,6 @@ fn jq_reads_the_height_while_it_is_written() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
-}
-
-fn skip(name: &str, reason: &str) {
-    println!("SKIP: {name}: {reason}");
-    if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
-        use std::io::Write;
-        let mut file = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
-        writeln!(file, "{name}: {reason}").unwrap();
-    }
 }
 
 proptest::proptest! {

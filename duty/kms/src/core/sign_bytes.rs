@@ -9,8 +9,9 @@
 //! | chain id | 6 | string | timestamp, always there | 6 | message |
 //! | | | | chain id | 7 | string |
 //!
-//! Zero values are absent. The canonical part set header is {1: total, 2: hash}; in amino {1: hash, 2: total}. A
-//! signature is over the bytes that are built *here* from the decoded request, never over bytes that a peer gave.
+//! Zero values are absent; in amino also a timestamp of 1970 exactly. The canonical part set header is {1: total, 2: hash};
+//! in amino {1: hash, 2: total}. A signature is over the bytes that are built *here* from the decoded request, never over
+//! bytes that a peer gave.
 
 use crate::wire::proto::{Fields, Value, put_bytes, put_filled, put_fixed, put_int, put_varint, varint};
 use crate::wire::types::{put_timestamp, timestamp};
@@ -103,7 +104,10 @@ fn finish(
     let mut tail = Vec::with_capacity(chain_id.len() + 2);
     put_filled(&mut tail, chain_field, chain_id.as_bytes());
     let mut stamp = Vec::with_capacity(24);
-    put_timestamp(&mut stamp, time_field, time);
+    // Amino takes 1970 for the zero of times and leaves it out, like every other zero.
+    if family == Family::Protobuf || time != Timestamp::default() {
+        put_timestamp(&mut stamp, time_field, time);
+    }
     let signed = head(family);
     let length = signed.len() + stamp.len() + tail.len();
     let mut bytes = Vec::with_capacity(length + 3);
