@@ -1,6 +1,6 @@
 //! What a configuration says is what the running signer does.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 mod stage;
 

@@ -1,6 +1,6 @@
 //! Disks that fail under a running signer, and ends in the middle of its work: a signature that left is never followed by another.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
 
 mod stage;
 
@@ -169,9 +169,12 @@ fn files_of_another_user_are_named() {
         let mode = if name.is_empty() { 0o777 } else { 0o644 };
         std::fs::set_permissions(stage.path(name), std::fs::Permissions::from_mode(mode)).unwrap();
     }
+    std::os::unix::fs::chown(stage.path("consensus.key"), Some(nobody - 1), None).unwrap();
     let ledger = stage.path("ledger");
     std::fs::create_dir(&ledger).unwrap();
-    std::fs::set_permissions(&ledger, std::fs::Permissions::from_mode(0o755)).unwrap();
+    // Writable through its group, and still somebody else's.
+    std::os::unix::fs::chown(&ledger, Some(nobody - 1), Some(nobody)).unwrap();
+    std::fs::set_permissions(&ledger, std::fs::Permissions::from_mode(0o770)).unwrap();
     // The binary may lie where only root comes.
     let program = stage.path("semel");
     std::fs::copy(env!("CARGO_BIN_EXE_semel"), &program).unwrap();
@@ -181,7 +184,7 @@ fn files_of_another_user_are_named() {
         String::from_utf8(command.output().unwrap().stderr).unwrap()
     };
     let text = run(&["config", "check"]);
-    assert!(text.contains("consensus.key") && text.contains("owned by user 0"), "{text}");
+    assert!(text.contains("consensus.key") && text.contains("belongs to user 65533"), "{text}");
     let text = run(&["start", "--i-accept-volatile-ledger", "--ledger", ledger.to_str().unwrap()]);
     assert!(text.contains("LEDGER-0006") && text.contains("hint:"), "{text}");
 }
@@ -192,7 +195,7 @@ fn ask_for(remote: &mut Remote, first: u64, count: u64) {
     for height in first..first + count {
         let request = prevote(height, 1);
         Request::Vote(&request, [0; 20]).write(Encoding::Protobuf, stage::CHAIN, &mut scratch, &mut message);
-        assert!(message.len() >= 0x80, "its length takes two bytes");
+        // A length below 2^14 as a varint of two bytes, which may be longer than it must be.
         all.extend([message.len() as u8 | 0x80, (message.len() >> 7) as u8]);
         all.extend_from_slice(&message);
     }

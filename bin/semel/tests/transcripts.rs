@@ -57,6 +57,10 @@ fn replay(text: &str) -> String {
                 let ran = stage.run(arguments);
                 (ran.code, ran.stdout, ran.stderr)
             }
+            ["tmkms", arguments @ ..] => {
+                let ran = stage.run_tmkms(arguments);
+                (ran.code, ran.stdout, ran.stderr)
+            }
             // A few things that no command of ours does.
             ["write", file, text] => {
                 stage.secret(
@@ -108,5 +112,5 @@ fn every_transcript_is_what_the_binary_prints() {
         }
         seen += 1;
     }
-    assert!(seen >= 5, "only {seen} transcripts");
+    assert!(seen >= 7, "only {seen} transcripts");
 }

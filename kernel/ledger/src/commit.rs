@@ -87,8 +87,8 @@ impl Shared {
         rotated
     }
 
-    /// Writes records behind what is buffered, in order; begins a new segment where the old one is full.
-    pub(crate) fn write(&self, inner: &mut Inner, records: Vec<Record>) -> io::Result<u64> {
+    /// Puts records behind what is buffered, in order; begins a new segment where the old one is full.
+    fn put(&self, inner: &mut Inner, records: Vec<Record>) -> io::Result<u64> {
         if !inner.volume.has_room(records.len() + REQUEST_RECORDS) {
             self.rotate(inner).map_err(|error| match error.kind {
                 LedgerErrorKind::Io(error) => error,
@@ -100,12 +100,24 @@ impl Shared {
             record.time = time;
             inner.volume.put(&record);
         }
+        Ok(inner.volume.sequence)
+    }
+
+    /// Hands what is buffered to the kernel.
+    fn hand_over(&self, inner: &mut Inner) -> io::Result<()> {
         if let Err(error) = inner.volume.write() {
             self.fail(inner, &error.to_string());
             return Err(error);
         }
         self.testify(inner);
-        Ok(inner.volume.sequence)
+        Ok(())
+    }
+
+    /// Puts records and hands them to the kernel.
+    pub(crate) fn write(&self, inner: &mut Inner, records: Vec<Record>) -> io::Result<u64> {
+        let sequence = self.put(inner, records)?;
+        self.hand_over(inner)?;
+        Ok(sequence)
     }
 
     /// Lets the witness name the last record. Where it cannot, only exactness after a crash is lost.
@@ -144,6 +156,8 @@ impl Shared {
                 inner = self.wait_turn(inner, turn, left);
                 continue;
             }
+            // With what others have put there since: one write for all that wait, and one sync.
+            self.hand_over(&mut inner).map_err(|error| error.to_string())?;
             let (target, file) = (inner.volume.written, inner.volume.file());
             inner.syncing = Some(target);
             drop(inner);
@@ -257,7 +271,9 @@ impl Ledger for Journal {
         if let (Some(bound), false) = (extension, covered) {
             records.insert(0, reserve_record(id, lane, bound));
         }
-        let sequence = match shared.write(inner, records) {
+        // Who does not wait for a sync has to know that the kernel has it.
+        let written = if covered { shared.write(inner, records) } else { shared.put(inner, records) };
+        let sequence = match written {
             Ok(sequence) => sequence,
             Err(error) => return Advance::Unknown(error.to_string()),
         };

@@ -1,5 +1,5 @@
-//! The journal under a scheduler that tries orders of its threads: three threads with two admissions each, a raise and a
-//! close. At each signature the medium is looked at, and after each order the machine ends and loses everything unsynced.
+//! The journal under a scheduler that tries orders of its threads: three threads with two or three admissions each, a raise
+//! and a close. At each signature the medium is looked at, and after each order the machine ends and loses everything unsynced.
 //!
 //! ```text
 //! cargo test -p semel-ledger --features shuttle --test shuttle
@@ -12,7 +12,7 @@ mod scene;
 mod simdisk;
 
 use scene::{ask, at, precommit, refusal, seed, signature_of, subject};
-use semel_guard::{Denied, Digest, Duty, Guard, Lane, Ledger, Mark, Reason};
+use semel_guard::{Denied, Digest, Duty, Guard, Lane, Ledger, Mark, Position, Reason};
 use semel_ledger::disk::{Disk, File, Open};
 use semel_ledger::{Durability, Journal, Kind, Options, RECORD_LEN};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -33,7 +33,7 @@ const DEPTH: usize = 3;
 const STACK: usize = 512 << 10;
 
 /// The floor that one of the threads raises to.
-const RAISED: u64 = 3;
+const RAISED: Mark = Mark([3, 0, 3]);
 
 /// A disk at whose every operation others may go first.
 struct Scheduled(SimDisk);
@@ -91,16 +91,21 @@ fn open(disk: &SimDisk, durability: Durability) -> Guard<Journal> {
     Guard::new(Journal::open(options, &[subject(1)]).unwrap())
 }
 
-/// Whether the position would be closed if the power went now: by its own record, or by a bound above it.
-fn is_on_the_medium(disk: &SimDisk, height: u64, text: &str) -> bool {
+/// Whether the position would be closed if the power went now: by a record of its own, a floor, or a bound.
+fn is_closed_on_the_medium(disk: &SimDisk, lane: Lane, Mark([height, _, step]): Mark, text: Option<&str>) -> bool {
     let files = disk.reboot(Survivors::First(0)).files();
     files.values().flat_map(|bytes| bytes.chunks_exact(RECORD_LEN)).any(|slot| {
         let at = |offset: usize, len: usize| slot.get(offset..offset + len).unwrap();
-        let mark = u64::from_le_bytes(at(48, 8).try_into().unwrap());
-        match at(4, 1) {
-            [kind] if *kind == Kind::Entry as u8 => mark == height && at(72, 32) == Digest::of(text.as_bytes()).0,
-            [kind] if *kind == Kind::Reserve as u8 => mark > height,
-            _ => false,
+        let number = |offset| u64::from_le_bytes(at(offset, 8).try_into().unwrap());
+        let is_above = (number(48), number(64)) >= (height, step);
+        let is_same = text.is_some_and(|text| at(72, 32) == Digest::of(text.as_bytes()).0);
+        let is_lane = at(6, 2) == lane.code().to_le_bytes();
+        let kind = |kind: Kind| at(4, 1) == [kind as u8];
+        match text {
+            Some(_) => {
+                is_lane && (kind(Kind::Entry) && is_above && is_same || kind(Kind::Reserve) && number(48) > height)
+            }
+            None => is_lane && is_above && (kind(Kind::Entry) || kind(Kind::Floor) || kind(Kind::Reserve)),
         }
     })
 }
@@ -108,7 +113,7 @@ fn is_on_the_medium(disk: &SimDisk, height: u64, text: &str) -> bool {
 /// What the threads saw, in the order in which it happened.
 struct Seen {
     disk: SimDisk,
-    signed: Mutex<BTreeMap<u64, String>>,
+    signed: Mutex<BTreeMap<String, (Position, String)>>,
     is_raised: AtomicBool,
     is_closed: AtomicBool,
     totals: Arc<Totals>,
@@ -122,23 +127,26 @@ struct Totals {
 }
 
 impl Seen {
-    /// Asks at a height, and holds the answer against what had happened before it was asked for.
-    fn ask(&self, guard: &Guard<Journal>, height: u64, text: &str) {
+    /// Asks at a position, and holds the answer against what had happened before it was asked for.
+    fn ask(&self, guard: &Guard<Journal>, position: Position, text: &str) {
         let was_raised = self.is_raised.load(Ordering::SeqCst);
         let was_closed = self.is_closed.load(Ordering::SeqCst);
-        let a = subject(1);
-        let duty = Duty::new(&a, precommit(height), text.as_bytes()).unwrap();
+        let (a, lane, mark) = (subject(1), position.lane(), position.mark());
+        let duty = Duty::new(&a, position, text.as_bytes()).unwrap();
         let asked = guard.admit(&duty, |_permit, bytes| {
-            let other = self.signed.lock().unwrap().insert(height, text.to_owned());
-            assert!(other.is_none_or(|other| other == text), "{text} is the second to be signed at height {height}");
-            assert!(is_on_the_medium(&self.disk, height, text), "{text} can be lost, and is signed at height {height}");
+            let new = (position, text.to_owned());
+            let other = self.signed.lock().unwrap().insert(position.to_string(), new.clone());
+            assert!(other.is_none_or(|other| other == new), "{text} is the second to be signed at {position}");
+            let is_closed = is_closed_on_the_medium(&self.disk, lane, mark, Some(text));
+            assert!(is_closed, "{text} can be lost, and is signed at {position}");
             thread::yield_now();
             Ok(signature_of(bytes))
         });
         match asked {
             Ok(_) => {
                 assert!(!was_closed, "{text} was signed by a closed ledger");
-                assert!(!was_raised || height > RAISED, "{text} was signed below the floor");
+                let is_above = lane != Lane::Tendermint || mark > RAISED;
+                assert!(!was_raised || is_above, "{text} was signed below the floor");
                 self.totals.signed.fetch_add(1, Ordering::Relaxed);
             }
             Err(Denied::Refused(refusal)) => {
@@ -147,6 +155,14 @@ impl Seen {
                 self.totals.refused_by_a_closed_ledger.fetch_add(u64::from(is_closing), Ordering::Relaxed);
             }
             Err(other) => unreachable!("{other}"),
+        }
+    }
+
+    fn raise(&self, guard: &Guard<Journal>) {
+        if guard.ledger().raise(&subject(1), Lane::Tendermint, RAISED).is_ok() {
+            let is_closed = is_closed_on_the_medium(&self.disk, Lane::Tendermint, RAISED, None);
+            assert!(is_closed, "the floor can be lost");
+            self.is_raised.store(true, Ordering::SeqCst);
         }
     }
 }
@@ -168,39 +184,35 @@ fn scenario(durability: Durability, totals: &Arc<Totals>) {
     let threads = [
         run("first", |guard, seen, name| {
             // The same question as the second asks: its answer must not leave before it is durable, either.
-            seen.ask(guard, 1, "both");
-            seen.ask(guard, 4, name);
+            seen.ask(guard, precommit(1), "both");
+            seen.ask(guard, precommit(4), name);
+            seen.ask(guard, Position::Aura { slot: 1 }, name);
         }),
         run("second", |guard, seen, name| {
-            seen.ask(guard, 1, "both");
-            if guard.ledger().raise(&subject(1), Lane::Tendermint, Mark([RAISED, 0, 3])).is_ok() {
-                seen.is_raised.store(true, Ordering::SeqCst);
-            }
-            seen.ask(guard, 2, name);
+            seen.ask(guard, precommit(1), "both");
+            seen.raise(guard);
+            seen.ask(guard, precommit(2), name);
         }),
         run("third", |guard, seen, name| {
-            seen.ask(guard, 3, name);
-            seen.ask(guard, 4, name);
+            seen.ask(guard, precommit(4), name);
+            seen.ask(guard, Position::EthereumBlock { slot: 1 }, name);
             guard.ledger().close().unwrap();
             seen.is_closed.store(true, Ordering::SeqCst);
         }),
     ];
     threads.into_iter().for_each(|thread| thread.join().unwrap());
-    seen.ask(&guard, 9, "after the end");
+    seen.ask(&guard, precommit(9), "after the end");
     assert_eq!(guard.ledger().status().failed, None);
     drop(guard);
 
     let guard = open(&disk.reboot(Survivors::First(0)), durability);
-    let floor = guard.ledger().history(&subject(1), Lane::Tendermint).unwrap().floor;
+    let floor = |lane| guard.ledger().history(&subject(1), lane).unwrap().floor;
     let is_raised = seen.is_raised.load(Ordering::SeqCst);
-    assert!(!is_raised || floor >= Some(Mark([RAISED, 0, 3])), "the floor was raised, and is {floor:?}");
-    for (height, text) in &*seen.signed.lock().unwrap() {
-        assert!(
-            floor >= Some(precommit(*height).mark()),
-            "{text} was signed at height {height}, the floor is {floor:?}"
-        );
-        let other = refusal(ask(&guard, &subject(1), precommit(*height), "another"));
-        assert!(other.is_some(), "two messages at height {height}");
+    assert!(!is_raised || floor(Lane::Tendermint) >= Some(RAISED), "the floor was raised, and is forgotten");
+    for (position, text) in seen.signed.lock().unwrap().values() {
+        assert!(floor(position.lane()) >= Some(position.mark()), "{text} was signed at {position}, which is open");
+        let other = refusal(ask(&guard, &subject(1), *position, "another"));
+        assert!(other.is_some(), "two messages at {position}");
     }
     // An end in order leaves nothing reserved: the next height is free.
     assert_eq!(refusal(ask(&guard, &subject(1), precommit(5), "next")), None);

@@ -24,7 +24,10 @@ pub(crate) const CHAIN: &str = "test-1";
 
 /// The binary under test.
 pub(crate) fn semel() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_semel"));
+    without_environment(Command::new(env!("CARGO_BIN_EXE_semel")))
+}
+
+fn without_environment(mut command: Command) -> Command {
     for name in ["TMKMS_CONFIG_FILE", "SEMEL_LEDGER", "RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
         command.env_remove(name);
     }
@@ -109,8 +112,20 @@ impl Stage {
 
     /// Runs a command to its end. `DIR` in arguments stands for the directory.
     pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
+        self.run_this(semel(), arguments)
+    }
+
+    /// The same under the name of tmkms.
+    pub(crate) fn run_tmkms(&self, arguments: &[&str]) -> Ran {
+        let link = self.path("tmkms");
+        if !link.exists() {
+            std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_semel"), &link).unwrap();
+        }
+        self.run_this(without_environment(Command::new(link)), arguments)
+    }
+
+    fn run_this(&self, mut command: Command, arguments: &[&str]) -> Ran {
         let directory = self.directory.path().to_str().unwrap();
-        let mut command = semel();
         command.args(arguments.iter().map(|argument| argument.replace("DIR", directory)));
         Ran::new(command.stdin(Stdio::null()).current_dir(directory).output().unwrap(), directory)
     }
@@ -118,9 +133,11 @@ impl Stage {
 
 /// The code and words of a refusal.
 pub(crate) fn refusal<T: std::fmt::Debug>(asked: Result<T, RemoteError>) -> (i32, String) {
-    match asked {
-        Err(RemoteError::Refused(error)) => (error.code, error.description),
-        other => panic!("not refused: {other:?}"),
+    let error = asked.unwrap_err();
+    assert!(error.is_refusal(), "not refused: {error}");
+    match error {
+        RemoteError::Refused(refusal) => (refusal.code, refusal.description),
+        _ => (0, String::new()),
     }
 }
 

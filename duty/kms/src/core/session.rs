@@ -107,7 +107,7 @@ impl Terms {
     }
 
     fn check_chain(&self, family: Family, chain_id: &str) -> Result<(), ErrorReply> {
-        // Amino requests name no chain, and some nodes ask for the key without naming one.
+        // Amino requests name no chain.
         if family == Family::Amino || chain_id == self.chain_id {
             return Ok(());
         }

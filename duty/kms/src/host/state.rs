@@ -5,8 +5,13 @@
 
 use crate::core::sign_bytes;
 use crate::wire::{self, Family, SignedType, Vote};
-use semel_guard::{Advance, Digest, Entry, History, Lane, Ledger, Mark, Signature, Step, Subject, Unavailable};
-use semel_ledger::interchange::{BlockId, Dialect, Mirror, MirrorError, StateFile, StateFileError, floor_of};
+use ed25519_dalek::VerifyingKey;
+use semel_guard::{
+    Advance, Algorithm, Digest, Entry, History, Lane, Ledger, Mark, Signature, Step, Subject, Unavailable,
+};
+use semel_ledger::interchange::{
+    BlockId, Dialect, Mirror, MirrorError, StateFile, StateFileError, StateWarning, floor_of,
+};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -195,7 +200,8 @@ fn entry_of(state: &StateFile, subject: &Subject, mark: Mark) -> Option<Entry> {
             return None;
         }
         let content = Digest::of(&sign_bytes::vote(Family::Protobuf, &vote, chain).content);
-        let signature = state.signature.as_deref().and_then(|signature| Signature::new(signature).ok());
+        let signature = state.signature.as_deref().filter(|signature| is_by(subject, bytes, signature));
+        let signature = signature.and_then(|signature| Signature::new(signature).ok());
         let bytes = bytes.as_slice().into();
         return Some(Entry { mark, digest: Digest::of(state.sign_bytes.as_ref()?), content, bytes, signature });
     }
@@ -205,7 +211,9 @@ fn entry_of(state: &StateFile, subject: &Subject, mark: Mark) -> Option<Entry> {
         Step::Precommit => SignedType::Precommit.code(),
         Step::Propose => return None,
     };
-    if state.dialect != Dialect::Tmkms || mark.0 != [state.height, u64::from(state.round), kind as u64] {
+    // Without a block in the file nobody knows which one was signed; nil is a block of its own.
+    let is_unclear = state.warnings.contains(&StateWarning::UnclearStep);
+    if is_unclear || state.dialect != Dialect::Tmkms || mark.0 != [state.height, u64::from(state.round), kind as u64] {
         return None;
     }
     let block = state.block_id.clone().unwrap_or_default();
@@ -216,6 +224,15 @@ fn entry_of(state: &StateFile, subject: &Subject, mark: Mark) -> Option<Entry> {
     let vote = Vote { kind: code, height, round: i64::from(state.round), block_id, ..Vote::default() };
     let content = Digest::of(&sign_bytes::vote(Family::Protobuf, &vote, chain).content);
     Some(Entry { mark, digest: content, content, bytes: Arc::new([]), signature: None })
+}
+
+/// Whether a signature is one of this key. Another one is made again from the bytes; a node would refuse it.
+fn is_by(subject: &Subject, bytes: &[u8], signature: &[u8]) -> bool {
+    let key =
+        <[u8; 32]>::try_from(subject.key.as_bytes()).ok().filter(|_| subject.key.algorithm() == Algorithm::Ed25519);
+    let key = key.and_then(|key| VerifyingKey::from_bytes(&key).ok());
+    let signature = ed25519_dalek::Signature::from_slice(signature).ok();
+    key.zip(signature).is_some_and(|(key, signature)| key.verify_strict(bytes, &signature).is_ok())
 }
 
 /// Puts an answer of another signer into the ledger.

@@ -94,7 +94,8 @@ pub enum Response {
 /// The family of a message without its length. None: neither.
 pub fn family_of(message: &[u8]) -> Option<Family> {
     let amino = PREFIXES.iter().any(|(prefix, _)| message.starts_with(prefix));
-    // Members 1 to 10 of the oneof, all of them messages. None of the registered prefixes begins with one of these.
+    // Members 1 to 10 of the oneof, all of them messages. One registered prefix begins like member 9, that of a signed
+    // proposal; its third and fourth byte are a group's tag, which no protobuf message here holds.
     let protobuf = message.first().is_some_and(|tag| tag & 7 == 2 && (1..=10).contains(&(tag >> 3)));
     match (amino, protobuf) {
         (true, _) => Some(Family::Amino),
