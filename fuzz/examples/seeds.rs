@@ -334,9 +334,35 @@ serial_number = "9876543210"
     ])
 }
 
+fn eip3076() -> Seeds {
+    let root = "ab".repeat(32);
+    let key = "cd".repeat(48);
+    let file = |data: &str| {
+        format!(
+            r#"{{"metadata":{{"interchange_format_version":"5","genesis_validators_root":"0x{root}"}},"data":[{data}]}}"#
+        )
+    };
+    let record = |blocks: &str, attestations: &str| {
+        format!(r#"{{"pubkey":"0x{key}","signed_blocks":[{blocks}],"signed_attestations":[{attestations}]}}"#)
+    };
+    let block =
+        r#"{"slot":"81952","signing_root":"0x4ff6f743a43f3b4f95350831aeaf0a122a1a392922c45d804280284a69eb850b"}"#;
+    let vote = r#"{"source_epoch":"2290","target_epoch":"3007"}"#;
+    texts(&[
+        ("empty", &file("")),
+        ("one", &file(&record(block, vote))),
+        ("two", &file(&format!("{},{}", record(block, ""), record("", vote)))),
+        ("many", &file(&record(&[block; 3].join(","), &[vote; 3].join(",")))),
+        ("other-version", &file("").replace(r#""5""#, r#""4""#)),
+        ("number", &file(&record(&block.replace(r#""81952""#, "81952"), ""))),
+        ("huge", &file(&record("", &vote.replace("3007", "18446744073709551615")))),
+        ("truncated", &file(&record(block, vote))[..200]),
+    ])
+}
+
 fn main() -> io::Result<()> {
     let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let all: [(&str, Seeds); 9] = [
+    let all: [(&str, Seeds); 10] = [
         ("request", request()),
         ("response", response()),
         ("delimited", delimited()),
@@ -346,6 +372,7 @@ fn main() -> io::Result<()> {
         ("session", session()),
         ("state_file", state_file()),
         ("tmkms_toml", tmkms_toml()),
+        ("eip3076", eip3076()),
     ];
     for (target, seeds) in all {
         let directory = corpus.join(target);

@@ -4,8 +4,10 @@
 
 mod stage;
 
-use semel_devnet_tendermint::consensus::{Vote, VoteKind};
+use semel_devnet_tendermint::consensus::canonical::vote_sign_bytes;
+use semel_devnet_tendermint::consensus::{Encoding, Vote, VoteKind};
 use semel_devnet_tendermint::privval::messages::{Answer, Request};
+use semel_devnet_tendermint::privval::socket::Socket;
 use semel_devnet_tendermint::privval::{AcceptError, Family, Listen, Listener, ListenerConfig, Remote, SignerKey};
 use stage::{CHAIN, PATIENCE, Signer, Stage, called, get, node, prevote, proposal, refusal, semel, vote};
 use std::time::{Duration, Instant};
@@ -261,4 +263,56 @@ fn two_hundred_nodes_are_dialled_at_once() {
         }
     }
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+}
+
+#[test]
+fn votes_are_signed_over_unix_and_abstract_sockets_in_every_family() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixListener};
+    for family in Family::ALL {
+        let stage = Stage::new();
+        let name = format!("semel-{}-{family}", std::process::id());
+        let abstract_one = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+        let by_path = stage::node_at(Listen::Unix(stage.path("node.sock")), family, CHAIN);
+        let signer = stage.start(&stage.config(&[by_path.address().to_string(), format!("unix://@{name}")]));
+        let mut first = by_path.accept(PATIENCE).unwrap();
+        let (stream, _) = abstract_one.accept().unwrap();
+        let mut second = by_path.greet(Socket::Unix(stream)).unwrap();
+        assert_eq!(first.pub_key().unwrap(), second.pub_key().unwrap(), "{family}");
+        first.sign_vote(&prevote(1, 1)).unwrap();
+        second.sign_vote(&prevote(1, 1)).unwrap();
+        second.sign_proposal(&proposal(2, 1)).unwrap();
+        assert_eq!(refusal(first.sign_vote(&prevote(1, 2))).0, 2, "{family}");
+        signer.said(&format!("[{CHAIN}@unix://@{name}] signed Proposal:0101010101"));
+    }
+}
+
+#[test]
+fn a_node_of_secp256k1_keys_gets_signatures_that_verify() {
+    use base64::Engine as _;
+    use k256::ecdsa::signature::Verifier;
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let secret = k256::ecdsa::SigningKey::from_slice(&[7; 32]).unwrap();
+    let public = secret.verifying_key().to_encoded_point(true);
+    let base64 = |bytes: &[u8]| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let text = format!(
+        r#"{{"address":"","pub_key":{{"type":"tendermint/PubKeySecp256k1","value":"{}"}},"priv_key":{{"type":"tendermint/PrivKeySecp256k1","value":"{}"}}}}"#,
+        base64(public.as_bytes()),
+        base64(&[7; 32])
+    );
+    stage.secret("consensus.key", &text);
+    let config = stage.config(&[node.address().to_string()]);
+    stage.edit("tmkms.toml", "key_type =", "key_format = \"json\"\nkey_type =");
+    let _signer = stage.start(&config);
+    let mut remote = node.accept(PATIENCE).unwrap();
+    let SignerKey::Secp256k1(key) = remote.pub_key().unwrap() else { panic!("not secp256k1") };
+    assert_eq!(key, public.as_bytes());
+    let asked = prevote(1, 1);
+    let signed = remote.ask_vote(&asked).unwrap();
+    let bytes = vote_sign_bytes(Encoding::Protobuf, CHAIN, &signed.vote);
+    let signature = k256::ecdsa::Signature::from_slice(&signed.signature).unwrap();
+    assert!(signature.normalize_s().is_none(), "the lower of the two, as nodes want it");
+    secret.verifying_key().verify(&bytes, &signature).unwrap();
+    assert!(remote.ask_vote(&prevote(1, 2)).is_err());
 }

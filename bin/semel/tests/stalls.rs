@@ -294,10 +294,16 @@ fn a_connection_on_which_nobody_has_spoken_is_looked_after_by_the_system() {
     let _signer = impatient(&stage, &[&node], &[]);
     let Socket::Tcp(stream) = caller(&node) else { panic!("TCP") };
     let port = stream.peer_addr().unwrap().port();
-    // The row of the signer's end, and its timer: 2 is keepalive.
-    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    // The row of the signer's end, and its timer: 2 is keepalive. It is set a moment after the call.
     let end = format!("0100007F:{port:04X}");
-    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let row = row.into_iter().find(|row| row.get(1) == Some(&end.as_str())).unwrap();
-    assert!(row[5].starts_with("02:"), "{row:?}");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let mut rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let row = rows.find(|row| row.get(1) == Some(&end.as_str())).unwrap();
+        if row[5].starts_with("02:") {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{row:?}");
+    }
 }

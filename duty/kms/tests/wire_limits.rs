@@ -213,6 +213,36 @@ fn a_reply_keeps_the_extension_exactly_up_to_what_old_nodes_read() {
 }
 
 #[test]
+fn a_short_extension_goes_where_the_rest_leaves_no_room_for_it() {
+    for family in FAMILIES {
+        // Fields of a fork fill the reply; the extension is short.
+        let filled = |fill: usize| {
+            let unknown = [&[0x5a][..], &number(fill as u64), &vec![0; fill]].concat();
+            Response::SignedVote(Ok(Vote { unknown, ..voted(9) })).encode(family)
+        };
+        let extension = [&[0x4a, 9][..], &[5; 9]].concat();
+        let has = |encoded: &[u8]| encoded.windows(extension.len()).any(|window| window == extension);
+        let exact = REPLY_MAX - (filled(1000).len() - 1000);
+        assert_eq!((filled(exact).len(), has(&filled(exact))), (REPLY_MAX, true), "{family:?}");
+        let over = filled(exact + 1);
+        assert_eq!((over.len(), has(&over)), (REPLY_MAX + 1 - extension.len(), false), "{family:?}");
+    }
+}
+
+#[test]
+fn amino_has_no_flag_that_leaves_an_extension_unsigned() {
+    for flag in [&[0x18, 1][..], &[0x1a, 1, 0]] {
+        let message = [&PREFIXES[2][..], flag].concat();
+        let expected =
+            Request::SignVote { vote: Vote::default(), chain_id: String::new(), skip_extension_signing: false };
+        assert_eq!(Request::decode(Family::Amino, &message), Ok(expected));
+    }
+    let message = [0x1a, 2, 0x18, 1];
+    let read = Request::decode(Family::Protobuf, &message);
+    assert!(matches!(read, Ok(Request::SignVote { skip_extension_signing: true, .. })), "{read:?}");
+}
+
+#[test]
 fn an_extension_of_megabytes_does_not_come_back() {
     let encoded = Response::SignedVote(Ok(voted(8 << 20))).encode(Family::Protobuf);
     assert!(encoded.len() < 400, "{}", encoded.len());

@@ -140,7 +140,10 @@ pub(crate) fn bind(
     };
     match identity(disk, dir)? {
         None => put(fresh_id),
-        Some((id, stored)) if stored == present || stored == "none" || present == "none" => Ok(id),
+        Some((id, stored)) if stored == present || stored == "none" || present == "none" => {
+            // Who made it may have ended before its name was durable; a volume that outlived it would be taken for damage.
+            disk.sync_dir(dir).map_err(|error| LedgerError::at(dir, error)).map(|()| id)
+        }
         Some((id, _)) if adopt => put(id),
         Some((_, stored)) => Err(LedgerError::at(&path, LedgerErrorKind::OtherHost { stored, present })),
     }

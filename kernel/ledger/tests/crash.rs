@@ -250,6 +250,40 @@ fn a_crash_at_any_operation_in_reserve_mode_leaves_a_ledger_that_opens_and_expla
     assert!(counts.recoveries > 1000, "{} recoveries", counts.recoveries);
 }
 
+#[test]
+fn a_start_that_is_cut_off_twice_leaves_a_ledger_that_opens() {
+    let stage = |disk| Stage { disk, durability: Durability::Sync, witness: None };
+    let subjects = [subject(1)];
+    let mut count = 0;
+    for first in 1.. {
+        let unborn = stage(SimDisk::new());
+        unborn.disk.arm(first, Fault::Halt);
+        if unborn.open(&subjects).is_ok() {
+            break;
+        }
+        // The process ended, and what it left is not yet on the medium when the next one finds it.
+        for second in 1.. {
+            let found = stage(unborn.disk.reboot(Survivors::Kernel));
+            found.disk.arm(second, Fault::Halt);
+            let is_open = found.open(&subjects).is_ok();
+            for names in 0..1_u64 << found.disk.names_at_risk() {
+                for sectors in [false, true] {
+                    let survivors = Survivors::Apart { sectors, names };
+                    let opened = stage(found.disk.reboot(survivors)).open(&subjects);
+                    let error = opened.err().map(|error| error.to_string());
+                    assert_eq!(error, None, "cut off at operation {first}, then at {second}, {survivors:?}");
+                    count += 1;
+                }
+            }
+            if is_open {
+                break;
+            }
+        }
+    }
+    println!("{count} starts");
+    assert!(count > 3000, "only {count} starts");
+}
+
 /// Every error that a disk gives, at every operation. The first is followed by losses of power of each kind; where the
 /// others differ is in what the process does with them.
 fn enumerate_errors(durability: Durability, seed: u64) {

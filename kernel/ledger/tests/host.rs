@@ -8,7 +8,7 @@ mod readers;
 mod scene;
 mod simdisk;
 
-use scene::{ask, at, precommit, refusal, skip, subject};
+use scene::{Process, ask, at, precommit, refusal, skip, subject};
 use semel_guard::{Guard, Lane, Ledger, Mark, Position, Reason, Subject};
 use semel_ledger::{Durability, HostIdentity, Journal, LedgerError, LedgerErrorKind, Options, subject_id};
 use simdisk::SimDisk;
@@ -16,7 +16,6 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 /// Tells the process that it is the one that holds the key, and in which directory.
@@ -66,13 +65,8 @@ fn a_key_that_another_process_signs_with_is_refused_until_that_process_ends() {
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("ledger");
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env(ROLE, &path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut process = Process::start(name, (ROLE, path.to_str().unwrap()));
+    let mut said = BufReader::new(process.out.take().unwrap()).lines();
     assert!(said.any(|line| line.unwrap() == "holds it"));
     assert_eq!(code(open(&path, &[subject(1)])), "LEDGER-0002");
     // None of the keys is taken when one of them is not free.
@@ -83,8 +77,7 @@ fn a_key_that_another_process_signs_with_is_refused_until_that_process_ends() {
     assert_eq!(refusal(ask(&guard, &subject(2), precommit(1), "block")), None);
     assert_eq!(refusal(ask(&guard, &subject(1), precommit(10), "block")), Some(Reason::Unavailable));
     let third = open(&path, &[subject(3)]).unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
+    process.kill();
     third.register(&[subject(1)]).unwrap();
     assert_eq!(floor(&third, &subject(1)), Some(precommit(9).mark()), "what the dead process signed");
 }

@@ -7,13 +7,12 @@
 
 mod scene;
 
-use scene::{Dice, at, refusal, say, seed, signature_of, subject, witness_directory};
+use scene::{Dice, Process, at, refusal, say, seed, signature_of, subject, witness_directory};
 use semel_guard::{Duty, Guard, Lane, Ledger, Mark, Position, Step, Subject};
 use semel_ledger::{Durability, Journal, Options};
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
@@ -179,14 +178,10 @@ fn kill_often(test: &str, mode: &str, durability: Durability) {
     for life in 0..kills {
         let about = format!("{mode}, life {life}");
         let shm = witness.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", test, "--nocapture", "--test-threads=1"])
-            .env(ROLE, format!("{}|{shm}|{mode}|{life}", directory.path().display()))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let role = format!("{}|{shm}|{mode}|{life}", directory.path().display());
+        let mut process = Process::start(test, (ROLE, &role));
         let (sender, said) = mpsc::channel();
-        let out = BufReader::new(child.stdout.take().unwrap());
+        let out = BufReader::new(process.out.take().unwrap());
         let reader = thread::spawn(move || {
             let mut out = out;
             let mut line = String::new();
@@ -206,8 +201,7 @@ fn kill_often(test: &str, mode: &str, durability: Durability) {
             }
         }
         thread::sleep(Duration::from_micros(life_us as u64));
-        child.kill().unwrap();
-        child.wait().unwrap();
+        process.kill();
         reader.join().unwrap();
         lines.extend(said.try_iter());
         audit.hear(&lines, is_exact, &about);

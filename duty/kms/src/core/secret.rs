@@ -465,7 +465,20 @@ fn verify(keys: &Keys, family: Family, peer: &[u8; 32], signature: &[u8; 64]) ->
 
 #[cfg(test)]
 mod tests {
-    use super::Keys;
+    use super::{FRAME_LEN, Keys, Opener, Sealer, SecretError};
+
+    #[test]
+    fn the_last_counter_is_used_once_and_never_starts_again() {
+        let (mut sealer, mut opener) = (Sealer::new([7; 32]), Opener::new([7; 32]));
+        (sealer.counter, opener.counter) = (Some(u64::MAX), Some(u64::MAX));
+        let (mut sealed, mut opened) = (Vec::new(), Vec::new());
+        sealer.seal(b"last", &mut sealed).unwrap();
+        assert_eq!(sealer.seal(b"one more", &mut sealed), Err(SecretError::NonceOverflow));
+        assert_eq!(sealed.len(), FRAME_LEN);
+        opener.push(&sealed, &mut opened).unwrap();
+        assert_eq!(opened, b"last");
+        assert_eq!(opener.push(&sealed, &mut opened), Err(SecretError::NonceOverflow));
+    }
 
     #[test]
     fn keys_and_the_old_challenge_are_those_of_the_field() {

@@ -116,7 +116,7 @@ impl Service {
                     let (mirror, news) = state::reconcile(&self.journal, &subject, &state_file, require_state)?;
                     say(&subject, &news);
                     if let Some(hook) = hook {
-                        hook.raise_floor(&self.journal, &subject)?;
+                        hook.raise_floor(&self.journal, &subject, &self.stop)?;
                     }
                     let guard = Guard::new(self.journal.clone());
                     let chain = Arc::new(Chain::new(subject.clone(), key, guard, Some(mirror)));

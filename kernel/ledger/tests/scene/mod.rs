@@ -13,6 +13,7 @@ use semel_guard::{
 };
 use semel_ledger::{Durability, Options};
 use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// Key number `n`, on a chain.
 pub(crate) fn subject(n: u8) -> Subject {
@@ -47,6 +48,41 @@ pub(crate) fn refusal<T>(asked: Result<T, Denied>) -> Option<Reason> {
         Ok(_) => None,
         Err(Denied::Refused(refusal)) => Some(refusal.reason),
         Err(other) => panic!("neither signed nor refused: {other}"),
+    }
+}
+
+/// This test binary once more, as another process in which `test` finds its role in the environment. It is killed, at the
+/// latest, when this is dropped.
+pub(crate) struct Process {
+    child: Child,
+    /// What it says.
+    pub(crate) out: Option<ChildStdout>,
+}
+
+impl Process {
+    /// Starts it.
+    pub(crate) fn start(test: &str, (variable, role): (&str, &str)) -> Self {
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(variable, role)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let out = child.stdout.take();
+        Self { child, out }
+    }
+
+    /// `kill -9`; returns once it is gone.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may be gone already.
+        let _gone = self.child.kill().and_then(|()| self.child.wait());
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) enum Survivors {
     First(usize),
     /// All but the n-th, from 0: the medium wrote in another order.
     AllBut(usize),
+    /// All sectors or none, and of the names those whose bit is set.
+    Apart { sectors: bool, names: u64 },
     /// As the seed says.
     Seed(u64),
 }
@@ -154,6 +156,11 @@ impl SimDisk {
         inner.pending.len() + inner.inodes.iter().map(|inode| inode.pending.len()).sum::<usize>()
     }
 
+    /// Unsynced names.
+    pub(crate) fn names_at_risk(&self) -> usize {
+        self.inner().pending.len()
+    }
+
     /// A disk as the next process finds it: no locks, no faults, and of what was unsynced what survived.
     pub(crate) fn reboot(&self, survivors: Survivors) -> Self {
         let old = self.inner();
@@ -171,9 +178,14 @@ impl SimDisk {
             Survivors::Seed(seed) => seed,
             _ => 0,
         });
-        let mut survives = || {
+        let mut survives = |is_name: bool| {
             index += 1;
             match survivors {
+                Survivors::Apart { sectors, .. } if !is_name => {
+                    index = 0;
+                    sectors
+                }
+                Survivors::Apart { names, .. } => names & 1_u64.checked_shl((index - 1) as u32).unwrap_or(0) != 0,
                 Survivors::Kernel => true,
                 Survivors::Mask(mask) => mask & 1_u64.checked_shl((index - 1) as u32).unwrap_or(0) != 0,
                 Survivors::First(count) => index <= count as u64,
@@ -184,14 +196,14 @@ impl SimDisk {
         if survivors != Survivors::Kernel {
             for inode in &mut new.inodes {
                 for (sector, bytes) in std::mem::take(&mut inode.pending) {
-                    if survives() {
+                    if survives(false) {
                         put(&mut inode.medium, sector * SECTOR, &bytes);
                     }
                 }
                 inode.kernel = inode.medium.clone();
             }
             for change in std::mem::take(&mut new.pending) {
-                if survives() {
+                if survives(true) {
                     new.medium_change(change);
                 }
             }
