@@ -165,9 +165,51 @@ impl Seen {
             self.is_raised.store(true, Ordering::SeqCst);
         }
     }
+
+    fn close(&self, guard: &Guard<Journal>) {
+        guard.ledger().close().unwrap();
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
 }
 
-fn scenario(durability: Durability, totals: &Arc<Totals>) {
+/// What one thread does.
+type Work = fn(&Guard<Journal>, &Seen, &str);
+
+/// Two ask the same, two ask for different things at one position, one raises the floor, one closes the ledger.
+const CONTENTION: [(&str, Work); 3] = [
+    ("first", |guard, seen, name| {
+        // The same question as the second asks: its answer must not leave before it is durable, either.
+        seen.ask(guard, precommit(1), "both");
+        seen.ask(guard, precommit(4), name);
+        seen.ask(guard, Position::Aura { slot: 1 }, name);
+    }),
+    ("second", |guard, seen, name| {
+        seen.ask(guard, precommit(1), "both");
+        seen.raise(guard);
+        seen.ask(guard, precommit(2), name);
+    }),
+    ("third", |guard, seen, name| {
+        seen.ask(guard, precommit(4), name);
+        seen.ask(guard, Position::EthereumBlock { slot: 1 }, name);
+        seen.close(guard);
+    }),
+];
+
+/// One asks for height after height, so that a bound is used up while the next is on its way to the medium.
+const RUN_AHEAD: [(&str, Work); 3] = [
+    ("first", |guard, seen, name| (1..=6).for_each(|height| seen.ask(guard, precommit(height), name))),
+    ("second", |guard, seen, name| {
+        seen.ask(guard, precommit(4), name);
+        seen.ask(guard, Position::Aura { slot: 1 }, name);
+    }),
+    ("third", |guard, seen, name| {
+        seen.ask(guard, Position::Aura { slot: 1 }, name);
+        seen.ask(guard, Position::Aura { slot: 2 }, name);
+        seen.close(guard);
+    }),
+];
+
+fn scenario(durability: Durability, works: &[(&'static str, Work); 3], totals: &Arc<Totals>) {
     let disk = SimDisk::new();
     let guard = Arc::new(open(&disk, durability));
     let seen = Arc::new(Seen {
@@ -177,29 +219,10 @@ fn scenario(durability: Durability, totals: &Arc<Totals>) {
         is_closed: AtomicBool::new(false),
         totals: Arc::clone(totals),
     });
-    let run = |name: &'static str, work: fn(&Guard<Journal>, &Seen, &str)| {
+    let threads = works.map(|(name, work)| {
         let (guard, seen) = (Arc::clone(&guard), Arc::clone(&seen));
         thread::spawn(move || work(&guard, &seen, name))
-    };
-    let threads = [
-        run("first", |guard, seen, name| {
-            // The same question as the second asks: its answer must not leave before it is durable, either.
-            seen.ask(guard, precommit(1), "both");
-            seen.ask(guard, precommit(4), name);
-            seen.ask(guard, Position::Aura { slot: 1 }, name);
-        }),
-        run("second", |guard, seen, name| {
-            seen.ask(guard, precommit(1), "both");
-            seen.raise(guard);
-            seen.ask(guard, precommit(2), name);
-        }),
-        run("third", |guard, seen, name| {
-            seen.ask(guard, precommit(4), name);
-            seen.ask(guard, Position::EthereumBlock { slot: 1 }, name);
-            guard.ledger().close().unwrap();
-            seen.is_closed.store(true, Ordering::SeqCst);
-        }),
-    ];
+    });
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     seen.ask(&guard, precommit(9), "after the end");
     assert_eq!(guard.ledger().status().failed, None);
@@ -215,16 +238,16 @@ fn scenario(durability: Durability, totals: &Arc<Totals>) {
         assert!(other.is_some(), "two messages at {position}");
     }
     // An end in order leaves nothing reserved: the next height is free.
-    assert_eq!(refusal(ask(&guard, &subject(1), precommit(5), "next")), None);
+    assert_eq!(refusal(ask(&guard, &subject(1), precommit(7), "next")), None);
     guard.ledger().close().unwrap();
 }
 
-fn explore(scheduler: impl Scheduler + 'static, durability: Durability) {
+fn explore(scheduler: impl Scheduler + 'static, durability: Durability, works: &'static [(&'static str, Work); 3]) {
     let mut config = Config::new();
     config.stack_size = STACK;
     let totals = Arc::new(Totals::default());
     let shared = Arc::clone(&totals);
-    let orders = Runner::new(scheduler, config).run(move || scenario(durability, &shared));
+    let orders = Runner::new(scheduler, config).run(move || scenario(durability, works, &shared));
     let [signed, closed] =
         [&totals.signed, &totals.refused_by_a_closed_ledger].map(|count| count.load(Ordering::Relaxed));
     scene::say(&format!("{durability:?}: {orders} orders, {signed} signatures, {closed} refused by a closed ledger"));
@@ -235,24 +258,42 @@ fn schedules() -> usize {
     std::env::var("SEMEL_SCHEDULES").map_or(SCHEDULES, |text| text.parse().unwrap())
 }
 
-const RESERVE: Durability = Durability::Reserve { heights: 1 };
+fn any_order(number: u64) -> RandomScheduler {
+    RandomScheduler::new_from_seed(seed(number), schedules())
+}
+
+fn orders_with_few_switches(number: u64) -> PctScheduler {
+    PctScheduler::new_from_seed(seed(number), DEPTH, schedules())
+}
+
+const RESERVE: Durability = Durability::Reserve { heights: 3 };
 
 #[test]
 fn in_any_order_nothing_is_signed_twice_or_below_a_floor_or_after_the_end() {
-    explore(RandomScheduler::new_from_seed(seed(1), schedules()), Durability::Sync);
+    explore(any_order(1), Durability::Sync, &CONTENTION);
 }
 
 #[test]
 fn in_any_order_in_reserve_mode_too() {
-    explore(RandomScheduler::new_from_seed(seed(2), schedules()), RESERVE);
+    explore(any_order(2), RESERVE, &CONTENTION);
+}
+
+#[test]
+fn in_any_order_nothing_is_signed_beyond_a_bound_that_is_not_durable() {
+    explore(any_order(3), RESERVE, &RUN_AHEAD);
 }
 
 #[test]
 fn in_orders_with_few_switches_nothing_is_signed_twice_or_below_a_floor_or_after_the_end() {
-    explore(PctScheduler::new_from_seed(seed(3), DEPTH, schedules()), Durability::Sync);
+    explore(orders_with_few_switches(4), Durability::Sync, &CONTENTION);
 }
 
 #[test]
 fn in_orders_with_few_switches_in_reserve_mode_too() {
-    explore(PctScheduler::new_from_seed(seed(4), DEPTH, schedules()), RESERVE);
+    explore(orders_with_few_switches(5), RESERVE, &CONTENTION);
+}
+
+#[test]
+fn in_orders_with_few_switches_nothing_is_signed_beyond_a_bound_that_is_not_durable() {
+    explore(orders_with_few_switches(6), RESERVE, &RUN_AHEAD);
 }

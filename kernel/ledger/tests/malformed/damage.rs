@@ -9,6 +9,7 @@ const SEGMENTS: usize = 4;
 
 /// Where fields of a record lie.
 const KIND: usize = 4;
+const SEQUENCE: usize = 8;
 const FORMAT: usize = 48;
 const GENERATION: usize = 56;
 const DURABLE: usize = 16;
@@ -39,11 +40,12 @@ pub(crate) struct Stock {
 
 pub(crate) type Damage = fn(&mut Files, &Stock, &mut Dice) -> Expected;
 
-pub(crate) const DAMAGES: [(&str, Damage); 23] = [
+pub(crate) const DAMAGES: [(&str, Damage); 24] = [
     ("bits flipped", flip),
     ("records zeroed", zero),
     ("the tail zeroed", tail),
     ("a record over another", duplicate),
+    ("an earlier record over the last", repeat_over_the_last),
     ("two records swapped", swap_records),
     ("a record of another volume", record_of_another_volume),
     ("a record of another ledger", record_of_another_ledger),
@@ -175,6 +177,23 @@ fn duplicate(files: &mut Files, _: &Stock, dice: &mut Dice) -> Expected {
     let from = pick(files, dice);
     let from = bytes(files, from).clone();
     copy(files, &from, dice)
+}
+
+/// A write that went to the wrong place hits the one record of which nothing else says that it was there.
+fn repeat_over_the_last(files: &mut Files, _: &Stock, dice: &mut Dice) -> Expected {
+    let volume = dice.below(2);
+    let place = (volume, active(files, volume));
+    let bytes = bytes(files, place);
+    let follows = |at: &usize| {
+        let next = bytes.get(range(at + 1)).filter(|next| is_whole(next));
+        next.is_none_or(|next| number_at(next, SEQUENCE) != number_at(&bytes[range(*at)], SEQUENCE) + 1)
+    };
+    let Some(last) = (0..bytes.len() / RECORD_LEN).find(follows).filter(|last| *last > 1) else {
+        return Expected::Explained;
+    };
+    let earlier = bytes[range(1 + dice.below(last - 1))].to_vec();
+    bytes[range(last)].copy_from_slice(&earlier);
+    DAMAGED
 }
 
 fn swap_records(files: &mut Files, _: &Stock, dice: &mut Dice) -> Expected {

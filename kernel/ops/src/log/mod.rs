@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tracing_subscriber::filter::{EnvFilter, ParseError};
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -112,6 +113,9 @@ fn filter(verbose: bool, directives: Option<String>) -> Result<EnvFilter, LogErr
     EnvFilter::try_new(format!("{base},{value}")).map_err(|source| LogError::Directives { value, source })
 }
 
+/// Longest wait for what is still in the log at the end.
+const LAST_WORDS_MAX: Duration = Duration::from_millis(300);
+
 /// Keeps the log running; dropping it writes what is waiting and ends the log thread.
 #[must_use = "the log ends when this is dropped"]
 pub struct LogGuard {
@@ -122,9 +126,16 @@ pub struct LogGuard {
 impl Drop for LogGuard {
     fn drop(&mut self) {
         self.queue.close();
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        let deadline = Instant::now() + LAST_WORDS_MAX;
+        while !thread.is_finished() {
+            // Whoever reads the log has stopped: it must not keep the program from ending.
+            if Instant::now() > deadline {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        let _ = thread.join();
     }
 }
 
