@@ -43,7 +43,7 @@ pub(crate) struct Bench {
     #[arg(long, default_value = "sync", value_parser = ["sync", "reserve"])]
     durability: String,
     /// Directory for keys, states and ledgers: its disk is what is measured [default: the current one]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", overrides_with = "dir")]
     dir: Option<PathBuf>,
     /// Requests per second of each validator, all due at the same moments [default: the next follows the answer]
     #[arg(long, value_name = "N")]
@@ -58,7 +58,7 @@ pub(crate) struct Bench {
     #[arg(long)]
     proposals: bool,
     /// Write report.json and latency.svg there
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", overrides_with = "report")]
     report: Option<PathBuf>,
     /// The table as JSON
     #[arg(long)]

@@ -186,7 +186,7 @@ fn repeat_over_the_last(files: &mut Files, _: &Stock, dice: &mut Dice) -> Expect
     let bytes = bytes(files, place);
     let follows = |at: &usize| {
         let next = bytes.get(range(at + 1)).filter(|next| is_whole(next));
-        next.is_none_or(|next| number_at(next, SEQUENCE) != number_at(&bytes[range(*at)], SEQUENCE) + 1)
+        next.is_none_or(|next| number_at(next, SEQUENCE).wrapping_sub(number_at(&bytes[range(*at)], SEQUENCE)) != 1)
     };
     let Some(last) = (0..bytes.len() / RECORD_LEN).find(follows).filter(|last| *last > 1) else {
         return Expected::Explained;

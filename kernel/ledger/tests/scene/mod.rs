@@ -115,7 +115,7 @@ pub(crate) fn at(directory: &Path, durability: Durability) -> Options {
 pub(crate) fn witness_directory(test: &str) -> Option<tempfile::TempDir> {
     let directory = tempfile::tempdir_in("/dev/shm").ok();
     if directory.is_none() {
-        skip(test, "no directory can be made in /dev/shm: the witness is not tested");
+        skip(test, "no directory can be made in /dev/shm");
     }
     directory
 }
