@@ -20,6 +20,7 @@ fuzz_target!(|data: &[u8]| {
             vote(family, &message, &canonical.chain_id)
         };
         assert_eq!(read(&bytes.bytes).as_ref(), Ok(&canonical), "{family:?}");
-        assert!(bytes.content.len() < bytes.bytes.len());
+        // In amino, 1970 is left out, and the content is always written as protobuf.
+        assert!(family == Family::Amino || bytes.content.len() < bytes.bytes.len());
     }
 });

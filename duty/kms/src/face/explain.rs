@@ -104,7 +104,7 @@ const KERNEL: [(&str, &str); 43] = [
 pub fn explain(code: Option<&str>, shell: &Shell) -> Result<(), Report> {
     let Some(code) = code else {
         for (code, text) in codes() {
-            said(shell.line(format!("{code}  {}", text.split(". ").next().unwrap_or_default())))?;
+            said(shell.line(format!("{code}  {}", text.split(". ").next().unwrap_or_default().trim_end_matches('.'))))?;
         }
         return Ok(());
     };
