@@ -7,7 +7,7 @@ use semel_devnet_tendermint::consensus::{BlockId, Height, Proposal, Round, Signe
 use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote, RemoteError};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::Barrier;
+use std::sync::{Barrier, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 /// Longest wait for a signer to call.
@@ -15,6 +15,33 @@ const CALL_WAIT: Duration = Duration::from_secs(20);
 
 /// Requests before the measured ones.
 const WARM_UP: usize = 20;
+
+/// Time between the last warm-up and the first measured request: threads and caches come to rest.
+const LEAD: Duration = Duration::from_millis(200);
+
+/// What all nodes begin and end with together.
+pub(crate) struct Together {
+    ready: Barrier,
+    start: OnceLock<Instant>,
+}
+
+impl Together {
+    /// For this many nodes.
+    pub(crate) fn new(nodes: usize) -> Self {
+        Self { ready: Barrier::new(nodes), start: OnceLock::new() }
+    }
+
+    /// Waits for all nodes; the moment from which they count, the same for each.
+    fn begin(&self) -> Instant {
+        self.ready.wait();
+        *self.start.get_or_init(|| Instant::now() + LEAD)
+    }
+
+    /// Waits until all nodes have their last answer.
+    fn end(&self) {
+        self.ready.wait();
+    }
+}
 
 /// What to ask for.
 #[derive(Debug, Clone)]
@@ -57,35 +84,15 @@ impl Node {
         Ok(Self { listener, address })
     }
 
-    /// Waits for the signer, warms up, waits for all other nodes, and measures.
-    pub(crate) fn run(&self, plan: &Plan, begun: Instant, together: &Barrier) -> Result<Seen, RemoteError> {
+    /// Waits for the signer, warms up, waits for all other nodes, measures, and verifies.
+    pub(crate) fn run(&self, plan: &Plan, begun: Instant, together: &Together) -> Result<Seen, RemoteError> {
         let ready = self.ready(plan, begun);
-        // Also on a failure: the other nodes wait here.
-        together.wait();
-        let (mut remote, first) = ready?;
-        let mut seen = Seen { latencies: Vec::with_capacity(plan.requests), refusals: 0, first, took: Duration::ZERO };
-        let mut answers = Vec::with_capacity(plan.requests);
-        let start = Instant::now();
-        for index in 0..plan.requests {
-            let question = question(WARM_UP + index, plan);
-            let due = match plan.interval {
-                Some(interval) => {
-                    let due = start + interval * u32::try_from(index).unwrap_or(u32::MAX);
-                    std::thread::sleep(due.saturating_duration_since(Instant::now()));
-                    due
-                }
-                None => Instant::now(),
-            };
-            match question.ask(&mut remote) {
-                Ok(signed) => {
-                    seen.latencies.push(due.elapsed().as_nanos() as u64);
-                    answers.push(signed);
-                }
-                Err(RemoteError::Refused(_)) => seen.refusals += 1,
-                Err(error) => return Err(error),
-            }
-        }
-        seen.took = start.elapsed();
+        // Also on a failure: the other nodes wait here, and at the end.
+        let start = together.begin();
+        let asked =
+            ready.and_then(|(mut remote, first)| ask_all(&mut remote, plan, start, first).map(|all| (remote, all)));
+        together.end();
+        let (remote, (seen, answers)) = asked?;
         answers.iter().try_for_each(|answer| answer.verify(&remote))?;
         Ok(seen)
     }
@@ -101,6 +108,39 @@ impl Node {
         }
         Ok((remote, first.unwrap_or_default()))
     }
+}
+
+/// Everything that one node asks for, and what came back.
+fn ask_all(
+    remote: &mut Remote,
+    plan: &Plan,
+    start: Instant,
+    first: Duration,
+) -> Result<(Seen, Vec<Answer>), RemoteError> {
+    let mut seen = Seen { latencies: Vec::with_capacity(plan.requests), refusals: 0, first, took: Duration::ZERO };
+    let mut answers = Vec::with_capacity(plan.requests);
+    std::thread::sleep(start.saturating_duration_since(Instant::now()));
+    for index in 0..plan.requests {
+        let question = question(WARM_UP + index, plan);
+        let due = match plan.interval {
+            Some(interval) => {
+                let due = start + interval * u32::try_from(index).unwrap_or(u32::MAX);
+                std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                due
+            }
+            None => Instant::now(),
+        };
+        match question.ask(remote) {
+            Ok(signed) => {
+                seen.latencies.push(due.elapsed().as_nanos() as u64);
+                answers.push(signed);
+            }
+            Err(RemoteError::Refused(_)) => seen.refusals += 1,
+            Err(error) => return Err(error),
+        }
+    }
+    seen.took = start.elapsed();
+    Ok((seen, answers))
 }
 
 /// What is asked for.

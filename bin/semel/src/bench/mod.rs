@@ -8,7 +8,7 @@ mod stats;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use load::{Node, Plan};
+use load::{Node, Plan, Together};
 use process::{Cost, Signers};
 use report::{Report as Results, Round, Series};
 use semel_devnet_tendermint::privval::Family;
@@ -18,7 +18,6 @@ use stats::figures;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 /// Samples of each floor, per round.
@@ -156,7 +155,7 @@ impl Bench {
         }
         let begun = Instant::now();
         let mut signers = Signers::start(&self.commands(home, &configs, command)?, home)?;
-        let together = Barrier::new(nodes.len());
+        let together = Together::new(nodes.len());
         let seen = std::thread::scope(|scope| {
             let together = &together;
             let run = |node| scope.spawn(move || Node::run(node, plan, begun, together));
