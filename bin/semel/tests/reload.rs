@@ -186,3 +186,16 @@ fn signals_that_come_in_crowds_are_answered_and_lose_no_vote() {
     signer.signal(Signal::TERM);
     assert!(signer.ended().success(), "{}", signer.text());
 }
+
+#[test]
+fn what_only_a_start_can_take_up_is_named() {
+    let stage = Stage::new();
+    let node = node_of(CHAIN);
+    let config = stage.config(&[node.address().to_string()]);
+    let signer = stage.start(&config);
+    let mut remote = called(&node);
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, format!("{text}\n[semel]\ndurability = \"reserve\"\n")).unwrap();
+    reload(&signer, "but for [semel]");
+    remote.sign_vote(&prevote(1, 1)).unwrap();
+}

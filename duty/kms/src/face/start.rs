@@ -33,6 +33,7 @@ pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
 }
 
 /// What the command line and the configurations say together; the command line wins.
+#[derive(Clone, PartialEq)]
 struct Settings {
     ledger: PathBuf,
     durability: Durability,
@@ -107,7 +108,7 @@ fn serve(
         tracing::info!("health and metrics on http://{}", server.local_addr());
     }
     let plans = plans_of(&configs)?;
-    let mut options = options(settings.ledger, &start.ledger);
+    let mut options = options(settings.ledger.clone(), &start.ledger);
     options.durability = settings.durability;
     tracing::info!("ledger in {}", options.directory.display());
     let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
@@ -121,7 +122,7 @@ fn serve(
         heartbeat.beat();
         if signals.reloads().try_recv().is_ok() {
             systemd::reloading();
-            reload(paths, &mut service);
+            reload(start, paths, &settings, &mut service);
             systemd::ready();
         }
         if let Some(why) = service.journal().status().failed
@@ -150,11 +151,16 @@ fn serve(
 }
 
 /// Takes in the configurations anew. What cannot be used changes nothing.
-fn reload(paths: &[PathBuf], service: &mut Service) {
-    let plans = config::load(paths).map_err(Report::from).and_then(|configs| plans_of(&configs));
-    let applied = plans.and_then(|plans| service.apply(plans).map_err(|error| service_report(&error)));
+fn reload(start: &Start, paths: &[PathBuf], settings: &Settings, service: &mut Service) {
+    let applied = config::load(paths).map_err(Report::from).and_then(|configs| {
+        service.apply(plans_of(&configs)?).map_err(|error| service_report(&error))?;
+        Ok(Settings::of(start, &configs) == *settings)
+    });
     match applied {
-        Ok(()) => tracing::info!("configuration reloaded"),
+        Ok(true) => tracing::info!("configuration reloaded"),
+        Ok(false) => {
+            tracing::warn!("configuration reloaded, but for [semel]: what changed there counts from the next start")
+        }
         Err(report) => match report.diagnostics() {
             Some(found) => tracing::error!("configuration not reloaded, the old one stays: {}", found.to_text()),
             None => tracing::error!("configuration not reloaded, the old one stays: {report}"),
