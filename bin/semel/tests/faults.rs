@@ -91,7 +91,7 @@ fn a_file_system_without_room_is_said_at_the_start_and_filled_later_does_no_harm
     let ledger = format!("{at}/ledger");
     let start = |size: &str, then: &str| {
         let script = format!(
-            "mount -t tmpfs -o size={size} none {at} && {then} exec {} kms start -c {} --ledger {ledger} --i-accept-volatile-ledger",
+            "mount -t tmpfs -o size={size} none {at} || exit 9; {then} exec {} kms start -c {} --ledger {ledger} --i-accept-volatile-ledger",
             env!("CARGO_BIN_EXE_semel"),
             config.display(),
         );
@@ -107,7 +107,7 @@ fn a_file_system_without_room_is_said_at_the_start_and_filled_later_does_no_harm
 
     // Something else eats the rest once the ledger is there; segments have their room from the start.
     let eat = format!(
-        "(until [ -e {ledger}/volume-0 ]; do sleep 0.01; done; sleep 0.3; cat /dev/zero > {at}/eaten 2>/dev/null; echo EATEN) &"
+        "(until [ -e {ledger}/volume-0/segment-0 ]; do sleep 0.01; done; sleep 0.3; cat /dev/zero > {at}/eaten 2>/dev/null; echo EATEN) &"
     );
     let signer = start("64m", &eat);
     signer.said("EATEN");
