@@ -36,23 +36,3 @@ impl fmt::Display for Code {
         f.write_str(self.id)
     }
 }
-
-/// The code with this id, in any case of letters.
-pub fn find<'a>(lists: &[&[&'a Code]], id: &str) -> Option<&'a Code> {
-    lists.iter().flat_map(|list| list.iter()).find(|code| code.id.eq_ignore_ascii_case(id)).copied()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    static ONE: Code = Code::local("TEST-0001", "one", "It is one.");
-    static TWO: Code = Code::whole("TEST-0002", "two", "It is two.");
-
-    #[test]
-    fn a_code_is_found_in_any_list_and_any_case() {
-        let lists: &[&[&Code]] = &[&[&ONE], &[&TWO]];
-        assert_eq!(find(lists, "test-0002"), Some(&TWO));
-        assert_eq!(find(lists, "TEST-0003"), None);
-    }
-}

@@ -12,33 +12,24 @@
 use super::schema::KeyFormat;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bech32::{Bech32, Hrp};
-use ripemd::Ripemd160;
 use semel_guard::{Algorithm, PublicKey};
-use sha2::{Digest, Sha256};
-
-/// The amino name of an Ed25519 public key, with the length of what follows.
-const ED25519_PREFIX: [u8; 5] = [0x16, 0x24, 0xde, 0x64, 0x20];
+use semel_keys::encoding::{address, amino, bech32};
 
 /// The key as this chain's users know it. A form that a kind of key does not have is hex.
 pub fn public_key(format: &KeyFormat, key: &PublicKey) -> String {
     let bytes = key.as_bytes();
     let text = match (format, key.algorithm()) {
         (KeyFormat::Bech32 { consensus_key_prefix, .. }, Algorithm::Ed25519) => {
-            bech32(consensus_key_prefix, &[&ED25519_PREFIX, bytes].concat())
+            bech32(consensus_key_prefix, &amino(key))
         }
         (KeyFormat::Bech32 { account_key_prefix, .. }, Algorithm::Secp256k1) => {
-            bech32(account_key_prefix, &Ripemd160::digest(Sha256::digest(bytes)))
+            bech32(account_key_prefix, &address(key))
         }
         (KeyFormat::CosmosJson, Algorithm::Ed25519) => Some(json("ed25519", bytes)),
         (KeyFormat::CosmosJson, Algorithm::Secp256k1) => Some(json("secp256k1", bytes)),
         _ => None,
     };
     text.unwrap_or_else(|| hex::encode_upper(bytes))
-}
-
-fn bech32(prefix: &str, data: &[u8]) -> Option<String> {
-    bech32::encode_lower::<Bech32>(Hrp::parse(prefix).ok()?, data).ok()
 }
 
 fn json(kind: &str, key: &[u8]) -> String {
@@ -82,7 +73,7 @@ mod tests {
     fn a_consensus_key_in_bech32_has_the_amino_prefix() {
         for prefix in ["cosmosvalconspub", "did:com:valconspub"] {
             let text = public_key(&bech32_format("x", prefix), &ed25519());
-            let (hrp, data) = bech32::decode(&text).unwrap();
+            let (hrp, data) = ::bech32::decode(&text).unwrap();
             assert_eq!(hrp.as_str(), prefix);
             assert_eq!(hex::encode_upper(&data[..5]), "1624DE6420");
             assert_eq!(&data[5..], ed25519().as_bytes());
@@ -93,7 +84,7 @@ mod tests {
     fn an_account_key_in_bech32_is_its_address() {
         // BIP 173 lists the witness program of this key: 751e76e8199196d454941c45d1b3a323f1433bd6.
         let text = public_key(&bech32_format("did:com:", "x"), &secp256k1());
-        let (hrp, data) = bech32::decode(&text).unwrap();
+        let (hrp, data) = ::bech32::decode(&text).unwrap();
         assert_eq!(hrp.as_str(), "did:com:");
         assert_eq!(hex::encode(data), "751e76e8199196d454941c45d1b3a323f1433bd6");
     }
