@@ -16,6 +16,9 @@ use std::time::{Duration, Instant};
 /// Longest that a request waits for the medium. A node gives up after 5 s.
 const WAIT_MAX: Duration = Duration::from_secs(4);
 
+/// A ledger to which nothing was added for this long is quiet: bursts of requests come within less.
+const QUIET: Duration = Duration::from_millis(5);
+
 /// Records that one request writes, at most: reserve, entry, late signature, floor.
 const REQUEST_RECORDS: usize = 8;
 
@@ -129,7 +132,7 @@ impl Shared {
         }
     }
 
-    fn fail(&self, inner: &mut Inner, why: &str) {
+    pub(crate) fn fail(&self, inner: &mut Inner, why: &str) {
         inner.failed.get_or_insert_with(|| why.to_owned());
         self.wake();
     }
@@ -205,14 +208,27 @@ impl Shared {
         }
     }
 
-    /// Waits for work in the background and extends reservations. False: the ledger is closed.
-    pub(crate) fn extend_once(&self) -> bool {
+    /// Waits for work in the background and does it: extends reservations, begins a new segment in a quiet moment, so that no
+    /// request has to wait for either. False: the ledger is closed.
+    pub(crate) fn work_once(&self) -> bool {
         let mut inner = self.lock();
         while inner.extend.is_empty() {
             if inner.closed || inner.failed.is_some() {
                 return false;
             }
-            inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            if !inner.tidy {
+                inner = self.work.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            let before = inner.volume.sequence;
+            inner = self.work.wait_timeout(inner, QUIET).unwrap_or_else(PoisonError::into_inner).0;
+            inner.tidy &= inner.volume.is_filling();
+            let is_quiet = inner.volume.sequence == before && inner.syncing.is_none();
+            if inner.tidy && is_quiet && Self::usable(&inner).is_ok() {
+                inner.tidy = false;
+                // What fails here fails for good, and is known to all from then on.
+                let _begun = self.rotate(&mut inner);
+            }
         }
         if inner.closed || inner.failed.is_some() {
             return false;
@@ -309,7 +325,9 @@ impl Ledger for Journal {
             inner.volume.put(&signature_record(base, mark, digest, *signature));
         }
         // Only now, so that the background does not take the ledger from the request that it works for.
-        let has_work = !inner.extend.is_empty();
+        let begins_to_fill = !inner.tidy && inner.volume.is_filling();
+        inner.tidy |= begins_to_fill;
+        let has_work = begins_to_fill || !inner.extend.is_empty();
         drop(guard);
         if has_work {
             shared.work.notify_one();

@@ -16,7 +16,7 @@ use crate::disk::File;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::host;
 use crate::open::{self, Locks, volume_dir};
-use crate::options::{Durability, Options};
+use crate::options::Options;
 use crate::record::{Kind, Record, SubjectId, subject_id};
 use crate::state::{State, SubjectState};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, thread};
@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) inner: Mutex<Inner>,
     /// Something became durable, or failed: for those who wait for an even and for an odd number of syncs.
     pub(crate) changed: [Condvar; 2],
-    /// The background has something to do, or is to end.
+    /// The background has reservations to extend or a segment to begin, or is to end.
     pub(crate) work: Condvar,
 }
 
@@ -75,6 +75,8 @@ pub(crate) struct Inner {
     pub(crate) waiting: [usize; 2],
     /// Lanes whose reservation is to be extended in the background.
     pub(crate) extend: Vec<(SubjectId, Lane, Mark)>,
+    /// The next segment is to be begun in the background, at a quiet moment.
+    pub(crate) tidy: bool,
     pub(crate) failed: Option<String>,
     pub(crate) closed: bool,
     pub(crate) syncs: u64,
@@ -132,6 +134,7 @@ impl Journal {
                 syncing: None,
                 waiting: [0; 2],
                 extend: Vec::new(),
+                tidy: false,
                 failed: None,
                 closed: false,
                 syncs: 0,
@@ -142,11 +145,9 @@ impl Journal {
         });
         shared.testify(&shared.lock());
         let journal = Self { handle: Arc::new(Handle(Arc::clone(&shared))) };
-        if let Durability::Reserve { .. } = shared.options.durability {
-            let run = move || while shared.extend_once() {};
-            let thread = thread::Builder::new().name("ledger-reserve".into()).spawn(run);
-            thread.map_err(|error| LedgerError::at(&dir, error))?;
-        }
+        let run = move || while shared.work_once() {};
+        let thread = thread::Builder::new().name("ledger".into()).spawn(run);
+        thread.map_err(|error| LedgerError::at(&dir, error))?;
         Ok(journal)
     }
 
@@ -181,6 +182,10 @@ impl Journal {
             inner.state = before;
         }
         rotated?;
+        if let Err(error) = inner.volume.level() {
+            shared.fail(&mut inner, &error.to_string());
+            return Err(error);
+        }
         inner.locks.extend(locks);
         Ok(())
     }

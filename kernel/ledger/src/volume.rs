@@ -23,8 +23,14 @@ pub const SEGMENTS: u64 = 4;
 /// Records of a segment, at least: 2 MiB. A checkpoint fills at most a quarter of its segment.
 pub const SEGMENT_RECORDS_MIN: usize = 4096;
 
+/// Keys for which the smallest segment is enough: with their longest histories a checkpoint of them fills a quarter of it.
+const SEGMENT_SUBJECTS: usize = 25;
+
 /// Records of a segment, at most: 512 MiB.
 const SEGMENT_RECORDS_MAX: usize = 1 << 20;
+
+/// Bytes of the buffer that are kept after a checkpoint, at most.
+const BUFFER_KEPT: usize = 64 * 1024;
 
 /// Version of the format, in the header of each segment.
 const FORMAT: u64 = 1;
@@ -268,6 +274,7 @@ impl Volume {
             durable: sequence,
         };
         volume.rotate(state, time)?;
+        volume.level()?;
         Ok(volume)
     }
 
@@ -280,9 +287,10 @@ impl Volume {
     pub(crate) fn rotate(&mut self, state: &State, time: u64) -> Result<(), LedgerError> {
         // Everything buffered is part of `state`; written before, the old segment stays whole until the new one is.
         self.write().map_err(|error| LedgerError::at(&self.dir, error))?;
-        let mut records: Vec<Record> = state.subjects.values().flat_map(|subject| subject.checkpoint()).collect();
-        records.push(Record::new(Kind::Checkpoint));
-        let wanted = (records.len() * 4).next_power_of_two().max(self.segment_records);
+        // Made twice rather than kept: of many keys they are megabytes.
+        let checkpoint = || state.subjects.values().flat_map(|subject| subject.checkpoint());
+        let roomy = self.segment_records * state.subjects.len().div_ceil(SEGMENT_SUBJECTS).max(1);
+        let wanted = ((checkpoint().count() + 1) * 4).next_power_of_two().max(roomy);
         if wanted > SEGMENT_RECORDS_MAX {
             let text = format!("{} keys are more than one volume can hold", state.subjects.len());
             return Err(LedgerError::at(&self.dir, LedgerErrorKind::Limit(text)));
@@ -297,14 +305,30 @@ impl Volume {
             ..Record::new(Kind::Segment)
         };
         (self.active, self.capacity, self.used, self.generation) = (Arc::from(file), capacity, 0, generation);
-        for record in std::iter::once(header).chain(records) {
+        let end = Record::new(Kind::Checkpoint);
+        for record in std::iter::once(header).chain(checkpoint()).chain(std::iter::once(end)) {
             self.put(&Record { time, ..record });
         }
         let path = segment_path(&self.dir, index);
         let write = self.write().and_then(|()| self.active.sync());
         write.map_err(|error| LedgerError::at(&path, error))?;
+        self.buffer.shrink_to(BUFFER_KEPT);
         self.durable = self.sequence;
         Ok(())
+    }
+
+    /// Makes every other segment as long as the active one, so that no later rotation has to. Nothing is lost with what they
+    /// hold: the active one starts with a complete checkpoint.
+    pub(crate) fn level(&self) -> Result<(), LedgerError> {
+        for index in making_order().filter(|index| *index != self.generation % SEGMENTS) {
+            open_segment(self.disk.as_ref(), &self.dir, index, self.capacity)?;
+        }
+        Ok(())
+    }
+
+    /// Whether three quarters of the active segment are used.
+    pub(crate) fn is_filling(&self) -> bool {
+        self.used > self.capacity / 4 * 3
     }
 
     /// Encodes a record behind the last one. It goes out with the next [`Self::write`].
