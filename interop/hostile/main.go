@@ -2,7 +2,7 @@
 // two sentries of one validator, and asks for what no honest node asks for. Every signature that it ever gets is verified and
 // filed: two for one position and it has won.
 //
-//	hostile-node -addr 127.0.0.1:26659 [-addr2 127.0.0.1:26660] -chain-id ID [-heights N] [-crashes N] [-strict=false]
+//	hostile-node -addr 127.0.0.1:26659 [-addr2 127.0.0.1:26660] -chain-id ID [-heights N] [-crashes N] [-random N [-seed N]] [-strict=false]
 //
 // It prints `crash` and flushes when the signer has to be killed (kill -9) and started again by whoever drives it, `FAIL …` per
 // broken promise, and a summary. Exit code 0: every promise was kept.
@@ -38,6 +38,8 @@ func main() {
 	heights := flag.Int("heights", 200, "heights of the storm")
 	crashes := flag.Int("crashes", 4, "times that the signer is killed during the storm")
 	strict := flag.Bool("strict", true, "hold the signer to what Semel promises beyond the reference signer")
+	random := flag.Int("random", 0, "requests made up at random, instead of the cases and the storm")
+	seed := flag.Int64("seed", time.Now().UnixNano(), "seed of what is made up")
 	flag.Parse()
 
 	var sessions []*session
@@ -59,11 +61,18 @@ func main() {
 			os.Exit(1)
 		}
 	}
-	cases := table(a, sessions[0], *strict)
-	if *strict {
-		cases += abused(a, sessions[0])
+	cases := 0
+	if *random > 0 {
+		*heights = 0
+		cases = *random
+		randomly(a, sessions[0], *random, *seed)
+	} else {
+		cases = table(a, sessions[0], *strict)
+		if *strict {
+			cases += abused(a, sessions[0])
+		}
+		storm(a, sessions, *heights, *crashes)
 	}
-	storm(a, sessions, *heights, *crashes)
 	for _, d := range a.doubles {
 		fail("double signature: %s", d)
 	}

@@ -2,6 +2,7 @@
 
 Every conflict at one position, regressions, broken fields, spoiled frames and handshakes; then a storm in which two sentries of one
 validator ask for different blocks at the same time while the signer is killed. Every signature that comes back is verified and filed.
+`random` asks a million things that come to nobody's mind, `killed` kills the signer a thousand times right after it signed.
 """
 
 from drive.node import CHAIN_ID
@@ -9,8 +10,9 @@ from drive.process import Child, Failed, free_ports, run, wait_until
 
 from . import Row
 
-CRASHES = 5
-HEIGHTS = 300
+STORM = {"heights": 300, "crashes": 5}
+KILLED = {"heights": 2002, "crashes": 1000}
+RANDOM = {"random": 1_000_000}
 
 
 def conflict(row):
@@ -22,7 +24,8 @@ def conflict(row):
     signer = row.signer(tools)
     home = signer.add(row.directory / "node/config/priv_validator_key.json", first)
     signer.commands()  # writes the home
-    command = [binary, "-addr", f"127.0.0.1:{ports[0]}", "-chain-id", CHAIN_ID, "-heights", HEIGHTS, "-crashes", CRASHES]
+    command = [binary, "-addr", f"127.0.0.1:{ports[0]}", "-chain-id", CHAIN_ID]
+    command += [word for name, value in row.options.items() for word in (f"-{name}", value)]
     if home.config.exists():
         add_sentry(home, second)
         command += ["-addr2", f"127.0.0.1:{ports[1]}"]
@@ -43,8 +46,8 @@ def conflict(row):
     if node.ended() != 0:
         failed = [line for line in log.read_text().splitlines() if line.startswith("FAIL")]
         raise Failed(f"{len(failed)} promises broken: {'; '.join(failed[:3])[:400]}")
-    if crashed != CRASHES:
-        raise Failed(f"{crashed} crashes instead of {CRASHES}")
+    if crashed != row.options.get("crashes", 0):
+        raise Failed(f"{crashed} crashes instead of {row.options['crashes']}")
     return f"{node.last_line()}, {crashed} × kill -9"
 
 
@@ -61,4 +64,7 @@ def add_sentry(home, address):
 
 
 def rows():
-    yield Row("conflict", conflict, peers=("hostile-node", "cometbft-0.38.26"), signers=("semel", "filepv"))
+    peers = ("hostile-node", "cometbft-0.38.26")
+    yield Row("conflict", conflict, peers, signers=("semel", "filepv"), options=STORM)
+    yield Row("conflict-random", conflict, peers, signers=("semel",), options=RANDOM, seconds_max=600)
+    yield Row("conflict-killed", conflict, peers, signers=("semel",), options=KILLED, seconds_max=900)

@@ -6,7 +6,8 @@ mod stage;
 
 use semel_devnet_tendermint::privval::socket::Socket;
 use semel_devnet_tendermint::privval::{Family, Listen, Listener, RemoteError};
-use semel_kms::core::secret::{Established, Expect, Handshake, Identity, Progress, Variant};
+use semel_kms::core::secret::Established;
+use stage::below::{caller, shaken};
 use stage::{PATIENCE, Signer, Stage, called, get, node, node_at, prevote};
 use std::io::{ErrorKind, Read, Write};
 use std::time::{Duration, Instant};
@@ -20,16 +21,6 @@ fn impatient(stage: &Stage, nodes: &[&Listener], more: &[&str]) -> Signer {
     stage.start_with(&config, more)
 }
 
-/// A socket on which every read and write ends in time.
-fn caller(node: &Listener) -> Socket {
-    let socket = node.accept_socket(PATIENCE).unwrap();
-    let Socket::Tcp(stream) = &socket else { panic!("TCP") };
-    stream.set_nonblocking(false).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
-    socket
-}
-
 /// Reads until the other side hangs up.
 fn rest_of(socket: &mut Socket) -> Vec<u8> {
     let mut heard = Vec::new();
@@ -38,43 +29,6 @@ fn rest_of(socket: &mut Socket) -> Vec<u8> {
             panic!("it never hangs up")
         }
         _ => heard,
-    }
-}
-
-struct Node;
-
-impl Identity for Node {
-    fn public_key(&self) -> [u8; 32] {
-        ed25519_dalek::SigningKey::from_bytes(&[9; 32]).verifying_key().to_bytes()
-    }
-
-    fn sign_challenge(&self, challenge: &[u8; 32]) -> [u8; 64] {
-        use ed25519_dalek::Signer as _;
-        ed25519_dalek::SigningKey::from_bytes(&[9; 32]).sign(challenge).to_bytes()
-    }
-}
-
-/// Shakes hands as a node of v0.34 does, and leaves the frames to the caller. At most `limit` bytes leave the node.
-fn shaken(socket: &mut Socket, limit: usize) -> Option<Box<Established>> {
-    let mut handshake = Handshake::new(Expect::Only(Variant::V034), [5; 32]);
-    let (mut out, mut sent) = (Vec::new(), 0);
-    handshake.speak_first(Variant::V034, &mut out);
-    loop {
-        let allowed = out.len().min(limit - sent);
-        socket.write_all(&out[..allowed]).unwrap();
-        sent += allowed;
-        if allowed < out.len() {
-            return None;
-        }
-        out.clear();
-        let mut chunk = [0; 2048];
-        let count = socket.read(&mut chunk).unwrap();
-        assert_ne!(count, 0, "it hung up");
-        if let Progress::Established(established) = handshake.push(&chunk[..count], &Node, &mut out).unwrap() {
-            let allowed = out.len().min(limit - sent);
-            socket.write_all(&out[..allowed]).unwrap();
-            return (allowed == out.len()).then_some(established);
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(dead_code, clippy::allow_attributes, reason = "each test binary uses a part of it")]
 #![expect(clippy::unwrap_used, reason = "a test may stop")]
 
+pub(crate) mod below;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use semel_devnet_tendermint::consensus::{BlockId, Height, Proposal, Round, Time, Vote, VoteKind};
