@@ -1,6 +1,6 @@
 //! Nodes that stall, drip, flap, replay and lie below the messages: each ends its own session and nobody else's.
 
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 mod stage;
 

@@ -1,5 +1,8 @@
 //! A node below its messages: the bytes of its handshake and frames, to cut and to spoil.
 
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
+#![allow(dead_code, clippy::allow_attributes, reason = "some test binaries use none of it")]
+
 use super::PATIENCE;
 use semel_devnet_tendermint::privval::Listener;
 use semel_devnet_tendermint::privval::socket::Socket;
