@@ -170,16 +170,17 @@ fn a_second_process_with_the_same_key_does_not_start() {
     let stage = Stage::new();
     let node = node(Family::V034);
     let config = stage.config(&[node.address().to_string()]);
-    let _signer = stage.start(&config);
+    let signer = stage.start(&config);
     is_well(&node, 1);
+    let first = format!("process {}: ", signer.id());
     let second =
         stage.run(&["kms", "start", "-c", "DIR/tmkms.toml", "--ledger", "DIR/ledger", "--i-accept-volatile-ledger"]);
     assert_eq!(second.code, 3, "{second:?}");
-    assert!(second.stderr.contains("LEDGER-0002"), "{second:?}");
+    assert!(second.stderr.contains("LEDGER-0002") && second.stderr.contains(&first), "{second:?}");
     // Also not with another ledger: the state file is taken.
     let third =
         stage.run(&["kms", "start", "-c", "DIR/tmkms.toml", "--ledger", "DIR/new", "--i-accept-volatile-ledger"]);
-    assert!(third.code != 0 && third.stderr.contains("STATE-0011"), "{third:?}");
+    assert!(third.code != 0 && third.stderr.contains("STATE-0011") && third.stderr.contains(&first), "{third:?}");
 }
 
 /// A stage where height 50 was signed, in order.

@@ -21,12 +21,14 @@ pub enum LedgerErrorKind {
     #[error("{0}")]
     Io(#[from] io::Error),
     /// Another process has the key.
-    #[error("another process on this host signs with key {key} for {chain}")]
+    #[error("another process on this host signs with key {key} for {chain}{holder}")]
     KeyInUse {
         /// The key.
         key: String,
         /// Its chain.
         chain: String,
+        /// The process, as `, process 4711: semel kms start`, where the kernel tells.
+        holder: String,
     },
     /// The records do not form an unbroken chain up to what was acknowledged.
     #[error("damaged: {0}")]

@@ -16,6 +16,35 @@ const VERSION: u32 = 1;
 /// Longest `host` file, in bytes.
 const HOST_FILE_MAX: u64 = 512;
 
+/// Lines of the kernel's table of locks that are read, at most.
+const LOCKS_MAX: usize = 100_000;
+
+/// Longest command line that is shown, in characters.
+const COMMAND_MAX: usize = 200;
+
+/// The process that holds the lock of a file, in words: its number and its command line. Empty where the kernel does not tell.
+pub(crate) fn holder_of(path: &Path) -> String {
+    let held = || -> Option<String> {
+        let file = std::fs::metadata(path).ok()?;
+        // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:1835010 0 EOF`: the device in hexadecimal, the inode in decimal digits.
+        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+        let table = std::fs::read_to_string("/proc/locks").ok()?;
+        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let row = table.lines().take(LOCKS_MAX).map(words).find(|row| row.get(5) == Some(&place))?;
+        let process: u32 = row.get(4)?.parse().ok().filter(|process| *process > 0)?;
+        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+        let command = String::from_utf8_lossy(&line).replace('\0', " ");
+        let command: String = command.trim().chars().filter(|c| !c.is_control()).take(COMMAND_MAX).collect();
+        Some(if command.is_empty() {
+            format!(", process {process}")
+        } else {
+            format!(", process {process}: {command}")
+        })
+    };
+    held().unwrap_or_default()
+}
+
 /// What tells this host from a copy of its disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostIdentity(String);

@@ -2,6 +2,7 @@
 
 use crate::disk::{Disk, File, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::host::holder_of;
 use crate::options::Options;
 use crate::record::{SubjectId, subject_id};
 use crate::state::{State, SubjectState};
@@ -75,7 +76,7 @@ pub(crate) fn lock_keys(disk: &dyn Disk, dir: &Path, subjects: &[Subject]) -> Re
         let file = open_lock(disk, &path)?;
         if !file.lock().map_err(|error| LedgerError::at(&path, error))? {
             let (key, chain) = (subject.key.to_string(), subject.chain.to_string());
-            return Err(LedgerError::at(&path, LedgerErrorKind::KeyInUse { key, chain }));
+            return Err(LedgerError::at(&path, LedgerErrorKind::KeyInUse { key, chain, holder: holder_of(&path) }));
         }
         locks.insert(id, file);
     }

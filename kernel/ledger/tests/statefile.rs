@@ -302,7 +302,7 @@ fn one_state_file_is_kept_by_one_process() {
     let first = Mirror::open(&path).unwrap();
     for other in [&path, &link] {
         let error = Mirror::open(other).unwrap_err();
-        assert!(matches!(error, MirrorError::InUse), "{error}");
+        assert!(matches!(error, MirrorError::InUse(_)), "{error}");
         assert_eq!(error.code(), "STATE-0011");
     }
     drop(first);
@@ -318,7 +318,7 @@ fn a_link_is_followed_and_stays_a_link() {
     for height in 1..4 {
         mirror.write(&StateFile { height, ..full() }).unwrap();
         assert_eq!(StateFile::parse(&std::fs::read(&target).unwrap()).unwrap().height, height);
-        assert!(matches!(Mirror::open(&link), Err(MirrorError::InUse)), "the lock moves with the file");
+        assert!(matches!(Mirror::open(&link), Err(MirrorError::InUse(_))), "the lock moves with the file");
     }
     assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2, "nothing temporary is left");

@@ -31,8 +31,11 @@ const TEMPORARY_ATTEMPTS: u32 = 16;
 #[derive(Debug, thiserror::Error)]
 pub enum MirrorError {
     /// Another process keeps it.
-    #[error("another process keeps this state file")]
-    InUse,
+    #[error("another process keeps this state file{0}")]
+    InUse(
+        /// The process, as `, process 4711: tmkms start`, where the kernel tells.
+        String,
+    ),
     /// A directory, device or pipe.
     #[error("not a regular file")]
     NotAFile,
@@ -45,9 +48,17 @@ impl MirrorError {
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::InUse => "STATE-0011",
+            Self::InUse(_) => "STATE-0011",
             Self::NotAFile => "STATE-0012",
             Self::Io(_) => "STATE-0013",
+        }
+    }
+
+    /// The same, with the process that holds the file.
+    fn held_at(self, path: &Path) -> Self {
+        match self {
+            Self::InUse(_) => Self::InUse(crate::host::holder_of(path)),
+            other => other,
         }
     }
 }
@@ -82,7 +93,7 @@ impl Mirror {
             if !meta.is_file() {
                 return Err(MirrorError::NotAFile);
             }
-            lock(&file)?;
+            lock(&file).map_err(|error| error.held_at(&path))?;
             // Between opening and locking, another writer may have put a new file in its place.
             let is_still_there =
                 std::fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (meta.dev(), meta.ino()));
@@ -93,7 +104,7 @@ impl Mirror {
                 return Ok(Self { path, file, in_place, seen, len, text });
             }
         }
-        Err(MirrorError::InUse)
+        Err(MirrorError::InUse(String::new()))
     }
 
     /// Writes a state.
@@ -153,7 +164,7 @@ fn open_existing(path: &Path) -> io::Result<(File, bool)> {
 
 fn lock(file: &File) -> Result<(), MirrorError> {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(MirrorError::InUse),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(MirrorError::InUse(String::new())),
         other => Ok(other.map_err(io::Error::from)?),
     }
 }
