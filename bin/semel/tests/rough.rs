@@ -4,9 +4,11 @@
 
 mod stage;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use semel_devnet_tendermint::consensus::VoteKind;
 use semel_devnet_tendermint::privval::{Family, Listener, Remote, RemoteError};
-use stage::{CHAIN, PATIENCE, Stage, called, node, prevote, skip, vote};
+use stage::{CHAIN, PATIENCE, Signer, Stage, called, node, prevote, semel, skip, vote};
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::{FileExt, PermissionsExt};
@@ -181,6 +183,35 @@ fn a_second_process_with_the_same_key_does_not_start() {
     let third =
         stage.run(&["kms", "start", "-c", "DIR/tmkms.toml", "--ledger", "DIR/new", "--i-accept-volatile-ledger"]);
     assert!(third.code != 0 && third.stderr.contains("STATE-0011") && third.stderr.contains(&first), "{third:?}");
+}
+
+#[test]
+fn a_second_process_with_a_ledger_and_a_state_file_of_its_own_does_not_start_either() {
+    let (stage, other, node) = (Stage::new(), Stage::new(), node(Family::V034));
+    if semel_ledger::filesystem_of(&stage.path(".")).unwrap() != semel_ledger::Filesystem::Local {
+        return skip("a_second_process_with_a_ledger_of_its_own", "the temporary directory is on no local disk");
+    }
+    // A key that no other test has, and ledgers that are not there for a test network.
+    let mut seed = [0; 32];
+    fs::File::open("/dev/urandom").unwrap().read_exact(&mut seed).unwrap();
+    let key = BASE64.encode(seed);
+    let begun = |stage: &Stage| {
+        stage.secret("consensus.key", &key);
+        stage.config(&[node.address().to_string()]);
+        let mut command = semel();
+        command.args(["kms", "start", "-c"]).arg(stage.path("tmkms.toml")).arg("--ledger").arg(stage.path("own"));
+        Signer::spawn(command)
+    };
+    let mut first = begun(&stage);
+    is_well(&node, 1);
+    let mut second = begun(&other);
+    assert_eq!(second.ended().code(), Some(3), "{}", second.text());
+    second.said(&format!("process {}: ", first.id()));
+    second.said("LEDGER-0002");
+    first.signal(rustix::process::Signal::TERM);
+    assert!(first.ended().success());
+    let _third = begun(&other);
+    is_well(&node, 2);
 }
 
 /// A stage where height 50 was signed, in order.

@@ -33,16 +33,17 @@ pub(crate) fn holder_of(path: &Path) -> String {
         let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
         let row = table.lines().take(LOCKS_MAX).map(words).find(|row| row.get(5) == Some(&place))?;
         let process: u32 = row.get(4)?.parse().ok().filter(|process| *process > 0)?;
-        let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
-        let command = String::from_utf8_lossy(&line).replace('\0', " ");
-        let command: String = command.trim().chars().filter(|c| !c.is_control()).take(COMMAND_MAX).collect();
-        Some(if command.is_empty() {
-            format!(", process {process}")
-        } else {
-            format!(", process {process}: {command}")
-        })
+        Some(process_words(process))
     };
     held().unwrap_or_default()
+}
+
+/// A process as `, process 4711: tmkms start`.
+pub(crate) fn process_words(process: u32) -> String {
+    let line = std::fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let command = String::from_utf8_lossy(&line).replace('\0', " ");
+    let command: String = command.trim().chars().filter(|c| !c.is_control()).take(COMMAND_MAX).collect();
+    if command.is_empty() { format!(", process {process}") } else { format!(", process {process}: {command}") }
 }
 
 /// What tells this host from a copy of its disk.

@@ -107,7 +107,7 @@ impl Journal {
         let _opening = open::lock_opening(disk.as_ref(), &dir)?;
         let fresh = random_id().map_err(|error| LedgerError::at(&dir, error))?;
         let ledger = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, fresh)?;
-        let locks = open::lock_keys(disk.as_ref(), &dir, subjects)?;
+        let locks = open::lock_keys(&options, subjects)?;
         let volumes = open::read_volumes(disk.as_ref(), &dir, ledger)?;
         let (number, volume_lock) = open::choose_volume(disk.as_ref(), &dir, &volumes, subjects)?;
         let witness = open::open_witness(&options, ledger, number);
@@ -168,7 +168,7 @@ impl Journal {
         if fresh.is_empty() {
             return Ok(());
         }
-        let locks = open::lock_keys(disk, dir, &fresh)?;
+        let locks = open::lock_keys(options, &fresh)?;
         let number = inner.number;
         let volumes = open::read_volumes(disk, dir, shared.ledger)?;
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();

@@ -15,6 +15,7 @@
 //! A process appends to one volume and reads all of them: what is known of a key is the maximum over the volumes. So keys
 //! may move between processes, and a floor never falls.
 
+mod claim;
 mod commit;
 pub mod conformance;
 pub mod disk;

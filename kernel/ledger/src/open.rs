@@ -1,5 +1,6 @@
 //! The steps of opening a ledger: directories, locks, volumes, and what reservations of earlier processes mean.
 
+use crate::claim::{Claim, claim};
 use crate::disk::{Disk, File, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::host::holder_of;
@@ -24,8 +25,8 @@ const SCAN_ATTEMPTS: u32 = 5;
 const OPENING_MAX: Duration = Duration::from_secs(10);
 const OPENING_LOOK: Duration = Duration::from_millis(5);
 
-/// The locks of the keys that this process signs with.
-pub(crate) type Locks = BTreeMap<SubjectId, Box<dyn File>>;
+/// What this process holds of each key that it signs with: the lock in the ledger, and the claim on the host.
+pub(crate) type Locks = BTreeMap<SubjectId, (Box<dyn File>, Option<Claim>)>;
 
 pub(crate) fn volume_dir(directory: &Path, number: u64) -> PathBuf {
     directory.join(format!("volume-{number}"))
@@ -64,8 +65,9 @@ pub(crate) fn lock_opening(disk: &dyn Disk, dir: &Path) -> Result<Box<dyn File>,
     Ok(file)
 }
 
-/// Takes the lock of every key, or of none.
-pub(crate) fn lock_keys(disk: &dyn Disk, dir: &Path, subjects: &[Subject]) -> Result<Locks, LedgerError> {
+/// Takes the lock of every key, or of none. Where a ledger may be lost, as in a test network, others may use its keys as well.
+pub(crate) fn lock_keys(options: &Options, subjects: &[Subject]) -> Result<Locks, LedgerError> {
+    let (disk, dir) = (options.disk.as_ref(), options.directory.as_path());
     let mut locks = Locks::new();
     for subject in subjects {
         let id = subject_id(subject);
@@ -74,11 +76,15 @@ pub(crate) fn lock_keys(disk: &dyn Disk, dir: &Path, subjects: &[Subject]) -> Re
         }
         let path = dir.join("keys").join(hex::encode(id));
         let file = open_lock(disk, &path)?;
-        if !file.lock().map_err(|error| LedgerError::at(&path, error))? {
+        let in_use = |holder| {
             let (key, chain) = (subject.key.to_string(), subject.chain.to_string());
-            return Err(LedgerError::at(&path, LedgerErrorKind::KeyInUse { key, chain, holder: holder_of(&path) }));
+            LedgerError::at(&path, LedgerErrorKind::KeyInUse { key, chain, holder })
+        };
+        if !file.lock().map_err(|error| LedgerError::at(&path, error))? {
+            return Err(in_use(holder_of(&path)));
         }
-        locks.insert(id, file);
+        let claimed = if options.check && !options.allow_volatile { claim(&id).map_err(in_use)? } else { None };
+        locks.insert(id, (file, claimed));
     }
     Ok(locks)
 }
