@@ -93,7 +93,8 @@ impl Dev {
         let journal = Journal::open(options, &[]).map_err(|error| face::ledger_report(&error))?;
         let mut service = Service::new(journal, Health::new(), stop.clone(), false);
         service.apply(plans).map_err(|error| face::service_report(&error))?;
-        shell.status("Started", format!("{} validators of {chain}, all keys in this process", self.validators));
+        let several = if self.validators == 1 { "validator" } else { "validators" };
+        shell.status("Started", format!("{} {several} of {chain}, all keys in this process", self.validators));
         let live = std::io::stderr().is_terminal() && !self.json;
         let stalled = self.watch(&devnet, &stop, shell, live);
         // Nodes first: one without its signer waits for it.
@@ -211,7 +212,7 @@ impl Dev {
             Err(Report::new("a double signature was made").exit(semel_ops::error::Exit::Unsafe))
         } else if self.attack && asked == 0 && last.blocks_settled > 0 {
             Err(Report::new("the attacker did not come to ask anything"))
-        } else if short && self.json {
+        } else if short {
             Err(Report::new("ended before the blocks that were asked for"))
         } else {
             Ok(())
