@@ -20,7 +20,8 @@ dev: build ## a network of four validators on this machine, all signing through 
 build: setup ## the release binary
 	@cargo build --release --locked --package semel
 
-test: setup ## every check there is; the last line counts them
+test: ## every check there is; the last line counts them
+	@scripts/setup tests
 	@scripts/test $(ARGS)
 
 bench: build ## our speed beside tmkms's, in one run; writes target/bench/

@@ -28,8 +28,8 @@ def versions(binary):
 class Node:
     """One validator's node and its home directory."""
 
-    def __init__(self, binary, home, privval, sockets=None):
-        self.binary, self.home, self.privval = Path(binary), Path(home), privval
+    def __init__(self, binary, home, privval, sockets=None, chain_id=CHAIN_ID):
+        self.binary, self.home, self.privval, self.chain_id = Path(binary), Path(home), privval, chain_id
         self.rpc_port, self.p2p_port = sockets or free_ports(2)
         self.child = None
 
@@ -45,7 +45,7 @@ class Node:
     def edit_genesis(self, extensions=False):
         path = self.home / "config/genesis.json"
         genesis = json.loads(path.read_text())
-        genesis["chain_id"] = CHAIN_ID
+        genesis["chain_id"] = self.chain_id
         if "time_iota_ms" in genesis["consensus_params"]["block"]:
             # Up to 0.34 block times rise by at least this much. At 300 heights a second a default of 1 s runs ahead of the clock, and
             # 0.38 votes nil for blocks from the future.

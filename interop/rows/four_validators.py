@@ -7,7 +7,7 @@ has seen a conflicting vote, and no position was signed for two blocks.
 import random
 import time
 
-from drive.node import Node, rate
+from drive.node import CHAIN_ID, Node, rate
 from drive.process import Failed, free_ports, run, wait_until
 
 from . import Row
@@ -63,15 +63,15 @@ def four_validators(row):
     )
 
 
-def network(row, binary):
+def network(row, binary, name="net", chain_id=CHAIN_ID):
     """Homes of nodes that know each other, each without its key, which is `node.key`."""
-    base = row.directory / "net"
-    run([binary, "testnet", "--v", VALIDATORS, "--o", base, "--populate-persistent-peers=false"], row.directory / "testnet.log")
+    base = row.directory / name
+    run([binary, "testnet", "--v", VALIDATORS, "--o", base, "--populate-persistent-peers=false"], row.directory / f"{name}.log")
     ports = free_ports(3 * VALIDATORS)
     nodes = []
     for i in range(VALIDATORS):
         privval, *sockets = ports[3 * i : 3 * i + 3]
-        nodes.append(Node(binary, base / f"node{i}", f"tcp://127.0.0.1:{privval}", sockets))
+        nodes.append(Node(binary, base / f"node{i}", f"tcp://127.0.0.1:{privval}", sockets, chain_id))
     peers = [f"{node.id()}@127.0.0.1:{node.p2p_port}" for node in nodes]
     for node in nodes:
         node.edit_genesis()
