@@ -46,6 +46,12 @@ pub enum DeviceError {
 pub trait Device: Send + 'static {
     /// Signs exactly these bytes with one of its keys.
     fn sign(&mut self, key: &PublicKey, message: &[u8]) -> Result<Signature, DeviceError>;
+
+    /// Called while nobody asks: keeps a session alive, opens a broken one. Returns how long it wants to be left alone if nobody
+    /// asks; None: until somebody does. Whatever it does delays the next request by as much.
+    fn rest(&mut self) -> Option<Duration> {
+        None
+    }
 }
 
 struct Request {
@@ -104,7 +110,7 @@ impl fmt::Debug for Worker {
 
 /// Asks the device until the last handle is dropped, or the device is gone.
 fn serve(mut device: impl Device, requests: &Receiver<Request>, gone: &OnceLock<String>) {
-    while let Ok(Request { key, message, deadline, answer }) = requests.recv() {
+    while let Some(Request { key, message, deadline, answer }) = next_request(&mut device, requests, gone) {
         // Who asked has given up: the time belongs to the next.
         if Instant::now() >= deadline {
             continue;
@@ -121,6 +127,22 @@ fn serve(mut device: impl Device, requests: &Receiver<Request>, gone: &OnceLock<
         let _heard = answer.try_send(said);
         if gone.get().is_some() {
             return;
+        }
+    }
+}
+
+/// The next request, and what the device does until it comes. None: no handle is left, or the device panicked.
+fn next_request(device: &mut impl Device, requests: &Receiver<Request>, gone: &OnceLock<String>) -> Option<Request> {
+    loop {
+        let Ok(pause) = catch_unwind(AssertUnwindSafe(|| device.rest())) else {
+            gone.get_or_init(|| "the device's driver panicked".into());
+            return None;
+        };
+        let Some(pause) = pause else { return requests.recv().ok() };
+        match requests.recv_timeout(pause) {
+            Ok(request) => return Some(request),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
 }

@@ -84,7 +84,7 @@ pub(crate) fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyErrorKind> {
 
 /// Writes a new secret file, whole or not at all, and durable with its name. One that is there stays, unless `replace` names
 /// the date under which it is kept as a copy.
-pub(crate) fn write_new(path: &Path, content: &[u8], replace: Option<&str>) -> Result<Option<PathBuf>, KeyError> {
+pub fn write_new(path: &Path, content: &[u8], replace: Option<&str>) -> Result<Option<PathBuf>, KeyError> {
     let at = |error: io::Error| match error.kind() {
         io::ErrorKind::AlreadyExists => KeyError::at(path, KeyErrorKind::Exists),
         io::ErrorKind::NotFound => {

@@ -8,6 +8,7 @@ mod error;
 mod file;
 pub mod identity;
 pub mod softsign;
+pub mod yubihsm;
 
 pub use error::{KeyError, KeyErrorKind};
-pub use file::{Finding, inspect};
+pub use file::{Finding, inspect, write_new};

@@ -291,3 +291,24 @@ pub fn import(input: &Path, output: &Path, replace: Option<&str>) -> Result<(Pub
     let kept = file::write_new(output, text.as_bytes(), replace)?;
     Ok((key.public_key, kept))
 }
+
+/// The 32 secret bytes of a key file, for a device to take in.
+pub fn secret_of(path: &Path, form: Form) -> Result<(PublicKey, Zeroizing<[u8; 32]>), KeyError> {
+    let bytes = file::read(path)?;
+    let at = |kind| KeyError::at(path, kind);
+    let (public, secret) = match form {
+        Form::Json => parse_json(&bytes).map(|(key, secret)| (key.public_key, secret)).map_err(at)?,
+        Form::Base64 => {
+            let secret =
+                if bytes.len() == 32 { Zeroizing::new(bytes.to_vec()) } else { file::decode(&bytes).map_err(at)? };
+            let (key, _) = parse_base64(&bytes, KeyType::Consensus).map_err(at)?;
+            (key.public_key, secret)
+        }
+    };
+    // Longer forms are seed and public key; an expanded key has no seed that a device could take.
+    let is_seed = secret.len() == 32 || secret.get(32..) == Some(public.as_bytes());
+    match secret.first_chunk::<32>() {
+        Some(seed) if is_seed => Ok((public, Zeroizing::new(*seed))),
+        _ => Err(at(KeyErrorKind::Length(secret.len(), "a device takes a seed of 32"))),
+    }
+}

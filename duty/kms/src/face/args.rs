@@ -21,6 +21,9 @@ pub enum Command {
     /// See and move what was signed last.
     #[command(subcommand)]
     State(State),
+    /// Set a YubiHSM up, and manage its keys.
+    #[command(subcommand, name = "yubihsm")]
+    YubiHsm(super::yubihsm::YubiHsm),
     /// tmkms's name for `state set-floor`.
     #[command(subcommand)]
     Ledger(LedgerCommand),

@@ -9,7 +9,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
 /// Codes of keys, ledgers, state files and interchange files: what happened, and what to do.
-const KERNEL: [(&str, &str); 43] = [
+const KERNEL: [(&str, &str); 56] = [
     ("KEY-0001", "A key file cannot be read or written. Let the user that runs the signer own it, mode 0600."),
     ("KEY-0002", "A key file is empty. Restore it from a backup; nothing can be made of it."),
     (
@@ -30,6 +30,49 @@ const KERNEL: [(&str, &str); 43] = [
     (
         "KEY-0009",
         "A key file is there already, and a key is never written over. Name another path, or use --force, which keeps a dated copy.",
+    ),
+    (
+        "HSM-0001",
+        "The connector of a YubiHSM cannot be reached. Is yubihsm-connector running and the device plugged in? The signer goes on trying each second.",
+    ),
+    (
+        "HSM-0002",
+        "A YubiHSM does not accept the authentication key: the password is wrong, or it has no key of that number. Compare `auth` with the passwords of `yubihsm setup`.",
+    ),
+    (
+        "HSM-0003",
+        "All sixteen sessions of a YubiHSM are taken. One process with several -c needs one session; idle ones end after 30 s.",
+    ),
+    ("HSM-0004", "A YubiHSM has no key of the configured number. `yubihsm keys list` shows what it has."),
+    (
+        "HSM-0005",
+        "A key in a YubiHSM is of another kind than configured. `type` is consensus for Ed25519 and account for secp256k1.",
+    ),
+    (
+        "HSM-0006",
+        "Another YubiHSM answers than the configured one, or than the one that answered before. Plug in the right device, or correct serial_number.",
+    ),
+    (
+        "HSM-0007",
+        "A YubiHSM holds another key under the same number than before. Nothing is signed until the known key is back; a new key needs a restart.",
+    ),
+    (
+        "HSM-0008",
+        "A signature of a YubiHSM does not belong to its key. It is not given out. The device or its connection is faulty: do not use it.",
+    ),
+    (
+        "HSM-0009",
+        "The authentication key has no right to do this on the YubiHSM. Operators and admins have more rights than validators.",
+    ),
+    ("HSM-0010", "The password file of a YubiHSM cannot be read. Let the user that runs the signer own it, mode 0600."),
+    (
+        "HSM-0011",
+        "This build reaches a YubiHSM over HTTP only. Run yubihsm-connector and use adapter = { type = \"http\", addr = \"tcp://127.0.0.1:12345\" }.",
+    ),
+    ("HSM-0012", "A YubiHSM, or the way to it, failed. Its own words follow. Try `yubihsm test KEY`."),
+    (
+        "HSM-0013",
+        "A YubiHSM has a key of this number already, and a key is never written over. Take another number; `yubihsm keys list` shows those in use.",
     ),
     ("LEDGER-0001", "The ledger's disk failed, is full or may not be written. Nothing is signed until it opens."),
     (

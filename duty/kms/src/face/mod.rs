@@ -4,13 +4,16 @@ mod args;
 pub mod config;
 mod explain;
 mod init;
+mod keyring;
 mod plans;
 mod softsign;
 mod start;
 mod state;
+mod yubihsm;
 
 pub use args::Command;
 pub use explain::explain;
+pub use keyring::Keyring;
 pub use plans::plans_of;
 
 use crate::host::service::{ChainPlan, ServiceError};
@@ -60,6 +63,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
         Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
+        Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
@@ -69,7 +73,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
 
 /// What the host is to run for these configurations.
 pub fn plans(paths: &[PathBuf]) -> Result<Vec<ChainPlan>, Report> {
-    plans_of(&config::load(paths)?)
+    plans_of(&config::load(paths)?, &mut Keyring::default())
 }
 
 fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {

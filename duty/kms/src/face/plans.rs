@@ -1,7 +1,8 @@
 //! From configurations to what the host runs: keys are loaded, addresses and protocols translated.
 
-use super::config::{self, Address, ProtocolVersion, SigningKey};
+use super::config::{self, Address, ProtocolVersion};
 use super::key_report;
+use super::keyring::Keyring;
 use crate::core::secret::{Expect, Identity, Variant};
 use crate::core::session::Extensions;
 use crate::host::hook::Hook;
@@ -10,7 +11,7 @@ use crate::host::service::ChainPlan;
 use crate::host::stream::Endpoint;
 use crate::wire::Family;
 use semel_guard::{ChainId, Key, Subject};
-use semel_keys::{identity, softsign};
+use semel_keys::identity;
 use semel_ops::error::Report;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -38,43 +39,25 @@ pub(super) struct Tenant<'a> {
 }
 
 /// Every chain of every configuration, with its key.
-pub(super) fn tenants(configs: &[config::Config]) -> Result<Vec<(&config::Config, Tenant<'_>)>, Report> {
+pub(super) fn tenants<'a>(
+    configs: &'a [config::Config],
+    keyring: &mut Keyring,
+) -> Result<Vec<(&'a config::Config, Tenant<'a>)>, Report> {
     let mut out = Vec::new();
     for config in configs {
         for chain in &config.chains {
-            out.push((config, tenant(config, chain)?));
+            let key = keyring.key(config, chain)?;
+            let chain_id = ChainId::new(&chain.id.value).map_err(|error| Report::of(&error))?;
+            let subject = Subject { key: key.public_key().clone(), chain: chain_id };
+            let key_text = config::display::public_key(&chain.key_format, &subject.key);
+            out.push((config, Tenant { chain, subject, key, key_text }));
         }
     }
     Ok(out)
 }
 
-fn tenant<'a>(config: &config::Config, chain: &'a config::Chain) -> Result<Tenant<'a>, Report> {
-    let id = chain.id.value.as_str();
-    let no_key = || Report::new(format!("no key for chain {id}")).hint("add a [[providers.softsign]] for it");
-    let soft = match config.signing_key(&chain.name).ok_or_else(no_key)? {
-        SigningKey::Softsign(soft) => soft,
-        SigningKey::Yubihsm(..) => {
-            return Err(Report::new(format!(
-                "the key of chain {id} is in a YubiHSM, which this version does not serve yet"
-            ))
-            .hint("the table is checked by `config check`; sign with a file key until then"));
-        }
-    };
-    let path = &soft.path.value;
-    let (key, detected) = softsign::load(path, soft.key_format, soft.key_type).map_err(|error| key_report(&error))?;
-    for finding in semel_keys::inspect(path) {
-        tracing::warn!("{}: {finding}", path.display());
-    }
-    tracing::debug!("{}: {detected}", path.display());
-    let chain_id = ChainId::new(id).map_err(|error| Report::of(&error))?;
-    let key = Key::new(Box::new(key));
-    let subject = Subject { key: key.public_key().clone(), chain: chain_id };
-    let key_text = config::display::public_key(&chain.key_format, &subject.key);
-    Ok(Tenant { chain, subject, key, key_text })
-}
-
 /// What the host is to run.
-pub fn plans_of(configs: &[config::Config]) -> Result<Vec<ChainPlan>, Report> {
+pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec<ChainPlan>, Report> {
     let mut identities: HashMap<PathBuf, Arc<dyn Identity + Send + Sync>> = HashMap::new();
     let mut plans = Vec::new();
     for config in configs {
@@ -82,7 +65,7 @@ pub fn plans_of(configs: &[config::Config]) -> Result<Vec<ChainPlan>, Report> {
             tracing::warn!("{}", warning.message);
         }
     }
-    for (config, Tenant { chain, subject, key, key_text }) in tenants(configs)? {
+    for (config, Tenant { chain, subject, key, key_text }) in tenants(configs, keyring)? {
         let mut nodes = Vec::new();
         for validator in config.validators_of(&chain.name) {
             let identity = validator.secret_key.as_ref().map(|path| load_identity(&path.value, &mut identities));

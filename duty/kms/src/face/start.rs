@@ -1,7 +1,7 @@
 //! `start`: the daemon, from its arguments to its end.
 
 use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, Start};
-use super::{Manner, config, ledger_report, plans_of, service_report};
+use super::{Keyring, Manner, config, ledger_report, plans_of, service_report};
 use crate::host::service::Service;
 use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, default_directories};
 use semel_ops::error::Report;
@@ -107,7 +107,8 @@ fn serve(
     if let Some(server) = &server {
         tracing::info!("health and metrics on http://{}", server.local_addr());
     }
-    let plans = plans_of(&configs)?;
+    let mut keyring = Keyring::default();
+    let plans = plans_of(&configs, &mut keyring)?;
     let mut options = options(settings.ledger.clone(), &start.ledger);
     options.durability = settings.durability;
     tracing::info!("ledger in {}", options.directory.display());
@@ -122,7 +123,7 @@ fn serve(
         heartbeat.beat();
         if signals.reloads().try_recv().is_ok() {
             systemd::reloading();
-            reload(start, paths, &settings, &mut service);
+            reload(start, paths, &settings, &mut service, &mut keyring);
             systemd::ready();
         }
         if let Some(why) = service.journal().status().failed
@@ -151,9 +152,9 @@ fn serve(
 }
 
 /// Takes in the configurations anew. What cannot be used changes nothing.
-fn reload(start: &Start, paths: &[PathBuf], settings: &Settings, service: &mut Service) {
+fn reload(start: &Start, paths: &[PathBuf], settings: &Settings, service: &mut Service, keyring: &mut Keyring) {
     let applied = config::load(paths).map_err(Report::from).and_then(|configs| {
-        service.apply(plans_of(&configs)?).map_err(|error| service_report(&error))?;
+        service.apply(plans_of(&configs, keyring)?).map_err(|error| service_report(&error))?;
         Ok(Settings::of(start, &configs) == *settings)
     });
     match applied {

@@ -1,6 +1,7 @@
 //! `state`: what was signed last, and how it moves between signers. No command here lowers a floor.
 
 use super::args::{DialectArg, State, Which};
+use super::keyring::Keyring;
 use super::plans::{Tenant, tenants};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
@@ -30,7 +31,7 @@ fn state_report(error: &StateError) -> Report {
 
 /// Every chain that is meant, with its key.
 fn chosen<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Vec<Tenant<'a>>, Report> {
-    let all = tenants(configs)?.into_iter().map(|(_, tenant)| tenant);
+    let all = tenants(configs, &mut Keyring::default())?.into_iter().map(|(_, tenant)| tenant);
     let wanted = |tenant: &Tenant<'_>| {
         which.chain.as_ref().is_none_or(|name| tenant.chain.id.value == *name || tenant.chain.name == *name)
     };

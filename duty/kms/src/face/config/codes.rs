@@ -196,16 +196,8 @@ pub static STATE_DIRECTORY: Code = Code::local(
     "The directory of the state file must exist, and the user of this process must be able to make files in it and to replace the \
      state file.",
 );
-/// A device that is not served yet.
-pub static NOT_YET: Code = Code::local(
-    "CONFIG-0130",
-    "YubiHSM keys are not served by this version",
-    "The tables of the YubiHSM are read and checked, so that the same file works later, but this version signs with keys in files only. \
-     `start` refuses such a chain.",
-);
-
 /// All of them, in order.
-pub static ALL: [&Code; 30] = [
+pub static ALL: [&Code; 29] = [
     &CHAIN_ID,
     &CHAIN_TWICE,
     &CHAIN_UNKNOWN,
@@ -235,7 +227,6 @@ pub static ALL: [&Code; 30] = [
     &RESIGN,
     &DISAGREE,
     &STATE_DIRECTORY,
-    &NOT_YET,
 ];
 
 #[cfg(test)]
@@ -275,8 +266,7 @@ CONFIG-0125 two values do not go together
 CONFIG-0126 a value has no effect here
 CONFIG-0127 a repeat is never signed anew
 CONFIG-0128 two files disagree about the process
-CONFIG-0129 a state file cannot be written
-CONFIG-0130 YubiHSM keys are not served by this version";
+CONFIG-0129 a state file cannot be written";
         assert_eq!(list.join("\n"), golden);
     }
 

@@ -5,7 +5,7 @@
 
 use super::codes;
 use super::providers::{RawKey, RawProviders};
-use super::schema::{Config, KeyType, SigningKey};
+use super::schema::{Config, KeyType};
 use super::validator::RawValidator;
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Spanned};
 
@@ -146,7 +146,6 @@ impl<'a> Links<'a> {
         if !self.incomplete && !uncertain {
             self.check_validators(&asked);
         }
-        self.not_served(config);
     }
 
     /// The name of the chain that is meant.
@@ -249,18 +248,6 @@ impl<'a> Links<'a> {
             let message = format!("the chain `{name}` has no validator");
             let hint = format!("add [[validator]] with chain_id = \"{name}\" and the address of its node");
             self.found.push(Diagnostic::warning(&codes::NO_VALIDATOR, chain.best_place(), message).hint(hint));
-        }
-    }
-
-    /// Chains whose key is in a device are valid, but nothing signs for them yet.
-    fn not_served(&self, config: &Config) {
-        for chain in &config.chains {
-            if let Some(SigningKey::Yubihsm(_, key)) = config.signing_key(&chain.name) {
-                let message = format!("the key of the chain `{}` is in a YubiHSM", chain.name);
-                let warning = Diagnostic::warning(&codes::NOT_YET, &key.place, message);
-                self.found
-                    .push(warning.hint("this version signs with [[providers.softsign]]; `start` refuses this chain"));
-            }
         }
     }
 }

@@ -510,16 +510,6 @@ fn each_slip_in_a_yubihsm_table_is_found_where_it_is_with_a_hint() {
             "{}",
             "add laddr",
         ),
-        warning(
-            "a key listed twice",
-            (
-                "[semel]",
-                "[[providers.softsign]]\nchain_ids = [\"commercio-3\"]\nkey_type = \"account\"\npath = \"DIR/consensus.key\"\n[semel]",
-            ),
-            "CONFIG-0130",
-            "{ chain_ids",
-            "softsign",
-        ),
     ];
     run(&on_device(), &rows);
     let rows = [

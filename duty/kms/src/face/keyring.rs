@@ -1,0 +1,70 @@
+//! The keys of a process: from what a configuration says of them to what signs.
+
+use super::config::{self, Adapter, Password, SigningKey};
+use super::key_report;
+use semel_guard::Key;
+use semel_keys::softsign;
+use semel_keys::yubihsm::{self, HsmError, KeyKind, YubiHsms};
+use semel_ops::error::{Exit, Report};
+
+/// The devices that are open. Kept for the life of a process, so that a reload goes on with their sessions.
+#[derive(Default)]
+pub struct Keyring {
+    yubihsms: YubiHsms,
+}
+
+impl Keyring {
+    /// The key that signs for a chain.
+    pub(super) fn key(&mut self, config: &config::Config, chain: &config::Chain) -> Result<Key, Report> {
+        let no_key = || {
+            Report::new(format!("no key for chain {}", chain.id.value))
+                .hint("add a [[providers.softsign]] or [[providers.yubihsm]] for it")
+        };
+        match config.signing_key(&chain.name).ok_or_else(no_key)? {
+            SigningKey::Softsign(soft) => {
+                let path = &soft.path.value;
+                let loaded = softsign::load(path, soft.key_format, soft.key_type);
+                let (key, detected) = loaded.map_err(|error| key_report(&error))?;
+                for finding in semel_keys::inspect(path) {
+                    tracing::warn!("{}: {finding}", path.display());
+                }
+                tracing::debug!("{}: {detected}", path.display());
+                Ok(Key::new(Box::new(key)))
+            }
+            SigningKey::Yubihsm(device, key) => {
+                let kind = match key.key_type {
+                    config::KeyType::Consensus => KeyKind::Consensus,
+                    config::KeyType::Account => KeyKind::Account,
+                };
+                let place = place(device).map_err(|error| hsm_report(&error))?;
+                let key = self.yubihsms.key(&place, key.key.value, kind, device.serial_number);
+                Ok(Key::new(Box::new(key.map_err(|error| hsm_report(&error))?)))
+            }
+        }
+    }
+}
+
+/// How the configuration says that a device is reached.
+pub(super) fn place(device: &config::Yubihsm) -> Result<yubihsm::Place, HsmError> {
+    let adapter = match &device.adapter {
+        Adapter::Http { host, port } => yubihsm::Adapter::Http { host: host.clone(), port: *port },
+        Adapter::Usb { timeout } => yubihsm::Adapter::Usb {
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            serial: device.serial_number,
+        },
+    };
+    let password = match &device.auth.password {
+        Password::File(path) => yubihsm::Password::read(&adapter, &path.value)?,
+        Password::Text(text) => yubihsm::Password::new(text.expose()),
+    };
+    Ok(yubihsm::Place { adapter, auth_key: device.auth.key, password })
+}
+
+/// A device's error, for the person at the terminal.
+pub(super) fn hsm_report(error: &HsmError) -> Report {
+    let report = Report::of(error).code_id(error.code()).hint(error.hint());
+    match error.kind {
+        yubihsm::HsmErrorKind::Replaced(_) | yubihsm::HsmErrorKind::Serial { .. } => report.exit(Exit::Unsafe),
+        _ => report,
+    }
+}
