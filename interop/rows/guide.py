@@ -6,6 +6,7 @@ YubiHSM is the `yubihsm` crate's mock device behind the connector's protocol. `s
 """
 
 import base64
+import getpass
 import json
 import os
 import re
@@ -62,6 +63,8 @@ class Host:
     def place(self, text, number, address):
         """The guide's text with this machine's paths, the node's address and the validator's number."""
         text = text.replace(OLD_DIRECTORY, str(self.directory)).replace(OLD_BINARIES, str(self.binaries))
+        text = text.replace("User=tmkms", f"User={getpass.getuser()}")  # the guide's user has to exist
+        text = text.replace("/data_tmkms/tmkms/kms/password", str(self.directory / "password"))
         text = text.replace("tcp://127.0.0.1:12345", self.connector).replace("tcp://10.1.1.1:26658", address)
         text = text.replace("state01", f"state0{number}").replace("connection01", f"connection0{number}").replace("tmkms.01", f"tmkms.0{number}")
         return re.sub(r'(chain_ids = \[[^]]*\], key = )1\b', rf"\g<1>{number}", text)

@@ -26,6 +26,9 @@ enum Verb {
     /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
     #[command(subcommand, arg_required_else_help = true)]
     Kms(Kms),
+    /// Move validators to a new chain, and back
+    #[command(subcommand, arg_required_else_help = true)]
+    Upgrade(face::upgrade::Upgrade),
     /// Run a Tendermint network in this process, signed for by this signer
     Dev(dev::Dev),
     /// Explain a code such as GUARD-0003
@@ -66,6 +69,7 @@ fn main() -> ExitCode {
         match Semel::parse_from(arguments).verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),
             Verb::Dev(dev) => dev.run(&shell),
             Verb::Explain { code } => face::explain(code.as_deref(), &shell),
             Verb::Completions { shell: kind } => completions(kind, &shell),

@@ -21,6 +21,9 @@ pub enum Command {
     /// See and move what was signed last.
     #[command(subcommand)]
     State(State),
+    /// Move validators to a new chain, and back.
+    #[command(subcommand)]
+    Upgrade(super::upgrade::Upgrade),
     /// Set a YubiHSM up, and manage its keys.
     #[command(subcommand, name = "yubihsm")]
     YubiHsm(super::yubihsm::YubiHsm),

@@ -9,7 +9,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
 /// Codes of keys, ledgers, state files and interchange files: what happened, and what to do.
-const KERNEL: [(&str, &str); 56] = [
+const KERNEL: [(&str, &str); 80] = [
     ("KEY-0001", "A key file cannot be read or written. Let the user that runs the signer own it, mode 0600."),
     ("KEY-0002", "A key file is empty. Restore it from a backup; nothing can be made of it."),
     (
@@ -140,6 +140,78 @@ const KERNEL: [(&str, &str); 56] = [
         "An interchange file names a slot or epoch that no chain can reach, which would close the key for ever.",
     ),
     ("EIP3076-0011", "An interchange file names something that is no public key."),
+    ("UPGRADE-0001", "A configuration that the upgrade pattern matches does not parse. `config check` tells where."),
+    (
+        "UPGRADE-0002",
+        "A configuration does not have the old chain. Quote the pattern, and compare the chain id with `id` of [[chain]].",
+    ),
+    (
+        "UPGRADE-0003",
+        "A new configuration would be written where another file is. Move it away, or take another --suffix.",
+    ),
+    (
+        "UPGRADE-0004",
+        "A new state file would be written where another state is. Move it away, or take another --suffix.",
+    ),
+    (
+        "UPGRADE-0005",
+        "A state file of the old chain cannot be read. A relative path counts from the unit's WorkingDirectory: name it absolutely.",
+    ),
+    (
+        "UPGRADE-0006",
+        "Old and new chain have one id, so the state has to go along. The plan carries it over; nothing at or below it is signed again.",
+    ),
+    (
+        "UPGRADE-0007",
+        "The new configurations are not valid together: an error in one, or two that share a key or a state file. `config check` on the old ones tells more.",
+    ),
+    (
+        "UPGRADE-0008",
+        "A configuration is in the ExecStart of no unit, so nothing would start it. Name the units with --units.",
+    ),
+    ("UPGRADE-0009", "A new unit would be written where another file is. Move it away, or take another --suffix."),
+    (
+        "UPGRADE-0010",
+        "The validators' states are further apart than --max-skew allows. Stop every node of the old chain first.",
+    ),
+    (
+        "UPGRADE-0011",
+        "The user of a unit does not exist, or cannot read its configuration or write its state. The line behind `fix` mends it.",
+    ),
+    (
+        "UPGRADE-0012",
+        "The address of a node has a name that nobody resolves. Check the name, the VPN and the resolver.",
+    ),
+    (
+        "UPGRADE-0013",
+        "A YubiHSM cannot be asked for a key of the plan. Both chains use the same key: its number has to be in the device.",
+    ),
+    ("UPGRADE-0014", "The program in a unit's ExecStart is not there. Correct the unit."),
+    ("UPGRADE-0015", "The disk has too little room for the new files. Make room first."),
+    (
+        "UPGRADE-0016",
+        "The plan waits for a halt height, and the old configuration would sign above it. Add max_height to its [[validator]]; the new configuration goes without.",
+    ),
+    (
+        "UPGRADE-0017",
+        "No plan was written, because a check failed or the question makes no sense. Mend what is named, then make the plan again.",
+    ),
+    ("UPGRADE-0018", "A file has changed since the plan was made from it. Make the plan anew."),
+    (
+        "UPGRADE-0019",
+        "A plan cannot be used: it was edited after it was made, is cut off, or is of another version. Make it anew.",
+    ),
+    (
+        "UPGRADE-0020",
+        "A state file of the old chain is lower than the upgrade left it. Put it back: below it, something could be signed twice. The ledger refuses that as well.",
+    ),
+    ("UPGRADE-0021", "A plan that was rolled back is not applied again. Make a new one: heights have moved on."),
+    ("UPGRADE-0022", "A file could not be written. What was done stays done; the same command goes on from there."),
+    ("UPGRADE-0023", "A command of the plan failed. What was done stays done; the same command goes on from there."),
+    (
+        "UPGRADE-0024",
+        "A unit does not stop, or does not start. Its journal tells why; then run the same command again, or roll back.",
+    ),
     ("EIP3076-0012", "The ledger could not take in an interchange file. What was taken in stays; import it again."),
 ];
 

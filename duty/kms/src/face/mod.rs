@@ -9,6 +9,7 @@ mod plans;
 mod softsign;
 mod start;
 mod state;
+pub mod upgrade;
 mod yubihsm;
 
 pub use args::Command;
@@ -63,6 +64,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
         Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
+        Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {

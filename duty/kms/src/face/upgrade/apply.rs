@@ -1,0 +1,527 @@
+//! Doing what a plan says, and undoing it: in small steps, each of which is in a journal before the next begins.
+//!
+//! A step that was cut off is done again: each of them may be. What the journal calls done is not.
+
+use super::plan::{NewFile, Plan, read, sha256};
+use semel_ledger::interchange::{Dialect, StateFile};
+use semel_ops::error::Report;
+use semel_ops::shell::Shell;
+use serde::{Deserialize, Serialize};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Longest wait for a unit to stop or start.
+const UNIT_MAX: Duration = Duration::from_secs(90);
+
+/// Time between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// The world that a plan changes. A test puts another one here, which fails at any operation.
+pub(super) trait Ground {
+    /// Puts a new file in its place, whole and durable, with owner and mode of another.
+    fn write(&self, path: &Path, content: &[u8], like: &Path) -> io::Result<()>;
+    /// Adds a line to a file, durably.
+    fn append(&self, path: &Path, line: &str) -> io::Result<()>;
+    /// Runs a command; its output if it succeeds.
+    fn run(&self, words: &[String]) -> io::Result<(bool, String)>;
+    /// Lets time pass.
+    fn wait(&self, time: Duration);
+}
+
+/// This host.
+pub(super) struct Host;
+
+impl Ground for Host {
+    fn write(&self, path: &Path, content: &[u8], like: &Path) -> io::Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let placed = (|| {
+            let mut options = OpenOptions::new();
+            let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(content)?;
+            if let Ok(meta) = std::fs::metadata(like) {
+                // Only root may give files away; anybody else owns the old one already, or cannot keep its owner.
+                let _kept = std::os::unix::fs::fchown(&file, Some(meta.uid()), Some(meta.gid()));
+                file.set_permissions(std::fs::Permissions::from_mode(meta.mode() & 0o7777))?;
+            }
+            file.sync_all()?;
+            std::fs::rename(&temporary, path)
+        })();
+        if placed.is_err() {
+            let _gone = std::fs::remove_file(&temporary);
+        }
+        placed?;
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    }
+
+    fn append(&self, path: &Path, line: &str) -> io::Result<()> {
+        let is_new = !path.exists();
+        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        // A line that was cut off ends where the next one begins.
+        let is_cut = std::fs::read(path)?.last().is_some_and(|last| *last != b'\n');
+        file.write_all(format!("{}{line}\n", if is_cut { "\n" } else { "" }).as_bytes())?;
+        file.sync_all()?;
+        if is_new {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            File::open(directory)?.sync_all()?;
+        }
+        Ok(())
+    }
+
+    fn run(&self, words: &[String]) -> io::Result<(bool, String)> {
+        let Some((program, arguments)) = words.split_first() else { return Ok((true, String::new())) };
+        let done = Command::new(program).args(arguments).output()?;
+        let text = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).trim().to_owned();
+        Ok((done.status.success(), text))
+    }
+
+    fn wait(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+}
+
+/// One thing that is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// `stop`, `disable`, `enable`, `start` of a unit.
+    Unit(&'static str, String),
+    /// Waits until a unit is not active any more.
+    Inactive(String),
+    /// Waits until a unit is active.
+    Active(String),
+    /// Takes note of the heights that the old chain ended with.
+    Heights,
+    /// Writes one of the plan's files.
+    Write(PathBuf),
+    /// Writes the state of the new chain: fresh, or carried over where the id stays.
+    State(PathBuf),
+    /// Puts an old unit back that was edited in place.
+    Restore(PathBuf),
+    /// Carries the higher of both states back, where the id stays.
+    CarryBack(PathBuf),
+    /// Makes systemd read its units again.
+    DaemonReload,
+}
+
+impl Step {
+    /// Its name in the journal.
+    fn name(&self) -> String {
+        match self {
+            Self::Unit(verb, unit) => format!("{verb} {unit}"),
+            Self::Inactive(unit) => format!("inactive {unit}"),
+            Self::Active(unit) => format!("active {unit}"),
+            Self::Heights => "heights".into(),
+            Self::Write(path) => format!("write {}", path.display()),
+            Self::State(path) => format!("state {}", path.display()),
+            Self::Restore(path) => format!("restore {}", path.display()),
+            Self::CarryBack(path) => format!("carry back {}", path.display()),
+            Self::DaemonReload => "daemon-reload".into(),
+        }
+    }
+
+    /// In the words of a shell.
+    pub(super) fn command(&self, plan: &Plan) -> String {
+        match self {
+            Self::Unit(verb, unit) => service(plan, "systemctl", verb, unit).join(" "),
+            Self::Inactive(unit) => format!("# wait until {unit} has ended"),
+            Self::Active(unit) => format!("# wait until {unit} runs"),
+            Self::Heights => "# read the height of every old state".into(),
+            Self::Write(path) => format!("# write {}", path.display()),
+            Self::State(path) if plan.keeps_id() => format!("# carry the state over to {}", path.display()),
+            Self::State(path) => format!("# make {} at height 0", path.display()),
+            Self::Restore(path) => format!("# put {} back as it was", path.display()),
+            Self::CarryBack(path) => format!("# carry the higher state to {}", path.display()),
+            Self::DaemonReload => "systemctl daemon-reload".into(),
+        }
+    }
+}
+
+/// The words that do something with a unit.
+fn service(plan: &Plan, systemctl: &str, verb: &str, unit: &str) -> Vec<String> {
+    match &plan.exec_template {
+        None => vec![systemctl.into(), verb.into(), unit.into()],
+        // Containers are started and stopped; nothing else of a unit means anything to them.
+        Some(_) if !matches!(verb, "start" | "stop") => Vec::new(),
+        Some(template) => {
+            let name = unit.strip_suffix(".service").unwrap_or(unit);
+            template.split_whitespace().map(|word| word.replace("{action}", verb).replace("{unit}", name)).collect()
+        }
+    }
+}
+
+fn names(units: &[NewFile], of: impl Fn(&NewFile) -> &PathBuf) -> Vec<String> {
+    units.iter().map(|unit| Plan::unit_name(of(unit))).collect()
+}
+
+/// The steps of an upgrade, in order.
+pub(super) fn steps(plan: &Plan) -> Vec<Step> {
+    let (old, new) = (names(&plan.units, |unit| &unit.old), names(&plan.units, |unit| &unit.new));
+    let mut steps = Vec::new();
+    for unit in &old {
+        steps.extend([Step::Unit("stop", unit.clone()), Step::Unit("disable", unit.clone())]);
+    }
+    steps.extend(old.iter().cloned().map(Step::Inactive));
+    steps.push(Step::Heights);
+    steps.extend(plan.configs.iter().map(|file| Step::Write(file.new.clone())));
+    steps.extend(plan.states.iter().map(|state| Step::State(state.new.clone())));
+    steps.extend(plan.units.iter().map(|file| Step::Write(file.new.clone())));
+    if !new.is_empty() {
+        steps.push(Step::DaemonReload);
+    }
+    for unit in &new {
+        steps.extend([Step::Unit("enable", unit.clone()), Step::Unit("start", unit.clone())]);
+    }
+    steps.extend(new.into_iter().map(Step::Active));
+    steps
+}
+
+/// The steps back, in order. Nothing is deleted.
+pub(super) fn steps_back(plan: &Plan) -> Vec<Step> {
+    let (old, new) = (names(&plan.units, |unit| &unit.old), names(&plan.units, |unit| &unit.new));
+    let mut steps = Vec::new();
+    for unit in &new {
+        steps.extend([Step::Unit("stop", unit.clone()), Step::Unit("disable", unit.clone())]);
+    }
+    steps.extend(new.into_iter().map(Step::Inactive));
+    steps.extend(plan.units.iter().filter(|unit| unit.old == unit.new).map(|unit| Step::Restore(unit.old.clone())));
+    if plan.keeps_id() {
+        steps.extend(plan.states.iter().map(|state| Step::CarryBack(state.old.clone())));
+    }
+    if !old.is_empty() {
+        steps.push(Step::DaemonReload);
+    }
+    for unit in &old {
+        steps.extend([Step::Unit("enable", unit.clone()), Step::Unit("start", unit.clone())]);
+    }
+    steps.extend(old.into_iter().map(Step::Active));
+    steps
+}
+
+/// Which way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Way {
+    Apply,
+    Rollback,
+}
+
+/// A line of the journal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub(super) way: Way,
+    pub(super) step: String,
+    /// Digest of the plan that it belongs to.
+    pub(super) plan: String,
+    /// Heights, old units: what a later step needs to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) note: Option<serde_json::Value>,
+}
+
+/// Everything that was done for a plan. A last line that was cut off was not done.
+pub(super) fn journal(path: &Path, plan: &Plan) -> Vec<Done> {
+    let text = read(path).unwrap_or_default();
+    text.lines()
+        .filter_map(|line| serde_json::from_str::<Done>(line).ok())
+        .filter(|done| done.plan == plan.digest)
+        .collect()
+}
+
+/// What stops an upgrade.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Stopped {
+    #[error("{0}")]
+    Refused(String, &'static str, String),
+    #[error("{0}: {1}")]
+    Io(String, io::Error),
+    #[error("`{0}` failed: {1}")]
+    Command(String, String),
+}
+
+impl Stopped {
+    pub(super) fn report(&self) -> Report {
+        let again = "what was done stays done; the same command goes on from here";
+        match self {
+            Self::Refused(_, code, hint) => Report::new(self.to_string()).code_id(code).hint(hint.as_str()),
+            Self::Io(..) => Report::new(self.to_string()).code_id("UPGRADE-0022").hint(again),
+            Self::Command(..) => Report::new(self.to_string()).code_id("UPGRADE-0023").hint(again),
+        }
+    }
+}
+
+/// A plan that is being carried out.
+pub(super) struct Run<'a> {
+    pub(super) plan: &'a Plan,
+    pub(super) journal: PathBuf,
+    pub(super) systemctl: String,
+    pub(super) ground: &'a dyn Ground,
+    pub(super) shell: &'a Shell,
+}
+
+impl Run<'_> {
+    fn refused(what: impl Into<String>, code: &'static str, hint: impl Into<String>) -> Stopped {
+        Stopped::Refused(what.into(), code, hint.into())
+    }
+
+    /// The steps that are left.
+    pub(super) fn left(&self, way: Way) -> Vec<Step> {
+        let done: Vec<String> = journal(&self.journal, self.plan)
+            .into_iter()
+            .filter(|done| done.way == way)
+            .map(|done| done.step)
+            .collect();
+        let all = if way == Way::Apply { steps(self.plan) } else { steps_back(self.plan) };
+        all.into_iter().filter(|step| !done.contains(&step.name())).collect()
+    }
+
+    /// Does what is left.
+    pub(super) fn go(&self, way: Way) -> Result<(), Stopped> {
+        let journal = journal(&self.journal, self.plan);
+        match way {
+            Way::Apply if journal.iter().any(|done| done.way == Way::Rollback) => {
+                return Err(Self::refused("this plan was rolled back", "UPGRADE-0021", "make a new plan"));
+            }
+            Way::Apply => self.inputs_are_as_planned(&journal)?,
+            Way::Rollback => self.old_files_are_as_they_were(&journal)?,
+        }
+        for step in self.left(way) {
+            let note = self.step(&step, way)?;
+            let done = Done { way, step: step.name(), plan: self.plan.digest.clone(), note };
+            let line = serde_json::to_string(&done).unwrap_or_default();
+            let named = |error| Stopped::Io(self.journal.display().to_string(), error);
+            self.ground.append(&self.journal, &line).map_err(named)?;
+        }
+        Ok(())
+    }
+
+    /// The files that the plan was made from have not changed; what is to be written is not there, or is.
+    fn inputs_are_as_planned(&self, journal: &[Done]) -> Result<(), Stopped> {
+        for file in self.plan.configs.iter().chain(&self.plan.units) {
+            let name = Step::Write(file.new.clone()).name();
+            let is_written = journal.iter().any(|done| done.step == name);
+            let text = read(&file.old).map_err(|error| Stopped::Io(file.old.display().to_string(), error))?;
+            // A unit that is edited in place may have been, before the journal could say so.
+            let is_new = file.old == file.new && text == file.content;
+            if !is_new && sha256(text.as_bytes()) != file.sha256 {
+                return Err(Self::refused(
+                    format!("{} has changed since the plan was made", file.old.display()),
+                    "UPGRADE-0018",
+                    "make the plan anew",
+                ));
+            }
+            match read(&file.new) {
+                Ok(there) if file.old != file.new && !is_written && there != file.content => {
+                    return Err(Self::refused(
+                        format!("{} is there, and is another file", file.new.display()),
+                        "UPGRADE-0003",
+                        "move it away, then go on",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Stepping back is safe as long as the old files are those that were left.
+    fn old_files_are_as_they_were(&self, journal: &[Done]) -> Result<(), Stopped> {
+        for file in self.plan.configs.iter().chain(self.plan.units.iter().filter(|unit| unit.old != unit.new)) {
+            let text = read(&file.old).map_err(|error| Stopped::Io(file.old.display().to_string(), error))?;
+            if sha256(text.as_bytes()) != file.sha256 {
+                return Err(Self::refused(
+                    format!("{} has changed since the plan was made", file.old.display()),
+                    "UPGRADE-0018",
+                    "put it back from a backup, then go on",
+                ));
+            }
+        }
+        let Some(note) =
+            journal.iter().find(|done| done.step == Step::Heights.name()).and_then(|done| done.note.clone())
+        else {
+            return Ok(());
+        };
+        for state in &self.plan.states {
+            let path = state.old.display().to_string();
+            let left = note.get(&path).and_then(serde_json::Value::as_u64).unwrap_or(0);
+            let now = self.height(&state.old)?;
+            if now < left {
+                return Err(Self::refused(
+                    format!("{path} is at height {now}; the old chain was left at {left}"),
+                    "UPGRADE-0020",
+                    "put the state file back: below it, something could be signed twice (the ledger refuses that, too)",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn state(&self, path: &Path) -> Result<StateFile, Stopped> {
+        let text = read(path).map_err(|error| Stopped::Io(path.display().to_string(), error))?;
+        StateFile::parse(text.as_bytes()).map_err(|error| {
+            Self::refused(format!("{}: {error}", path.display()), "UPGRADE-0005", "put the state file back")
+        })
+    }
+
+    fn height(&self, path: &Path) -> Result<u64, Stopped> {
+        self.state(path).map(|state| state.height)
+    }
+
+    fn step(&self, step: &Step, way: Way) -> Result<Option<serde_json::Value>, Stopped> {
+        let io = |path: &Path| {
+            let path = path.display().to_string();
+            move |error| Stopped::Io(path, error)
+        };
+        match step {
+            Step::Unit(verb, unit) => {
+                if *verb == "stop" && way == Way::Apply {
+                    self.await_halt()?;
+                }
+                let words = service(self.plan, &self.systemctl, verb, unit);
+                if !words.is_empty() {
+                    self.command(&words)?;
+                    self.shell.status(label(verb), unit);
+                }
+            }
+            Step::Inactive(unit) => self.await_unit(unit, false)?,
+            Step::Active(unit) => self.await_unit(unit, true)?,
+            Step::DaemonReload if self.plan.exec_template.is_some() => {}
+            Step::DaemonReload => self.command(&[self.systemctl.clone(), "daemon-reload".into()])?,
+            Step::Heights => {
+                let mut heights = serde_json::Map::new();
+                for state in &self.plan.states {
+                    let height = self.height(&state.old)?;
+                    self.shell.status("Height", format!("{height} in {}", state.old.display()));
+                    heights.insert(state.old.display().to_string(), height.into());
+                }
+                return Ok(Some(heights.into()));
+            }
+            Step::Write(path) => {
+                let file = self.plan.configs.iter().chain(&self.plan.units).find(|file| file.new == *path);
+                if let Some(file) = file {
+                    let note = (file.old == file.new).then(|| read(&file.old).ok()).flatten();
+                    // The old text of a unit that is edited in place is in the journal before it is gone.
+                    if let Some(old) = note.filter(|old| sha256(old.as_bytes()) == file.sha256) {
+                        let kept = Done {
+                            way,
+                            step: format!("kept {}", path.display()),
+                            plan: self.plan.digest.clone(),
+                            note: Some(old.into()),
+                        };
+                        let line = serde_json::to_string(&kept).unwrap_or_default();
+                        self.ground.append(&self.journal, &line).map_err(io(&self.journal))?;
+                    }
+                    self.ground.write(path, file.content.as_bytes(), &file.old).map_err(io(path))?;
+                    self.shell.status("Wrote", path.display());
+                }
+            }
+            Step::State(path) => {
+                if let Some(state) = self.plan.states.iter().find(|state| state.new == *path) {
+                    let content = match self.plan.keeps_id() {
+                        true => self.higher(&state.old, &state.new)?.render(Dialect::Tmkms),
+                        // What is there already is a fresh state; the plan made sure of it.
+                        false if path.exists() => return Ok(None),
+                        false => StateFile::default().render(Dialect::Tmkms),
+                    };
+                    self.ground.write(path, content.as_bytes(), &state.old).map_err(io(path))?;
+                    self.shell.status("Wrote", path.display());
+                }
+            }
+            Step::Restore(path) => {
+                let name = format!("kept {}", path.display());
+                let kept = journal(&self.journal, self.plan).into_iter().find(|done| done.step == name);
+                let text = kept.and_then(|done| done.note).and_then(|note| note.as_str().map(str::to_owned));
+                if let Some(text) = text {
+                    self.ground.write(path, text.as_bytes(), path).map_err(io(path))?;
+                    self.shell.status("Restored", path.display());
+                }
+            }
+            Step::CarryBack(path) => {
+                if let Some(state) = self.plan.states.iter().find(|state| state.old == *path) {
+                    let content = self.higher(&state.old, &state.new)?.render(Dialect::Tmkms);
+                    self.ground.write(path, content.as_bytes(), path).map_err(io(path))?;
+                    self.shell.status("Carried", path.display());
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The higher of two states; the second may be missing.
+    fn higher(&self, one: &Path, other: &Path) -> Result<StateFile, Stopped> {
+        let first = self.state(one)?;
+        if !other.exists() {
+            return Ok(first);
+        }
+        let second = self.state(other)?;
+        let place = |state: &StateFile| (state.height, state.round, state.step.map(|step| step as u8));
+        Ok(if place(&second) > place(&first) { second } else { first })
+    }
+
+    fn command(&self, words: &[String]) -> Result<(), Stopped> {
+        let text = words.join(" ");
+        match self.ground.run(words) {
+            Ok((true, _)) => Ok(()),
+            Ok((false, said)) => Err(Stopped::Command(text, said)),
+            Err(error) => Err(Stopped::Command(text, error.to_string())),
+        }
+    }
+
+    /// The old chain runs up to its halt height.
+    fn await_halt(&self) -> Result<(), Stopped> {
+        let Some(halt) = self.plan.halt_height else { return Ok(()) };
+        let mut said = None;
+        loop {
+            let heights: Result<Vec<u64>, _> = self.plan.states.iter().map(|state| self.height(&state.old)).collect();
+            let low = heights?.into_iter().min().unwrap_or(halt);
+            if low >= halt {
+                return Ok(());
+            }
+            if said != Some(low) {
+                self.shell.status("Waiting", format!("for height {halt}: the lowest state is at {low}"));
+                said = Some(low);
+            }
+            self.ground.wait(Duration::from_secs(1));
+        }
+    }
+
+    fn await_unit(&self, unit: &str, active: bool) -> Result<(), Stopped> {
+        if self.plan.exec_template.is_some() {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let words = [self.systemctl.clone(), "is-active".into(), unit.into()];
+        loop {
+            let (_, said) =
+                self.ground.run(&words).map_err(|error| Stopped::Command(words.join(" "), error.to_string()))?;
+            let is_active = matches!(said.as_str(), "active" | "reloading");
+            let is_over = matches!(said.as_str(), "inactive" | "failed" | "unknown");
+            if is_active == active && (active || is_over) {
+                return Ok(());
+            }
+            if active && said == "failed" || begun.elapsed() > UNIT_MAX {
+                return Err(Self::refused(
+                    format!("{unit} is {said}"),
+                    "UPGRADE-0024",
+                    format!("journalctl -u {unit} tells why; then run the same command again, or roll back"),
+                ));
+            }
+            self.ground.wait(LOOK);
+        }
+    }
+}
+
+fn label(verb: &str) -> &'static str {
+    match verb {
+        "stop" => "Stopped",
+        "disable" => "Disabled",
+        "enable" => "Enabled",
+        _ => "Started",
+    }
+}
+
+#[cfg(test)]
+mod tests;
