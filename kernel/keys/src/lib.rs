@@ -7,6 +7,7 @@ pub mod encoding;
 mod error;
 mod file;
 pub mod identity;
+pub mod pkcs11;
 pub mod softsign;
 pub mod yubihsm;
 

@@ -9,7 +9,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
 /// Codes of keys, ledgers, state files and interchange files: what happened, and what to do.
-const KERNEL: [(&str, &str); 80] = [
+const KERNEL: [(&str, &str); 91] = [
     ("KEY-0001", "A key file cannot be read or written. Let the user that runs the signer own it, mode 0600."),
     ("KEY-0002", "A key file is empty. Restore it from a backup; nothing can be made of it."),
     (
@@ -74,6 +74,35 @@ const KERNEL: [(&str, &str); 80] = [
         "HSM-0013",
         "A YubiHSM has a key of this number already, and a key is never written over. Take another number; `yubihsm keys list` shows those in use.",
     ),
+    (
+        "P11-0001",
+        "A PKCS#11 module cannot be loaded. `module` is the path of its library; SoftHSM2 also needs its SOFTHSM2_CONF.",
+    ),
+    (
+        "P11-0002",
+        "A PKCS#11 module has no such token. `pkcs11-tool --module MODULE --list-token-slots` shows what is there.",
+    ),
+    ("P11-0003", "Several tokens of a PKCS#11 module match. Name the token by `serial` or `slot`."),
+    (
+        "P11-0004",
+        "The PIN of a token is wrong. It is not tried again: a token locks itself after a few wrong ones. Correct it, then start again.",
+    ),
+    ("P11-0005", "The PIN of a token is locked. Unlock the token with its SO PIN."),
+    ("P11-0006", "A token has no such key. `pkcs11-tool --module MODULE --login --list-objects` shows labels and ids."),
+    ("P11-0007", "Several keys of a token match. Name the key by `label` and `id`."),
+    (
+        "P11-0008",
+        "A key in a token is of another kind than configured. `type` is consensus for Ed25519 and account for secp256k1.",
+    ),
+    (
+        "P11-0009",
+        "A token holds another key under the same words than before. Nothing is signed until the known key is back; a new key needs a restart.",
+    ),
+    (
+        "P11-0010",
+        "A signature of a token does not belong to its key. It is not given out. The token or its module is faulty: do not use it.",
+    ),
+    ("P11-0011", "A token, or its module, failed. Its own words follow. Try the key with `pkcs11-tool --sign`."),
     ("LEDGER-0001", "The ledger's disk failed, is full or may not be written. Nothing is signed until it opens."),
     (
         "LEDGER-0002",

@@ -2,15 +2,18 @@
 
 use super::config::{self, Adapter, Password, SigningKey};
 use super::key_report;
-use semel_guard::Key;
+use semel_guard::{Algorithm, Key};
+use semel_keys::pkcs11::{self, Tokens};
 use semel_keys::softsign;
 use semel_keys::yubihsm::{self, HsmError, KeyKind, YubiHsms};
 use semel_ops::error::{Exit, Report};
+use zeroize::Zeroizing;
 
 /// The devices that are open. Kept for the life of a process, so that a reload goes on with their sessions.
 #[derive(Default)]
 pub struct Keyring {
     yubihsms: YubiHsms,
+    tokens: Tokens,
 }
 
 impl Keyring {
@@ -39,6 +42,26 @@ impl Keyring {
                 let place = place(device).map_err(|error| hsm_report(&error))?;
                 let key = self.yubihsms.key(&place, key.key.value, kind, device.serial_number);
                 Ok(Key::new(Box::new(key.map_err(|error| hsm_report(&error))?)))
+            }
+            SigningKey::Pkcs11(token, key) => {
+                let kind = match key.key_type {
+                    config::KeyType::Consensus => Algorithm::Ed25519,
+                    config::KeyType::Account => Algorithm::Secp256k1,
+                };
+                let pin = match &token.pin {
+                    Password::Text(text) => Zeroizing::new(text.expose().to_owned()),
+                    Password::File(path) => {
+                        let read = std::fs::read_to_string(&path.value).map(Zeroizing::new);
+                        let read = read.map_err(|error| {
+                            Report::new(format!("{}: the PIN cannot be read", path.value.display())).cause(&error)
+                        });
+                        Zeroizing::new(read?.trim_end().to_owned())
+                    }
+                };
+                let place = pkcs11::Place { module: token.module.value.clone(), token: token.token.clone(), pin };
+                let key = self.tokens.key(&place, &key.wanted, kind);
+                let key = key.map_err(|error| Report::of(&error).code_id(error.code()).hint(error.hint()))?;
+                Ok(Key::new(Box::new(key)))
             }
         }
     }

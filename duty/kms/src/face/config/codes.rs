@@ -129,7 +129,7 @@ pub static KEY_TWICE: Code = Code::whole(
 pub static PROVIDER: Code = Code::local(
     "CONFIG-0119",
     "a provider is not served",
-    "tmkms can be built with this provider. This version serves [[providers.softsign]]; it reads and checks [[providers.yubihsm]]. A \
+    "tmkms can be built with this provider. This program serves [[providers.softsign]], [[providers.yubihsm]] and [[providers.pkcs11]]. A \
      configuration that needs another one is refused instead of being started without its key.",
 );
 /// A bech32 prefix that is none.

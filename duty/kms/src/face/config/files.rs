@@ -68,6 +68,11 @@ pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Fact
                 is_there(path, "the password file", hint, true, found);
             }
         }
+        for token in &config.pkcs11 {
+            if let Password::File(path) = &token.pin {
+                is_there(path, "the PIN file", "write the user PIN of the token into it, mode 0600", true, found);
+            }
+        }
         for chain in &config.chains {
             let key = match config.signing_key(&chain.name) {
                 Some(SigningKey::Softsign(key)) => facts.public_keys.iter().find(|(path, _)| *path == key.path.value),

@@ -5,7 +5,7 @@
 
 use super::codes;
 use super::providers::{RawKey, RawProviders};
-use super::schema::{Config, KeyType};
+use super::schema::{Config, KeyType, Pkcs11, Pkcs11Key};
 use super::validator::RawValidator;
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Spanned};
 
@@ -141,6 +141,11 @@ impl<'a> Links<'a> {
                     .collect();
                 config.yubihsm.push(yubihsm);
             }
+        }
+        for (raw_keys, value) in providers.pkcs11 {
+            let resolved = raw_keys.into_iter().map(|(raw, key)| (chains_of(&raw, "[[providers.pkcs11]]"), key));
+            let keys = resolved.filter_map(|(chains, key)| Some(Pkcs11Key { chains, ..key? })).collect();
+            config.pkcs11.extend(value.map(|token| Pkcs11 { keys, ..token }));
         }
         self.check_keys(&keys, uncertain);
         if !self.incomplete && !uncertain {

@@ -147,6 +147,7 @@ fn config(source: &Source, found: &Diagnostics) -> Config {
         validators: Vec::new(),
         softsign: Vec::new(),
         yubihsm: Vec::new(),
+        pkcs11: Vec::new(),
         semel: None,
         warnings: Vec::new(),
     };
@@ -187,6 +188,7 @@ const KEYS: &[(&str, &str)] = &[
     ("connector_server", "[[providers.yubihsm]]"),
     ("softsign", "[providers]"),
     ("yubihsm", "[providers]"),
+    ("pkcs11", "[providers]"),
     ("durability", "[semel]"),
     ("reserve_heights", "[semel]"),
     ("ledger", "[semel]"),

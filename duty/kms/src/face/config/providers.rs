@@ -1,9 +1,12 @@
-//! Reads `[providers]`: softsign and yubihsm. Ledger and Fortanix are refused by name.
+//! Reads `[providers]`: softsign, yubihsm and pkcs11. Ledger and Fortanix are refused by name.
 
 use super::address;
 use super::codes;
 use super::links::{By, Reference};
-use super::schema::{Adapter, Auth, ConnectorServer, KeyType, Password, Softsign, SoftsignFormat, Yubihsm, YubihsmKey};
+use super::schema::{
+    Adapter, Auth, ConnectorServer, KeyType, Password, Pkcs11, Pkcs11Key, Selector, Softsign, SoftsignFormat, Wanted,
+    Yubihsm, YubihsmKey,
+};
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Reader, Spanned, codes as toml};
 use std::time::Duration;
 
@@ -26,11 +29,15 @@ pub(super) struct RawKey {
 /// Keys of one device, each with what could be read of it.
 type RawDevice = (Vec<(RawKey, Option<YubihsmKey>)>, Option<Yubihsm>);
 
+/// Keys of one token, each with what could be read of it.
+type RawToken = (Vec<(RawKey, Option<Pkcs11Key>)>, Option<Pkcs11>);
+
 /// The providers before the chains are looked up.
 #[derive(Default)]
 pub(super) struct RawProviders {
     pub(super) softsign: Vec<(RawKey, Option<Softsign>)>,
     pub(super) yubihsm: Vec<RawDevice>,
+    pub(super) pkcs11: Vec<RawToken>,
     /// The chains of some key could not be read: nothing is said about chains without a key.
     pub(super) uncertain: bool,
 }
@@ -57,6 +64,12 @@ pub(super) fn read(mut table: Reader<'_>) -> RawProviders {
     for entry in devices {
         let read = yubihsm(entry, &mut providers.uncertain);
         providers.yubihsm.push(read);
+    }
+    let tokens = table.tables("pkcs11");
+    providers.uncertain |= table.has("pkcs11") && tokens.is_empty();
+    for entry in tokens {
+        let read = pkcs11(entry, &mut providers.uncertain);
+        providers.pkcs11.push(read);
     }
     for (key, what) in [("ledgertm", "a Ledger"), ("fortanixdsm", "Fortanix DSM")] {
         table.known(&[key]);
@@ -292,6 +305,63 @@ fn serial_number(table: &mut Reader<'_>, adapter: Option<&Adapter>) -> Option<u3
     };
     table.found().push(diagnostic);
     None
+}
+
+fn pkcs11(mut table: Reader<'_>, uncertain: &mut bool) -> RawToken {
+    table.required(&[("module", "add module = \"/usr/lib/softhsm/libsofthsm2.so\", the path of the PKCS#11 library")]);
+    let module = table.path("module");
+    let label = table.string("token_label").map(|text| Selector::Label(text.value));
+    let serial = table.string("serial").map(|text| Selector::Serial(text.value));
+    let slot = table.integer("slot", 0..=i64::MAX).map(|slot| Selector::Slot(slot.value.unsigned_abs()));
+    let token = one_of(&table, &["token_label", "serial", "slot"], [label, serial, slot]);
+    let file = table.path("pin_file").map(Password::File);
+    let text = table.secret("pin").map(|text| Password::Text(text.value));
+    let pin = one_of(&table, &["pin_file", "pin"], [file, text]);
+    let entries = table.tables("keys");
+    *uncertain |= table.has("keys") && entries.is_empty();
+    let keys: Vec<_> = entries.into_iter().map(|entry| pkcs11_key(entry, uncertain)).collect();
+    let place = table.place().clone();
+    table.finish();
+    let value = module.zip(token).zip(pin);
+    (keys, value.map(|((module, token), pin)| Pkcs11 { module, token, pin, keys: Vec::new(), place }))
+}
+
+/// Exactly one of some keys has to be there.
+fn one_of<T, const N: usize>(table: &Reader<'_>, names: &[&str; N], values: [Option<T>; N]) -> Option<T> {
+    let given: Vec<&str> = names.iter().copied().filter(|name| table.has(name)).collect();
+    if given.len() != 1 {
+        let place = given.get(1).and_then(|name| table.key_place(name)).unwrap_or_else(|| table.place().clone());
+        let message = match given.as_slice() {
+            [] => format!("{} has none of `{}`", table.name(), names.join("`, `")),
+            several => format!("{} has both `{}`", table.name(), several.join("` and `")),
+        };
+        let hint = format!("give one of {}", names.join(", "));
+        table.found().push(Diagnostic::error(&codes::CONTRADICTION, &place, message).hint(hint));
+        return None;
+    }
+    values.into_iter().flatten().next()
+}
+
+fn pkcs11_key(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<Pkcs11Key>) {
+    let references = references(&mut table, uncertain);
+    let label = table.string("label").map(|text| text.value);
+    let id = table.string("id");
+    let bytes = id.as_ref().map(|text| hex::decode(&text.value));
+    let mut is_wrong = false;
+    if let (Some(Err(_)), Some(text)) = (&bytes, &id) {
+        let message = format!("`id` \"{}\" is not in hexadecimal digits", text.escape_debug());
+        table.found().push(
+            Diagnostic::error(&codes::CONTRADICTION, &text.place, message)
+                .hint("write it as pkcs11-tool shows it: id = \"01\""),
+        );
+        is_wrong = true;
+    }
+    let key_type = table.choice("type", &KEY_TYPES).map_or_else(KeyType::default, |word| word.value);
+    let place = table.place().clone();
+    table.finish();
+    let raw = RawKey { references, key_type, place: place.clone() };
+    let wanted = Wanted { label, id: bytes.and_then(Result::ok) };
+    (raw, (!is_wrong).then_some(Pkcs11Key { chains: Vec::new(), wanted, key_type, place }))
 }
 
 fn connector_server(mut table: Reader<'_>) -> Option<ConnectorServer> {

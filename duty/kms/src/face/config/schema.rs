@@ -3,6 +3,7 @@
 //! Values that later checks or messages point at carry their place. What stands here has been validated: references are
 //! resolved to the *names* of chains of the same file (a chain without a name has its id as its name).
 
+pub(super) use semel_keys::pkcs11::{Selector, Wanted};
 pub use semel_keys::softsign::{Form as SoftsignFormat, KeyType};
 use semel_ops::config::{Diagnostic, Place, Secret, Spanned};
 use semel_ops::log::LogFormat;
@@ -23,6 +24,8 @@ pub struct Config {
     pub softsign: Vec<Softsign>,
     /// `[[providers.yubihsm]]`, at most one.
     pub yubihsm: Vec<Yubihsm>,
+    /// `[[providers.pkcs11]]`, one per token.
+    pub pkcs11: Vec<Pkcs11>,
     /// `[semel]`
     pub semel: Option<Semel>,
     /// Findings in this file that do not keep it from being used.
@@ -36,6 +39,8 @@ pub enum SigningKey<'a> {
     Softsign(&'a Softsign),
     /// A key in a YubiHSM.
     Yubihsm(&'a Yubihsm, &'a YubihsmKey),
+    /// A key in a PKCS#11 token.
+    Pkcs11(&'a Pkcs11, &'a Pkcs11Key),
 }
 
 impl Config {
@@ -58,7 +63,11 @@ impl Config {
         let files = files.map(|key| (key.key_type, SigningKey::Softsign(key)));
         let devices = self.yubihsm.iter().flat_map(|hsm| hsm.keys.iter().map(move |key| (hsm, key)));
         let devices = devices.filter(|(_, key)| named(&key.chains));
-        files.chain(devices.map(|(hsm, key)| (key.key_type, SigningKey::Yubihsm(hsm, key)))).collect()
+        let devices = devices.map(|(hsm, key)| (key.key_type, SigningKey::Yubihsm(hsm, key)));
+        let tokens = self.pkcs11.iter().flat_map(|token| token.keys.iter().map(move |key| (token, key)));
+        let tokens = tokens.filter(|(_, key)| named(&key.chains));
+        let tokens = tokens.map(|(token, key)| (key.key_type, SigningKey::Pkcs11(token, key)));
+        files.chain(devices).chain(tokens).collect()
     }
 }
 
@@ -68,6 +77,7 @@ impl<'a> SigningKey<'a> {
         match self {
             SigningKey::Softsign(key) => &key.place,
             SigningKey::Yubihsm(_, key) => &key.place,
+            SigningKey::Pkcs11(_, key) => &key.place,
         }
     }
 }
@@ -285,6 +295,34 @@ pub struct ConnectorServer {
     pub laddr: (String, u16),
     /// Authentication key of the command line tools.
     pub cli_auth_key: Option<u16>,
+}
+
+/// `[[providers.pkcs11]]`
+#[derive(Debug)]
+pub struct Pkcs11 {
+    /// The module, a shared library.
+    pub module: Spanned<PathBuf>,
+    /// Which of its tokens.
+    pub token: Selector,
+    /// The user's PIN.
+    pub pin: Password,
+    /// Its keys.
+    pub keys: Vec<Pkcs11Key>,
+    /// The table.
+    pub place: Place,
+}
+
+/// An entry of `keys` of `[[providers.pkcs11]]`
+#[derive(Debug)]
+pub struct Pkcs11Key {
+    /// Names of chains.
+    pub chains: Vec<String>,
+    /// CKA_LABEL and CKA_ID.
+    pub wanted: Wanted,
+    /// What the key is for; default consensus.
+    pub key_type: KeyType,
+    /// The table.
+    pub place: Place,
 }
 
 /// When an admission counts as durable.

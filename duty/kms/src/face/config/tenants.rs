@@ -78,6 +78,9 @@ fn identities(key: SigningKey<'_>, facts: &Facts) -> Vec<Identity> {
             };
             vec![Identity::Device(format!("{which} key {}", key.key.value))]
         }
+        SigningKey::Pkcs11(token, key) => {
+            vec![Identity::Device(format!("{:?} of {} {}", token.token, token.module.value.display(), key.wanted))]
+        }
     }
 }
 
