@@ -26,6 +26,12 @@ enum Verb {
     /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
     #[command(subcommand, arg_required_else_help = true)]
     Kms(Kms),
+    /// See what was signed, and check that the memory of it is whole
+    #[command(subcommand, arg_required_else_help = true)]
+    Ledger(semel_admin::Look),
+    /// Move a key to another host
+    #[command(subcommand, arg_required_else_help = true)]
+    Handover(semel_admin::Handover),
     /// Move validators to a new chain, and back
     #[command(subcommand, arg_required_else_help = true)]
     Upgrade(face::upgrade::Upgrade),
@@ -69,6 +75,8 @@ fn main() -> ExitCode {
         match Semel::parse_from(arguments).verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Ledger(look) => look.run(&shell),
+            Verb::Handover(handover) => handover.run(&shell),
             Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),
             Verb::Dev(dev) => dev.run(&shell),
             Verb::Explain { code } => face::explain(code.as_deref(), &shell),

@@ -27,7 +27,7 @@ pub enum Command {
     /// Set a YubiHSM up, and manage its keys.
     #[command(subcommand, name = "yubihsm")]
     YubiHsm(super::yubihsm::YubiHsm),
-    /// tmkms's name for `state set-floor`.
+    /// See what was signed, and set where it begins.
     #[command(subcommand)]
     Ledger(LedgerCommand),
 }
@@ -259,6 +259,8 @@ pub enum State {
 /// `ledger`
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
+    #[command(flatten)]
+    Look(semel_admin::Look),
     /// Sign nothing at or below a height
     Init {
         #[command(flatten)]

@@ -9,7 +9,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
 /// Codes of keys, ledgers, state files and interchange files: what happened, and what to do.
-const KERNEL: [(&str, &str); 91] = [
+const KERNEL: [(&str, &str); 97] = [
     ("KEY-0001", "A key file cannot be read or written. Let the user that runs the signer own it, mode 0600."),
     ("KEY-0002", "A key file is empty. Restore it from a backup; nothing can be made of it."),
     (
@@ -30,6 +30,27 @@ const KERNEL: [(&str, &str); 91] = [
     (
         "KEY-0009",
         "A key file is there already, and a key is never written over. Name another path, or use --force, which keeps a dated copy.",
+    ),
+    (
+        "HANDOVER-0001",
+        "A handover file cannot be read or written. If the key is let go already, run `handover export` again: it writes the file anew.",
+    ),
+    ("HANDOVER-0002", "A file is no handover, or was cut off. Name the file that `handover export` made."),
+    (
+        "HANDOVER-0003",
+        "A handover file was edited or damaged on the way. Copy it again, or run `handover export` at the source again.",
+    ),
+    (
+        "HANDOVER-0004",
+        "A handover file is of another version. Use the version of this program that made it, or a newer one.",
+    ),
+    (
+        "HANDOVER-0005",
+        "This host knows of a higher position than the handover file. The file is not the last word of this key: find out who signs with it before anything else.",
+    ),
+    (
+        "HANDOVER-0006",
+        "The key was handed over to another host and signs nothing here. `semel handover accept` with the file of that handover takes it back.",
     ),
     (
         "HSM-0001",
@@ -306,7 +327,7 @@ mod tests {
     fn named() -> BTreeSet<String> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let mut texts = Vec::new();
-        for crate_dir in ["kernel/guard", "kernel/keys", "kernel/ledger", "kernel/ops", "duty/kms"] {
+        for crate_dir in ["kernel/guard", "kernel/keys", "kernel/ledger", "kernel/ops", "kernel/admin", "duty/kms"] {
             sources(&root.join(crate_dir).join("src"), &mut texts);
         }
         let is_code = |text: &&str| {

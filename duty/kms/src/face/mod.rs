@@ -16,10 +16,10 @@ pub use args::Command;
 pub use explain::explain;
 pub use keyring::Keyring;
 pub use plans::plans_of;
+pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
 use semel_keys::KeyError;
-use semel_ledger::{LedgerError, LedgerErrorKind};
 use semel_ops::env;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
@@ -67,6 +67,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
+        Command::Ledger(args::LedgerCommand::Look(look)) => look.run(shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
         }
@@ -111,21 +112,15 @@ pub fn key_report(error: &KeyError) -> Report {
     Report::of(error).code_id(error.code()).hint(error.hint())
 }
 
-/// A ledger's error, for the person at the terminal.
-pub fn ledger_report(error: &LedgerError) -> Report {
-    let dangerous = matches!(
-        error.kind,
-        LedgerErrorKind::KeyInUse { .. } | LedgerErrorKind::Damaged(_) | LedgerErrorKind::OtherHost { .. }
-    );
-    let report = Report::new(error.to_string()).code_id(error.code()).hint(error.hint());
-    if dangerous { report.exit(Exit::Unsafe) } else { report }
-}
-
 /// A start or reload that failed, for the person at the terminal.
 pub fn service_report(error: &ServiceError) -> Report {
     match error {
         ServiceError::Ledger(error) => ledger_report(error),
         ServiceError::State(error) => Report::new(error.to_string()).code_id(error.code()).hint(error.hint()),
+        ServiceError::HandedOver(_) => Report::new(error.to_string())
+            .code_id("HANDOVER-0006")
+            .hint("it lives on another host now; `semel handover accept FILE` with the file of that handover takes it back")
+            .exit(Exit::Unsafe),
         other => Report::new(other.to_string()),
     }
 }

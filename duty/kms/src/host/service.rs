@@ -4,7 +4,7 @@ use super::chain::Chain;
 use super::node::{Node, NodePlan};
 use super::state::{self, StateNews};
 use crate::core::session::{Extensions, Terms};
-use semel_guard::{Guard, Key, Subject};
+use semel_guard::{Guard, Key, Lane, Ledger, Subject};
 use semel_ledger::{Journal, LedgerError};
 use semel_ops::health::Health;
 use semel_ops::shutdown::{Stop, StopReason};
@@ -55,6 +55,9 @@ pub enum ServiceError {
     /// No thread.
     #[error("no thread for {0}: {1}")]
     Thread(String, std::io::Error),
+    /// The key was handed over from this host.
+    #[error("the key of {0} was handed over to another host, and signs nothing here")]
+    HandedOver(String),
     /// Something that only a restart can change.
     #[error("{0} cannot change while the signer runs: restart it")]
     NeedsRestart(String),
@@ -95,6 +98,13 @@ impl Service {
     pub fn apply(&mut self, plans: Vec<ChainPlan>) -> Result<(), ServiceError> {
         let subjects: Vec<Subject> = plans.iter().map(|plan| plan.subject.clone()).collect();
         self.journal.register(&subjects)?;
+        for subject in &subjects {
+            // Each request would be refused all the same; this says so before a validator is missed.
+            if self.journal.history(subject, Lane::Tendermint).is_ok_and(|history| history.tombstone) {
+                self.journal.release(std::slice::from_ref(subject));
+                return Err(ServiceError::HandedOver(subject.chain.to_string()));
+            }
+        }
         for plan in &plans {
             let known = self.chains.iter().find(|served| *served.chain.subject() == plan.subject);
             if known.is_some_and(|served| served.state_file != plan.state_file) {
