@@ -26,6 +26,8 @@ enum Verb {
     /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
     #[command(subcommand, arg_required_else_help = true)]
     Kms(Kms),
+    /// Look at everything that a signer stands on, and say what mends it
+    Doctor(face::doctor::Examine),
     /// See what was signed, and check that the memory of it is whole
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(semel_admin::Look),
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         match Semel::parse_from(arguments).verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Doctor(examine) => face::doctor::run(&examine, &shell),
             Verb::Ledger(look) => look.run(&shell),
             Verb::Handover(handover) => handover.run(&shell),
             Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),

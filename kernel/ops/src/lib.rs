@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`code`] | stable codes with an explanation each |
 //! | [`config`] | TOML with spans: every error at once, with file, line, column, code and hint |
+//! | [`doctor`] | graded checks, with what mends them |
 //! | [`mod@env`] | every environment variable, as a documented constant |
 //! | [`error`] | errors that a person can mend, and exit codes |
 //! | [`health`] | named conditions, heartbeats |
@@ -20,6 +21,7 @@
 
 pub mod code;
 pub mod config;
+pub mod doctor;
 pub mod env;
 pub mod error;
 pub mod health;

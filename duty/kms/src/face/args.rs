@@ -21,6 +21,8 @@ pub enum Command {
     /// See and move what was signed last.
     #[command(subcommand)]
     State(State),
+    /// Look at everything that the signer stands on, and say what mends it.
+    Doctor(super::doctor::Examine),
     /// Move validators to a new chain, and back.
     #[command(subcommand)]
     Upgrade(super::upgrade::Upgrade),

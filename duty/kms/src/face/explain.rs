@@ -9,7 +9,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
 /// Codes of keys, ledgers, state files and interchange files: what happened, and what to do.
-const KERNEL: [(&str, &str); 97] = [
+const KERNEL: &[(&str, &str)] = &[
     ("KEY-0001", "A key file cannot be read or written. Let the user that runs the signer own it, mode 0600."),
     ("KEY-0002", "A key file is empty. Restore it from a backup; nothing can be made of it."),
     (
@@ -176,6 +176,89 @@ const KERNEL: [(&str, &str); 97] = [
         "The state file is missing, and require_state says that it must be there. Put it in place, or `state set-floor` and take require_state away.",
     ),
     ("STATE-0103", "The ledger could not take in the state file. The ledger's own message says why."),
+    (
+        "DOC-0101",
+        "The configurations as a whole: the errors that `config check` finds stand beside this, each with its own code.",
+    ),
+    ("DOC-0102", "A node of Tendermint 0.33 or older is configured. It is served; tmkms gave it up with 0.13."),
+    (
+        "DOC-0201",
+        "A file with a secret can be read by others. chmod 600 mends it; whoever could read it may have the key.",
+    ),
+    (
+        "DOC-0202",
+        "A file with a secret belongs to a user or group that this host does not have, as after a chown with a slip. chown it to the user that runs the signer.",
+    ),
+    (
+        "DOC-0203",
+        "A state file lies on a file system that forgets or is shared. The ledger is what counts, and has to be on a local disk.",
+    ),
+    (
+        "DOC-0204",
+        "A state file is named relatively: it counts from the working directory, and another directory has another file. Name it absolutely.",
+    ),
+    ("DOC-0301", "States and keys could not be compared with the ledger. Mend what is named first."),
+    ("DOC-0302", "The key of a chain, as it signs. Compare it with what the chain knows."),
+    ("DOC-0303", "The state file of a chain, or that there is none."),
+    (
+        "DOC-0305",
+        "A state file is behind the ledger: it was restored, copied or lost. The ledger counts, nothing is signed twice, but find out who put it back.",
+    ),
+    (
+        "DOC-0306",
+        "A configuration has a key that was handed over to another host. It signs nothing here. Take its configuration away, or take the key back.",
+    ),
+    ("DOC-0401", "Where the ledger is."),
+    (
+        "DOC-0402",
+        "The ledger lies on a file system that forgets or is shared. A restart would forget what was signed: move it to a local disk.",
+    ),
+    ("DOC-0403", "The disk of the ledger has little room. A ledger that cannot write signs nothing."),
+    ("DOC-0404", "The ledger can be read or written by others. chmod 700 mends it."),
+    (
+        "DOC-0405",
+        "Whether every record of the ledger is whole and follows the one before it. A damaged ledger refuses to open.",
+    ),
+    ("DOC-0406", "How long the ledger's disk takes to keep something. Every vote waits for it."),
+    ("DOC-0501", "Whether the name of a node has an address."),
+    (
+        "DOC-0502",
+        "Whether a node takes a connection. Look at priv_validator_laddr in its config.toml, at VPN and firewall.",
+    ),
+    ("DOC-0503", "Whether a node shakes hands. A node that has a signer already does not."),
+    ("DOC-0504", "What the RPC of a node says: its chain and height."),
+    ("DOC-0505", "Whether a configuration has the chain of the node that was asked."),
+    (
+        "DOC-0506",
+        "Whether the chain knows the key that is configured. A validator that signs with another key is missed by everybody.",
+    ),
+    ("DOC-0507", "How far the state file is behind the chain. A state that is far behind is an old one."),
+    ("DOC-0601", "Whether a YubiHSM takes the authentication key."),
+    ("DOC-0602", "Whether a YubiHSM holds a configured key."),
+    ("DOC-0701", "How many files may be open. Each node and each configuration takes some."),
+    (
+        "DOC-0702",
+        "Whether a crash writes the memory of the signer, and with it keys, to the disk. LimitCORE=0 forbids it.",
+    ),
+    ("DOC-0703", "Whether memory, and with it keys, may be written to swap. MemorySwapMax=0 forbids it."),
+    ("DOC-0704", "Whether this runs as root. A signer runs as a user of its own."),
+    ("DOC-0705", "Whether something keeps the clock of this host."),
+    (
+        "DOC-0706",
+        "Another signer runs with one of these configurations, and does not know this ledger. Stop it before this one starts.",
+    ),
+    ("DOC-0707", "How many signers run on this host."),
+    ("DOC-0801", "The units that were looked at."),
+    ("DOC-0802", "Whether the program that a unit starts is there."),
+    (
+        "DOC-0803",
+        "Whether the configuration that a unit names is there. The fix names it where it was found in the directory above.",
+    ),
+    ("DOC-0804", "Whether the user of a unit is there."),
+    ("DOC-0805", "Whether the group of a unit is there. A mistyped group is a common slip."),
+    ("DOC-0806", "Whether the user of a unit may read its configuration. The fix is the chown that is meant."),
+    ("DOC-0807", "Whether the user of a unit may write where the state file is. The fix is the chown that is meant."),
+    ("DOC-0808", "Whether the user of a unit may read its keys. The fix is the chown that is meant."),
     ("EIP3076-0001", "An interchange file is empty."),
     ("EIP3076-0002", "An interchange file is too large."),
     ("EIP3076-0003", "An interchange file ends too early."),
@@ -295,7 +378,7 @@ fn codes() -> Vec<(&'static str, String)> {
         };
         (reason.code(), format!("{what}. Nothing was signed. {}.", capitalized(reason.hint())))
     });
-    let kernel = KERNEL.map(|(id, text)| (id, text.to_owned()));
+    let kernel = KERNEL.iter().map(|(id, text)| (*id, (*text).to_owned()));
     let config = semel_ops::config::codes::ALL.iter().chain(config::codes::ALL.iter());
     let config = config.map(|code| (code.id, format!("{}. {}", code.title, code.explanation)));
     guard.into_iter().chain(kernel).chain(config).collect()

@@ -2,6 +2,7 @@
 
 mod args;
 pub mod config;
+pub mod doctor;
 mod explain;
 mod init;
 mod keyring;
@@ -64,6 +65,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
         Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
+        Command::Doctor(command) => doctor::run(&command, shell),
         Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),

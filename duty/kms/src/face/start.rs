@@ -69,8 +69,13 @@ impl Settings {
 
 /// The ledger's directory: named, or the host's, or, where the host's is not there and cannot be made, the user's.
 pub(super) fn directory(arguments: &LedgerArgs, configs: &[config::Config]) -> PathBuf {
+    directory_of(arguments.ledger.as_ref(), configs)
+}
+
+/// The same, with the directory that the command line names.
+pub(super) fn directory_of(argument: Option<&PathBuf>, configs: &[config::Config]) -> PathBuf {
     let named = configs.iter().filter_map(|config| config.semel.as_ref()?.ledger.clone()).next();
-    arguments.ledger.clone().or(named).unwrap_or_else(|| {
+    argument.cloned().or(named).unwrap_or_else(|| {
         let (host, user) = default_directories();
         match user {
             // A host directory that is there is never passed over: it may hold floors.

@@ -1,0 +1,179 @@
+//! `semel doctor`: what it finds, what it says mends it, and its exit code.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+
+mod stage;
+
+use semel_devnet_tendermint::privval::Family;
+use serde_json::Value;
+use stage::{CHAIN, Stage, called, node, prevote};
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+
+/// A stage whose key signed up to height 5, in order.
+fn signed() -> Stage {
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let mut signer = stage.start(&stage.config(&[node.address().to_string()]));
+    let mut remote = called(&node);
+    for height in 1..=5 {
+        remote.sign_vote(&prevote(height, 1)).unwrap();
+    }
+    signer.signal(rustix::process::Signal::TERM);
+    assert!(signer.ended().success());
+    stage
+}
+
+/// Exit code and checks.
+fn examine(stage: &Stage, more: &[&str]) -> (i32, Vec<Value>) {
+    let words = ["doctor", "-c", "DIR/tmkms.toml", "--ledger", "DIR/ledger", "--json"];
+    let ran = stage.run(&[&words[..], more].concat());
+    let answer: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|_| unreachable!("{ran:?}"));
+    (ran.code, answer["checks"].as_array().unwrap().clone())
+}
+
+fn verdict<'a>(checks: &'a [Value], code: &str) -> Vec<&'a str> {
+    checks.iter().filter(|check| check["code"] == code).map(|check| check["verdict"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_well_kept_signer_is_told_so_and_every_finding_has_what_mends_it() {
+    let stage = signed();
+    let (code, checks) = examine(&stage, &[]);
+    assert_eq!(code, 0, "{checks:#?}");
+    assert!(checks.len() >= 20, "{}", checks.len());
+    for expected in ["DOC-0101", "DOC-0201", "DOC-0302", "DOC-0305", "DOC-0401", "DOC-0405", "DOC-0501"] {
+        assert!(verdict(&checks, expected).iter().all(|verdict| *verdict == "pass"), "{expected}: {checks:#?}");
+        assert!(!verdict(&checks, expected).is_empty(), "{expected}");
+    }
+    for check in checks {
+        let is_open = matches!(check["verdict"].as_str(), Some("warn" | "fail" | "unsafe"));
+        assert_eq!(is_open, check["fix"].as_str().is_some_and(|fix| !fix.is_empty()), "{check}");
+    }
+    let tmkms = stage.run_tmkms(&["doctor", "-c", "DIR/tmkms.toml", "--ledger", "DIR/ledger"]);
+    assert!(tmkms.code == 0 && tmkms.stdout.contains("  pass  DOC-0405  "), "{tmkms:?}");
+}
+
+#[test]
+fn what_could_lead_to_a_second_signature_or_a_stolen_key_is_unsafe_and_ends_with_3() {
+    type Change = fn(&Stage);
+    let rows: [(&str, Change); 5] = [
+        ("DOC-0305", |stage| stage.edit("consensus.json", "\"height\":\"5\"", "\"height\":\"4\"")),
+        ("DOC-0201", |stage| {
+            fs::set_permissions(stage.path("consensus.key"), fs::Permissions::from_mode(0o644)).unwrap()
+        }),
+        ("DOC-0404", |stage| fs::set_permissions(stage.path("ledger"), fs::Permissions::from_mode(0o755)).unwrap()),
+        ("DOC-0306", |stage| {
+            let out = ["handover", "export", "-o", "DIR/out", "--ledger", "DIR/ledger", "--i-accept-volatile-ledger"];
+            assert_eq!(stage.run(&out).code, 0);
+        }),
+        ("DOC-0405", |stage| {
+            for entry in fs::read_dir(stage.path("ledger/volume-0")).unwrap() {
+                let path = entry.unwrap().path();
+                let mut bytes = fs::read(&path).unwrap();
+                if bytes.len() > 1024 && bytes[512..1024].iter().any(|byte| *byte != 0) {
+                    bytes[700] ^= 1;
+                    fs::write(path, bytes).unwrap();
+                }
+            }
+        }),
+    ];
+    for (code, change) in rows {
+        let stage = signed();
+        change(&stage);
+        let (exit, checks) = examine(&stage, &[]);
+        assert!(verdict(&checks, code).contains(&"unsafe"), "{code}: {checks:#?}");
+        assert_eq!((exit, checks[0]["verdict"].as_str()), (3, Some("unsafe")), "{code}: the worst comes first");
+    }
+}
+
+#[test]
+fn the_slips_of_the_guide_are_found() {
+    let stage = signed();
+    // v0.33 is no slip here.
+    stage.edit("tmkms.toml", "reconnect = true", "reconnect = true\nprotocol_version = \"v0.33\"");
+    let dir = stage.path("").display().to_string();
+    // The unit names the configuration under a directory that nobody made, a user and a group that are not there.
+    fs::create_dir(stage.path("units")).unwrap();
+    let unit = format!("[Service]\nUser=tmkms-nobody\nGroup=tmks\nExecStart=/bin/sh start -c {dir}2.2.0/tmkms.toml\n");
+    fs::write(stage.path("units/tmkms-01.service"), unit).unwrap();
+    let (code, checks) = examine(&stage, &["--units", "DIR/units/*.service"]);
+    assert_eq!(code, 1, "{checks:#?}");
+    assert_eq!(verdict(&checks, "DOC-0102"), ["pass"]);
+    for slip in ["DOC-0803", "DOC-0804", "DOC-0805"] {
+        assert_eq!(verdict(&checks, slip), ["fail"], "{slip}: {checks:#?}");
+    }
+    let fix =
+        |code: &str| checks.iter().find(|check| check["code"] == code).unwrap()["fix"].as_str().unwrap().to_owned();
+    assert_eq!(fix("DOC-0803"), "it is DIR/tmkms.toml: correct ExecStart, or move the file");
+    assert!(fix("DOC-0805").contains("chown -R tmkms-nobody:tmkms-nobody"), "{}", fix("DOC-0805"));
+    // A user who may not read what root owns, as after the chown that failed.
+    stage.edit("units/tmkms-01.service", "User=tmkms-nobody\nGroup=tmks", "User=nobody");
+    stage.edit("units/tmkms-01.service", "2.2.0/", "");
+    let (_, checks) = examine(&stage, &["--units", "DIR/units/*.service"]);
+    for right in ["DOC-0806", "DOC-0807", "DOC-0808"] {
+        assert!(verdict(&checks, right).contains(&"fail"), "{right}: {checks:#?}");
+    }
+    assert!(
+        checks
+            .iter()
+            .any(|check| check["fix"].as_str().is_some_and(|fix| fix.contains("sudo chown -R nobody:nobody ")))
+    );
+}
+
+#[test]
+fn a_node_is_reached_shaken_hands_with_and_told_apart_from_a_port_that_is_shut() {
+    let stage = signed();
+    let node = node(Family::V034);
+    stage.config(&[node.address().to_string()]);
+    let listening = std::thread::spawn(move || node.accept(stage::PATIENCE).map(drop));
+    let (_, checks) = examine(&stage, &["--deep"]);
+    assert_eq!(
+        (verdict(&checks, "DOC-0502"), verdict(&checks, "DOC-0503")),
+        (vec!["pass"], vec!["pass"]),
+        "{checks:#?}"
+    );
+    drop(listening.join());
+    let (code, checks) = examine(&stage, &["--deep"]);
+    let shut = checks.iter().find(|check| check["code"] == "DOC-0502").unwrap();
+    assert!(code == 1 && shut["fix"].as_str().unwrap().contains("priv_validator_laddr"), "{shut}");
+}
+
+/// A node's RPC with one validator, for two requests.
+fn rpc(height: u64, address: &str) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let place = format!("http://{}", listener.local_addr().unwrap());
+    let status = format!(
+        r#"{{"result":{{"node_info":{{"network":"{CHAIN}"}},"sync_info":{{"latest_block_height":"{height}"}}}}}}"#
+    );
+    let set = format!(r#"{{"result":{{"validators":[{{"address":"{address}"}}]}}}}"#);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().take(2) {
+            let mut stream = stream.unwrap();
+            let mut line = String::new();
+            BufReader::new(&stream).read_line(&mut line).unwrap();
+            let body = if line.contains("/status") { &status } else { &set };
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+        }
+    });
+    place
+}
+
+#[test]
+fn the_chain_tells_a_key_that_it_does_not_know_and_a_state_that_is_old() {
+    let stage = signed();
+    let address = "34750F98BD59FCFC946DA45AAABE933BE154A4B5";
+    let rows = [(6, address, "pass", "pass"), (6, "00", "fail", "pass"), (50_000, address, "pass", "warn")];
+    for (height, address, key, state) in rows {
+        let (_, checks) = examine(&stage, &["--rpc", &rpc(height, address)]);
+        assert_eq!(
+            (verdict(&checks, "DOC-0506"), verdict(&checks, "DOC-0507")),
+            (vec![key], vec![state]),
+            "{checks:#?}"
+        );
+    }
+    let (code, checks) = examine(&stage, &["--rpc", "http://127.0.0.1:1"]);
+    assert_eq!((code, verdict(&checks, "DOC-0504")), (1, vec!["fail"]));
+}

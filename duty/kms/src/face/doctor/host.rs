@@ -1,0 +1,104 @@
+//! The host under a signer: limits, clock, memory, other signers.
+
+use super::super::config;
+use semel_ops::doctor::{Doctor, Verdict};
+use std::path::Path;
+
+/// Files that a signer should be able to open: the guide's unit allows 4096.
+const FILES_MIN: u64 = 1024;
+
+/// Processes that are looked at, at most.
+const PROCESSES_MAX: usize = 100_000;
+
+/// The name of a user or group.
+pub(super) fn name_of(id: u32, table: &str) -> Option<String> {
+    let text = std::fs::read_to_string(table).ok()?;
+    let line = text.lines().find(|line| line.split(':').nth(2) == Some(&id.to_string()))?;
+    line.split(':').next().map(str::to_owned)
+}
+
+pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config]) {
+    let limit = |resource| rustix::process::getrlimit(resource).current;
+    let files = limit(rustix::process::Resource::Nofile);
+    doctor.demand(
+        "DOC-0701",
+        files.is_none_or(|files| files >= FILES_MIN),
+        Verdict::Warn,
+        format!("{} files may be open", files.map_or_else(|| "any number of".into(), |files| files.to_string())),
+        "LimitNOFILE=4096 in the unit",
+    );
+    let core = limit(rustix::process::Resource::Core);
+    doctor.demand(
+        "DOC-0702",
+        core == Some(0),
+        Verdict::Warn,
+        "a crash writes no memory to the disk",
+        "LimitCORE=0 in the unit, or `ulimit -c 0`: a core file holds keys",
+    );
+    let swaps = std::fs::read_to_string("/proc/swaps").unwrap_or_default();
+    doctor.demand(
+        "DOC-0703",
+        swaps.lines().count() <= 1,
+        Verdict::Warn,
+        format!("{} swap areas are in use", swaps.lines().count().saturating_sub(1)),
+        "MemorySwapMax=0 in the unit: what is swapped out may hold keys",
+    );
+    let is_root = rustix::process::geteuid().is_root();
+    doctor.demand(
+        "DOC-0704",
+        !is_root,
+        Verdict::Warn,
+        if is_root { "this runs as root" } else { "this does not run as root" },
+        "run the signer as a user of its own, and this check as that user: what root may read says nothing",
+    );
+    let is_synchronized = Path::new("/run/systemd/timesync/synchronized").exists();
+    let disciplines = ["chronyd", "ntpd", "systemd-timesyn", "ntpsec"];
+    let keeps_time = is_synchronized || processes().any(|(_, name, _)| disciplines.contains(&name.as_str()));
+    doctor.demand(
+        "DOC-0705",
+        keeps_time,
+        Verdict::Warn,
+        if keeps_time { "the clock is kept" } else { "nothing on this host keeps the clock" },
+        "install chrony or systemd-timesyncd: votes carry the node's clock, logs this one",
+    );
+    others(doctor, configs);
+}
+
+/// Number, name and command line of every process that can be seen.
+fn processes() -> impl Iterator<Item = (u32, String, Vec<String>)> {
+    std::fs::read_dir("/proc").into_iter().flatten().take(PROCESSES_MAX).filter_map(|entry| {
+        let entry = entry.ok()?;
+        let number: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?.trim().to_owned();
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
+        Some((number, name, words))
+    })
+}
+
+/// Another tmkms or horcrux with one of our files.
+fn others(doctor: &mut Doctor, configs: &[config::Config]) {
+    let paths: Vec<String> = configs.iter().map(|config| config.path.display().to_string()).collect();
+    let mut seen = 0;
+    for (number, name, words) in processes() {
+        let is_signer =
+            matches!(name.as_str(), "tmkms" | "horcrux" | "semel") && words.iter().any(|word| word == "start");
+        if !is_signer {
+            continue;
+        }
+        seen += 1;
+        let is_ours = std::fs::read_link(format!("/proc/{number}/exe"))
+            .is_ok_and(|exe| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("semel")));
+        let shares = words.iter().find(|word| paths.contains(word));
+        if let Some(path) = shares {
+            doctor.demand(
+                "DOC-0706",
+                is_ours,
+                Verdict::Unsafe,
+                format!("process {number} ({name}) runs with {path}"),
+                "stop the other signer before this one starts: it does not know this ledger",
+            );
+        }
+    }
+    doctor.pass("DOC-0707", format!("{seen} signers run on this host"));
+}

@@ -1,0 +1,167 @@
+//! The nodes: names, ports, handshakes, and what their chain says of our keys.
+
+use super::super::config::{self, Address};
+use super::super::keyring::Keyring;
+use super::super::plans::tenants;
+use crate::core::secret::{Expect, Handshake, Identity, Progress};
+use crate::host::stream::{Endpoint, Stream};
+use semel_keys::{encoding, identity};
+use semel_ops::doctor::{Doctor, Verdict};
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+/// Longest wait for a node.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Longest answer of an RPC that is read, in bytes.
+const ANSWER_MAX: u64 = 4 << 20;
+
+/// What closes the port of a node.
+const LADDR: &str = "set priv_validator_laddr = \"tcp://0.0.0.0:26658\" in the node's config.toml, start it, and look at VPN and firewall";
+
+/// Names of nodes have addresses.
+pub(super) fn names(doctor: &mut Doctor, config: &config::Config) {
+    for validator in &config.validators {
+        if let Address::Tcp { host, port, .. } = &validator.addr.value {
+            let resolved = (host.as_str(), *port).to_socket_addrs().is_ok_and(|mut all| all.next().is_some());
+            doctor.demand(
+                "DOC-0501",
+                resolved,
+                Verdict::Fail,
+                format!("{host} has an address"),
+                "check the name, the VPN and the resolver",
+            );
+        }
+    }
+}
+
+struct Caller(identity::Identity);
+
+impl Identity for Caller {
+    fn public_key(&self) -> [u8; 32] {
+        self.0.public_key()
+    }
+
+    fn sign_challenge(&self, challenge: &[u8; 32]) -> [u8; 64] {
+        self.0.sign_challenge(challenge)
+    }
+}
+
+/// Each node takes a connection, and shakes hands. Nothing is asked and nothing answered.
+pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
+    for validator in &config.validators {
+        let Address::Tcp { host, port, .. } = &validator.addr.value else { continue };
+        let endpoint = Endpoint::Tcp { host: host.clone(), port: *port };
+        let named = format!("{host}:{port}");
+        let mut stream = match Stream::connect(&endpoint) {
+            Ok(stream) => stream,
+            Err(error) => {
+                doctor.check("DOC-0502", Verdict::Fail, format!("{named} takes no connection: {error}"), LADDR);
+                continue;
+            }
+        };
+        doctor.pass("DOC-0502", format!("{named} takes connections"));
+        let Some(Ok(identity)) = validator.secret_key.as_ref().map(|path| identity::Identity::load(&path.value)) else {
+            continue;
+        };
+        match shake(&mut stream, &Caller(identity)) {
+            Ok(version) => doctor.pass("DOC-0503", format!("{named} shakes hands as {version}")),
+            Err(why) => doctor.check(
+                "DOC-0503",
+                Verdict::Fail,
+                format!("{named} is reached, and does not shake hands: {why}"),
+                "is it the priv_validator_laddr of a node, and has the node no other signer?",
+            ),
+        }
+    }
+}
+
+fn shake(stream: &mut Stream, identity: &Caller) -> Result<String, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let mut ephemeral = [0; 32];
+    getrandom::fill(&mut ephemeral).map_err(|error| text(&error))?;
+    let mut handshake = Handshake::new(Expect::Auto, ephemeral);
+    stream.set_read_timeout(PATIENCE).map_err(|error| text(&error))?;
+    let (mut input, mut output, begun) = ([0; 4096], Vec::new(), Instant::now());
+    while begun.elapsed() < PATIENCE {
+        let count = stream.read(&mut input).map_err(|error| text(&error))?;
+        if count == 0 {
+            return Err("it hangs up".into());
+        }
+        let bytes = input.get(..count).unwrap_or_default();
+        let progress = handshake.push(bytes, identity, &mut output).map_err(|error| text(&error))?;
+        stream.write_all(&output).map_err(|error| text(&error))?;
+        output.clear();
+        if let Progress::Established(established) = progress {
+            return Ok(established.variant.to_string());
+        }
+    }
+    Err("it does not finish".into())
+}
+
+/// Asks a node's RPC. Plain HTTP, bounded.
+fn get(rpc: &str, path: &str) -> Result<serde_json::Value, String> {
+    let place = rpc.strip_prefix("http://").ok_or("the address begins with http://")?.trim_end_matches('/');
+    let address = place.to_socket_addrs().map_err(|error| error.to_string())?.next().ok_or("it has no address")?;
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| error.to_string())?;
+    let request = format!("GET {path} HTTP/1.0\r\nHost: {place}\r\nAccept: application/json\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+    let mut answer = String::new();
+    stream.take(ANSWER_MAX).read_to_string(&mut answer).map_err(|error| error.to_string())?;
+    let (_, body) = answer.split_once("\r\n\r\n").ok_or("no answer of HTTP")?;
+    let value: serde_json::Value = serde_json::from_str(body.trim()).map_err(|error| error.to_string())?;
+    Ok(value.get("result").cloned().unwrap_or(value))
+}
+
+/// The chain knows our keys, and our states are not behind it.
+pub(super) fn chain(doctor: &mut Doctor, rpc: &str, configs: &[config::Config]) {
+    let (status, set) = match (get(rpc, "/status"), get(rpc, "/validators?per_page=100")) {
+        (Ok(status), Ok(set)) => (status, set),
+        (Err(why), _) | (_, Err(why)) => {
+            doctor.check(
+                "DOC-0504",
+                Verdict::Fail,
+                format!("{rpc}: {why}"),
+                "name the RPC of a node of the chain, as http://10.1.1.1:26657",
+            );
+            return;
+        }
+    };
+    let text = |value: &serde_json::Value, path: &str| {
+        value.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+    };
+    let network = text(&status, "/node_info/network");
+    let tip: u64 = text(&status, "/sync_info/latest_block_height").parse().unwrap_or(0);
+    doctor.pass("DOC-0504", format!("{rpc} is a node of {network}, at height {tip}"));
+    let addresses: Vec<String> = set
+        .get("validators")
+        .and_then(serde_json::Value::as_array)
+        .map(|all| all.iter().map(|one| text(one, "/address").to_uppercase()).collect())
+        .unwrap_or_default();
+    let Ok(all) = tenants(configs, &mut Keyring::default()) else { return };
+    let mine: Vec<_> = all.iter().filter(|(_, tenant)| tenant.chain.id.value == network).collect();
+    doctor.demand(
+        "DOC-0505",
+        !mine.is_empty(),
+        Verdict::Fail,
+        format!("a configuration has the chain {network}"),
+        "is it the node of another chain, or the chain id of before an upgrade?",
+    );
+    for (_, tenant) in mine {
+        let address = hex::encode_upper(encoding::address(&tenant.subject.key));
+        let is_known = addresses.contains(&address);
+        doctor.demand("DOC-0506", is_known, Verdict::Fail, format!("{address} is {}in the validator set of {network}", if is_known { "" } else { "not " }), format!("the validator signs with another key than {}, is jailed, or is beyond the first 100: compare with `show-validator` of the node", tenant.key_text));
+        if let Ok(Some(state)) = crate::host::state::read(&tenant.chain.state_file.value) {
+            let behind = tip.saturating_sub(state.height);
+            doctor.demand(
+                "DOC-0507",
+                behind < 100,
+                Verdict::Warn,
+                format!("the state of {network} is at {}, {behind} heights behind the tip", state.height),
+                "right for a validator that was away; if it was not, this is an old state file",
+            );
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! The systemd units that start a signer: what they name is there, and belongs to their user.
+
+use super::super::config;
+use semel_ops::doctor::{Doctor, Verdict};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Units that are looked at, at most.
+const UNITS_MAX: usize = 1000;
+
+fn setting(text: &str, name: &str) -> Option<String> {
+    let prefix = format!("{name}=");
+    text.lines().filter_map(|line| line.trim().strip_prefix(&prefix)).next_back().map(|value| value.trim().to_owned())
+}
+
+/// Number and group of a user.
+fn ids_of(user: &str) -> Option<(u32, u32)> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let mut fields = passwd.lines().find(|line| line.split(':').next() == Some(user))?.split(':').skip(2);
+    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+}
+
+fn group_exists(group: &str) -> bool {
+    std::fs::read_to_string("/etc/group")
+        .is_ok_and(|text| text.lines().any(|line| line.split(':').next() == Some(group)))
+}
+
+fn may(path: &Path, (user, group): (u32, u32), bits: u32) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| {
+        let shift = if meta.uid() == user {
+            6
+        } else if meta.gid() == group {
+            3
+        } else {
+            0
+        };
+        user == 0 || (meta.mode() >> shift) & bits == bits
+    })
+}
+
+pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Config]) {
+    let units: Vec<PathBuf> =
+        glob::glob(pattern).into_iter().flatten().filter_map(Result::ok).take(UNITS_MAX).collect();
+    doctor.demand(
+        "DOC-0801",
+        !units.is_empty(),
+        Verdict::Fail,
+        format!("{} units match {pattern}", units.len()),
+        "quote the pattern, as --units '/etc/systemd/system/tmkms-*.service'",
+    );
+    for unit in units {
+        let named = unit.display();
+        let Ok(text) = std::fs::read_to_string(&unit) else {
+            doctor.check(
+                "DOC-0801",
+                Verdict::Fail,
+                format!("{named} cannot be read"),
+                "run this as a user who may read it",
+            );
+            continue;
+        };
+        let Some(line) = setting(&text, "ExecStart") else {
+            doctor.check("DOC-0802", Verdict::Fail, format!("{named} starts nothing"), "add ExecStart=");
+            continue;
+        };
+        let words: Vec<&str> = line.split_whitespace().collect();
+        if let Some(binary) = words.first() {
+            doctor.demand(
+                "DOC-0802",
+                Path::new(binary).exists(),
+                Verdict::Fail,
+                format!("{named} starts {binary}"),
+                format!("there is no {binary}: install it there, or correct ExecStart"),
+            );
+        }
+        let mut named_configs = Vec::new();
+        for pair in words.windows(2) {
+            if let ["-c" | "--config", path] = pair {
+                named_configs.push(PathBuf::from(path));
+            }
+        }
+        let user = setting(&text, "User").unwrap_or_else(|| "root".into());
+        let ids = ids_of(&user);
+        doctor.demand(
+            "DOC-0804",
+            ids.is_some(),
+            Verdict::Fail,
+            format!("{named} runs as {user}"),
+            format!("there is no user {user}: useradd --system --user-group {user}"),
+        );
+        if let Some(group) = setting(&text, "Group") {
+            doctor.demand(
+                "DOC-0805",
+                group_exists(&group),
+                Verdict::Fail,
+                format!("{named} runs in the group {group}"),
+                format!("there is no group {group}; `chown -R {user}:{user}` is what was meant"),
+            );
+        }
+        for path in &named_configs {
+            let shown = path.display();
+            let there = path.exists();
+            // The guide lists its new configurations under a directory of another name than the one it writes them to.
+            let elsewhere =
+                path.parent().and_then(Path::parent).zip(path.file_name()).map(|(above, name)| above.join(name));
+            let fix = match elsewhere.filter(|other| other.exists()) {
+                Some(other) => format!("it is {}: correct ExecStart, or move the file", other.display()),
+                None => "correct ExecStart, or put the file there".into(),
+            };
+            doctor.demand("DOC-0803", there, Verdict::Fail, format!("{named} names {shown}"), fix);
+            if let (Some(ids), true) = (ids, there) {
+                rights(doctor, &user, ids, path, configs);
+            }
+        }
+    }
+}
+
+/// The unit's user reads and writes what the configuration names.
+fn rights(doctor: &mut Doctor, user: &str, ids: (u32, u32), path: &Path, configs: &[config::Config]) {
+    // A mistyped group in a chown leaves files that belong to nobody: this line is the whole remedy.
+    let chown = |path: &Path| format!("sudo chown -R {user}:{user} {}", path.parent().unwrap_or(path).display());
+    doctor.demand(
+        "DOC-0806",
+        may(path, ids, 4),
+        Verdict::Fail,
+        format!("{user} reads {}", path.display()),
+        chown(path),
+    );
+    for config in configs.iter().filter(|config| config.path == path) {
+        for chain in &config.chains {
+            let state = &chain.state_file.value;
+            let directory = state.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            doctor.demand(
+                "DOC-0807",
+                may(directory, ids, 2),
+                Verdict::Fail,
+                format!("{user} writes {}", directory.display()),
+                chown(state),
+            );
+        }
+        let keys = config.softsign.iter().map(|key| &key.path.value);
+        for secret in keys.chain(config.validators.iter().filter_map(|v| Some(&v.secret_key.as_ref()?.value))) {
+            doctor.demand(
+                "DOC-0808",
+                may(secret, ids, 4),
+                Verdict::Fail,
+                format!("{user} reads {}", secret.display()),
+                chown(secret),
+            );
+        }
+    }
+}
