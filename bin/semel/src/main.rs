@@ -26,6 +26,12 @@ enum Verb {
     /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
     #[command(subcommand, arg_required_else_help = true)]
     Kms(Kms),
+    /// What runs now: keys, nodes, last signatures, what is wrong
+    Status(face::status::Status),
+    /// Have the running processes read their configurations again
+    Reload(face::status::Reload),
+    /// Return when a restart costs least: right after every chain's precommit
+    WaitWindow(face::status::WaitWindow),
     /// Look at everything that a signer stands on, and say what mends it
     Doctor(face::doctor::Examine),
     /// See what was signed, and check that the memory of it is whole
@@ -77,6 +83,9 @@ fn main() -> ExitCode {
         match Semel::parse_from(arguments).verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Status(status) => status.run(&shell),
+            Verb::Reload(reload) => reload.run(&shell),
+            Verb::WaitWindow(wait) => wait.run(&shell),
             Verb::Doctor(examine) => face::doctor::run(&examine, &shell),
             Verb::Ledger(look) => look.run(&shell),
             Verb::Handover(handover) => handover.run(&shell),

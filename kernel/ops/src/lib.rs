@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`code`] | stable codes with an explanation each |
 //! | [`config`] | TOML with spans: every error at once, with file, line, column, code and hint |
+//! | [`control`] | the local control socket |
 //! | [`doctor`] | graded checks, with what mends them |
 //! | [`mod@env`] | every environment variable, as a documented constant |
 //! | [`error`] | errors that a person can mend, and exit codes |
@@ -21,6 +22,7 @@
 
 pub mod code;
 pub mod config;
+pub mod control;
 pub mod doctor;
 pub mod env;
 pub mod error;

@@ -21,6 +21,10 @@ pub enum Command {
     /// See and move what was signed last.
     #[command(subcommand)]
     State(State),
+    /// What runs now: keys, nodes, last signatures, what is wrong.
+    Status(super::status::Status),
+    /// Have a running signer read its configurations again.
+    Reload(super::status::Reload),
     /// Look at everything that the signer stands on, and say what mends it.
     Doctor(super::doctor::Examine),
     /// Move validators to a new chain, and back.

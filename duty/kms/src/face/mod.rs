@@ -10,6 +10,7 @@ mod plans;
 mod softsign;
 mod start;
 mod state;
+pub mod status;
 pub mod upgrade;
 mod yubihsm;
 
@@ -65,6 +66,8 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
         Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
+        Command::Status(command) => command.run(shell),
+        Command::Reload(command) => command.run(shell),
         Command::Doctor(command) => doctor::run(&command, shell),
         Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),

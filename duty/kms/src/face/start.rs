@@ -1,9 +1,11 @@
 //! `start`: the daemon, from its arguments to its end.
 
 use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, Start};
+use super::status::{self, CONTROL, Reloads};
 use super::{Keyring, Manner, config, ledger_report, plans_of, service_report};
 use crate::host::service::Service;
 use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, default_directories};
+use semel_ops::control::Server;
 use semel_ops::error::Report;
 use semel_ops::health::Health;
 use semel_ops::log::{LogFormat, LogOptions};
@@ -11,7 +13,7 @@ use semel_ops::metrics::Metrics;
 use semel_ops::shutdown::{Signals, Stop, StopReason};
 use semel_ops::{http, log, metrics, systemd};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the main thread looks for a reload, and beats for the watchdog.
 const TICK: Duration = Duration::from_millis(100);
@@ -124,11 +126,33 @@ fn serve(
     systemd::ready();
     let watchdog = systemd::watchdog(&health, &stop).map_err(|error| Report::new("no watchdog").cause(&error))?;
     let heartbeat = health.heartbeat("main", HEARTBEAT_MAX);
+    let control = Server::start(&settings.ledger.join(CONTROL));
+    if let Err(error) = &control {
+        tracing::warn!(
+            "no control socket in {}: {error}; `status` and `reload` do not reach this process",
+            settings.ledger.display()
+        );
+    }
+    let begun = Instant::now();
+    let mut reloads = Reloads::default();
     while !stop.wait_timeout(TICK) {
         heartbeat.beat();
+        while let Some(asked) = control.as_ref().ok().and_then(Server::asked) {
+            let answer = match asked.word.as_str() {
+                "status" => status::of(&service, &health, begun.elapsed(), manner, &reloads),
+                "reload" => {
+                    systemd::reloading();
+                    reloads.note(reload(start, paths, &settings, &mut service, &mut keyring));
+                    systemd::ready();
+                    reloads.answer()
+                }
+                other => serde_json::json!({ "error": format!("nothing here is called {other}") }),
+            };
+            asked.answer(answer);
+        }
         if signals.reloads().try_recv().is_ok() {
             systemd::reloading();
-            reload(start, paths, &settings, &mut service, &mut keyring);
+            reloads.note(reload(start, paths, &settings, &mut service, &mut keyring));
             systemd::ready();
         }
         if let Some(why) = service.journal().status().failed
@@ -157,19 +181,31 @@ fn serve(
 }
 
 /// Takes in the configurations anew. What cannot be used changes nothing.
-fn reload(start: &Start, paths: &[PathBuf], settings: &Settings, service: &mut Service, keyring: &mut Keyring) {
+fn reload(
+    start: &Start,
+    paths: &[PathBuf],
+    settings: &Settings,
+    service: &mut Service,
+    keyring: &mut Keyring,
+) -> Result<String, String> {
     let applied = config::load(paths).map_err(Report::from).and_then(|configs| {
         service.apply(plans_of(&configs, keyring)?).map_err(|error| service_report(&error))?;
         Ok(Settings::of(start, &configs) == *settings)
     });
     match applied {
-        Ok(true) => tracing::info!("configuration reloaded"),
-        Ok(false) => {
-            tracing::warn!("configuration reloaded, but for [semel]: what changed there counts from the next start")
+        Ok(true) => {
+            tracing::info!("configuration reloaded");
+            Ok("configuration reloaded".into())
         }
-        Err(report) => match report.diagnostics() {
-            Some(found) => tracing::error!("configuration not reloaded, the old one stays: {}", found.to_text()),
-            None => tracing::error!("configuration not reloaded, the old one stays: {report}"),
-        },
+        Ok(false) => {
+            let text = "configuration reloaded, but for [semel]: what changed there counts from the next start";
+            tracing::warn!("{text}");
+            Ok(text.into())
+        }
+        Err(report) => {
+            let why = report.diagnostics().map_or_else(|| report.to_string(), |found| found.to_text());
+            tracing::error!("configuration not reloaded, the old one stays: {why}");
+            Err(why)
+        }
     }
 }

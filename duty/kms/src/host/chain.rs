@@ -3,8 +3,9 @@
 use semel_guard::{Answer, Benign, Denied, Duty, Guard, Key, Mark, Position, Signature, Subject};
 use semel_ledger::Journal;
 use semel_ledger::interchange::Mirror;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A key that signs for a chain. Shared by every connection of that chain.
 pub struct Chain {
@@ -12,6 +13,18 @@ pub struct Chain {
     key: Key,
     guard: Guard<Journal>,
     mirror: Mutex<Mirrored>,
+    tally: Tally,
+}
+
+/// What a chain signed and refused since the start.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Signatures, repeats included.
+    pub signed: AtomicU64,
+    /// Refusals of the guard.
+    pub refused: AtomicU64,
+    /// When the last signature was made, in milliseconds since 1970; 0: none.
+    pub last_ms: AtomicU64,
 }
 
 /// The state file, and the last position in it.
@@ -47,12 +60,23 @@ pub struct Signed {
 impl Chain {
     /// A key behind its guard. `state_file` gets each position before the answer leaves.
     pub fn new(subject: Subject, key: Key, guard: Guard<Journal>, state_file: Option<Mirror>) -> Self {
-        Self { subject, key, guard, mirror: Mutex::new(Mirrored { file: state_file, last: None }) }
+        Self {
+            subject,
+            key,
+            guard,
+            mirror: Mutex::new(Mirrored { file: state_file, last: None }),
+            tally: Tally::default(),
+        }
     }
 
     /// The key and the chain.
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// What it signed and refused since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Name of the key's backend.
@@ -68,12 +92,19 @@ impl Chain {
             .map_err(|error| unsignable(error.to_string()))?;
         let start = Instant::now();
         let mut sign = Duration::ZERO;
-        let answer = self.guard.admit(&duty, |permit, bytes| {
+        let admitted = self.guard.admit(&duty, |permit, bytes| {
             let begun = Instant::now();
             let signature = self.key.sign(permit, bytes);
             sign = begun.elapsed();
             signature
-        })?;
+        });
+        if admitted.is_err() {
+            self.tally.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        let answer = admitted?;
+        self.tally.signed.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+        self.tally.last_ms.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
         let admit = start.elapsed().saturating_sub(sign);
         // The extension has no position of its own; each request gets the signature over the extension it brought.
         let extension = ask.extension.as_ref().map(|extension| self.key.sign_benign(extension)).transpose()?;

@@ -72,6 +72,7 @@ struct Running {
 
 struct Served {
     chain: Arc<Chain>,
+    key_text: String,
     state_file: PathBuf,
 }
 
@@ -96,12 +97,24 @@ impl Service {
     /// Makes the running signer be what `plans` say: new chains and nodes start, those that are gone stop, the others are not
     /// touched. On an error nothing has stopped.
     pub fn apply(&mut self, plans: Vec<ChainPlan>) -> Result<(), ServiceError> {
+        let before: Vec<Subject> = self.chains.iter().map(|served| served.chain.subject().clone()).collect();
+        let wanted: Vec<Subject> = plans.iter().map(|plan| plan.subject.clone()).collect();
+        let applied = self.take_in(plans);
+        if applied.is_err() {
+            // Keys that came with it are free again.
+            self.chains.retain(|served| before.contains(served.chain.subject()));
+            let fresh: Vec<Subject> = wanted.into_iter().filter(|subject| !before.contains(subject)).collect();
+            self.journal.release(&fresh);
+        }
+        applied
+    }
+
+    fn take_in(&mut self, plans: Vec<ChainPlan>) -> Result<(), ServiceError> {
         let subjects: Vec<Subject> = plans.iter().map(|plan| plan.subject.clone()).collect();
         self.journal.register(&subjects)?;
         for subject in &subjects {
             // Each request would be refused all the same; this says so before a validator is missed.
             if self.journal.history(subject, Lane::Tendermint).is_ok_and(|history| history.tombstone) {
-                self.journal.release(std::slice::from_ref(subject));
                 return Err(ServiceError::HandedOver(subject.chain.to_string()));
             }
         }
@@ -130,7 +143,7 @@ impl Service {
                     }
                     let guard = Guard::new(self.journal.clone());
                     let chain = Arc::new(Chain::new(subject.clone(), key, guard, Some(mirror)));
-                    self.chains.push(Served { chain: Arc::clone(&chain), state_file });
+                    self.chains.push(Served { chain: Arc::clone(&chain), key_text, state_file });
                     chain
                 }
             };
@@ -187,6 +200,11 @@ impl Service {
     /// Every key that is signed with.
     pub fn subjects(&self) -> impl Iterator<Item = &Subject> {
         self.nodes.iter().map(|running| &running.subject)
+    }
+
+    /// Every chain that is served, with its key as operators know it.
+    pub fn chains(&self) -> impl Iterator<Item = (&Chain, &str)> {
+        self.chains.iter().map(|served| (served.chain.as_ref(), served.key_text.as_str()))
     }
 
     /// The ledger.

@@ -1,0 +1,254 @@
+//! `status`, `reload`, `wait-window`: asking the processes that run on this host, over their control sockets.
+
+use super::{Manner, said};
+use crate::host::service::Service;
+use clap::Args;
+use semel_admin::Place;
+use semel_guard::{Lane, Ledger, Step};
+use semel_ops::control::ask_all;
+use semel_ops::error::{Exit, Report};
+use semel_ops::health::Health;
+use semel_ops::shell::Shell;
+use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant, SystemTime};
+
+/// Directory of the control sockets, in the ledger's.
+pub(super) const CONTROL: &str = "control";
+
+/// Time between two screens of `--watch`.
+const WATCH: Duration = Duration::from_secs(2);
+
+/// Time between two looks of `wait-window`.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A precommit is fresh for this long: the next proposal is some way off.
+const FRESH_MS: u64 = 500;
+
+/// How reloads went.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    generation: u64,
+    last: Option<Result<String, String>>,
+}
+
+impl Reloads {
+    pub(super) fn note(&mut self, result: Result<String, String>) {
+        self.generation += u64::from(result.is_ok());
+        self.last = Some(result);
+    }
+
+    pub(super) fn answer(&self) -> Value {
+        match &self.last {
+            Some(Ok(text)) => json!({ "reloaded": true, "text": text, "generation": self.generation }),
+            Some(Err(text)) => json!({ "reloaded": false, "text": text, "generation": self.generation }),
+            None => json!({ "reloaded": null, "generation": self.generation }),
+        }
+    }
+}
+
+/// What a process says of itself.
+pub(super) fn of(service: &Service, health: &Health, up: Duration, manner: Manner, reloads: &Reloads) -> Value {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let now = u64::try_from(now).unwrap_or(u64::MAX);
+    let chains: Vec<Value> = service
+        .chains()
+        .map(|(chain, key)| {
+            let history = service.journal().history(chain.subject(), Lane::Tendermint).ok();
+            let mark = history.and_then(|history| history.recent.last().map(|entry| entry.mark).max(history.floor));
+            let tally = chain.tally();
+            let last = tally.last_ms.load(Ordering::Relaxed);
+            json!({
+                "chain": chain.subject().chain.as_str(), "key": key, "provider": chain.provider(),
+                "height": mark.map(|mark| mark.0[0]), "position": mark.map(|mark| Lane::Tendermint.show(mark)),
+                "is_precommit": mark.is_some_and(|mark| mark.0[2] == Step::Precommit as u64),
+                "signed": tally.signed.load(Ordering::Relaxed), "refused": tally.refused.load(Ordering::Relaxed),
+                "last_signed_ms_ago": (last > 0).then(|| now.saturating_sub(last)),
+            })
+        })
+        .collect();
+    let conditions: Vec<Value> =
+        health.conditions().iter().map(|finding| json!({ "name": finding.name, "reason": finding.reason })).collect();
+    let ledger = service.journal().status();
+    json!({
+        "schema": 1, "pid": std::process::id(), "face": manner.name(), "version": env!("CARGO_PKG_VERSION"), "up_seconds": up.as_secs(),
+        "chains": chains, "conditions": conditions, "reload": reloads.answer(),
+        "ledger": { "volume": ledger.volume, "records": ledger.sequence, "durable": ledger.durable, "syncs": ledger.syncs, "failed": ledger.failed },
+    })
+}
+
+fn asked(place: &Place, word: &str) -> Result<Vec<Value>, Report> {
+    let directory = place.directory();
+    let answers = ask_all(&directory.join(CONTROL), word);
+    if answers.is_empty() {
+        return Err(Report::new(format!("no signer runs with the ledger in {}", directory.display()))
+            .hint("start one, name its ledger with --ledger, or run this as its user"));
+    }
+    Ok(answers)
+}
+
+/// `status`
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    place: Place,
+    /// Again every two seconds
+    #[arg(long)]
+    watch: bool,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    /// Runs the command.
+    pub fn run(&self, shell: &Shell) -> Result<(), Report> {
+        loop {
+            let answers = asked(&self.place, "status")?;
+            let is_unsafe = answers.iter().any(|answer| !text(answer, "/ledger/failed").is_empty());
+            if self.json {
+                said(shell.json(&json!({ "schema": 1, "processes": answers })))?;
+            } else {
+                said(shell.line(screen(&answers)))?;
+            }
+            if !self.watch {
+                return match is_unsafe {
+                    true => Err(Report::new("a ledger has stopped: nothing is signed").exit(Exit::Unsafe)),
+                    false => Ok(()),
+                };
+            }
+            std::thread::sleep(WATCH);
+        }
+    }
+}
+
+fn text(value: &Value, path: &str) -> String {
+    match value.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// One screen.
+fn screen(answers: &[Value]) -> String {
+    let mut out = Vec::new();
+    for answer in answers {
+        out.push(format!(
+            "{} {}, process {}, up {} s, ledger {} ({} records)",
+            text(answer, "/face"),
+            text(answer, "/version"),
+            text(answer, "/pid"),
+            text(answer, "/up_seconds"),
+            text(answer, "/ledger/volume"),
+            text(answer, "/ledger/records")
+        ));
+        let widest = list(answer, "chains").iter().map(|chain| text(chain, "/chain").len()).max().unwrap_or(0).max(5);
+        out.push(format!(
+            "  {:<widest$}  {:<22} {:>9} {:>8} {:>8}  key",
+            "chain", "last signed", "ago", "signed", "refused"
+        ));
+        for chain in list(answer, "chains") {
+            let ago = chain.get("last_signed_ms_ago").and_then(Value::as_u64);
+            let ago = ago.map_or_else(|| "-".into(), |ms| format!("{}.{} s", ms / 1000, ms % 1000 / 100));
+            let position =
+                Some(text(chain, "/position")).filter(|text| !text.is_empty()).unwrap_or_else(|| "nothing".into());
+            out.push(format!(
+                "  {:<widest$}  {position:<22} {ago:>9} {:>8} {:>8}  {} ({})",
+                text(chain, "/chain"),
+                text(chain, "/signed"),
+                text(chain, "/refused"),
+                text(chain, "/key"),
+                text(chain, "/provider")
+            ));
+        }
+        for condition in list(answer, "conditions") {
+            let reason = text(condition, "/reason");
+            let word = if reason.is_empty() { "well".to_owned() } else { format!("not well: {reason}") };
+            out.push(format!("  {}: {word}", text(condition, "/name")));
+        }
+        if answer.pointer("/reload/reloaded") == Some(&Value::Bool(false)) {
+            out.push(format!("  the last reload was not taken: {}", text(answer, "/reload/text")));
+        }
+        let failed = text(answer, "/ledger/failed");
+        if !failed.is_empty() {
+            out.push(format!("  THE LEDGER HAS STOPPED, nothing is signed: {failed}"));
+        }
+    }
+    out.join("\n")
+}
+
+/// `reload`
+#[derive(Debug, Args)]
+pub struct Reload {
+    #[command(flatten)]
+    place: Place,
+    /// For machines
+    #[arg(long)]
+    json: bool,
+}
+
+impl Reload {
+    /// Runs the command.
+    pub fn run(&self, shell: &Shell) -> Result<(), Report> {
+        let answers = asked(&self.place, "reload")?;
+        if self.json {
+            said(shell.json(&json!({ "schema": 1, "processes": answers })))?;
+        }
+        let mut failed = 0;
+        for answer in &answers {
+            let words = [text(answer, "/text"), text(answer, "/error")].concat();
+            if answer.get("reloaded") == Some(&Value::Bool(true)) {
+                shell.status("Reloaded", words);
+            } else {
+                failed += 1;
+                shell.error(words.trim_end());
+            }
+        }
+        match failed {
+            0 => Ok(()),
+            _ => {
+                Err(Report::new("the configuration was not taken, the old one stays")
+                    .hint("mend it, then reload again"))
+            }
+        }
+    }
+}
+
+/// `wait-window`
+#[derive(Debug, Args)]
+pub struct WaitWindow {
+    #[command(flatten)]
+    place: Place,
+    /// Longest wait, in minutes
+    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
+    max: u64,
+}
+
+impl WaitWindow {
+    /// Runs the command.
+    pub fn run(&self, shell: &Shell) -> Result<(), Report> {
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(self.max.saturating_mul(60)) {
+            let answers = asked(&self.place, "status")?;
+            let mut chains = answers.iter().flat_map(|answer| list(answer, "chains")).peekable();
+            let is_quiet = |chain: &Value| match chain.get("last_signed_ms_ago").and_then(Value::as_u64) {
+                // A chain that signs nothing misses nothing.
+                None => true,
+                Some(ago) => {
+                    ago > FRESH_MS * 60 || ago < FRESH_MS && chain.get("is_precommit") == Some(&Value::Bool(true))
+                }
+            };
+            if chains.peek().is_none() || chains.all(is_quiet) {
+                shell.status("Now", "every chain has just precommitted, or signs nothing: a restart costs least");
+                return Ok(());
+            }
+            std::thread::sleep(LOOK);
+        }
+        Err(Report::new(format!("no such moment within {} minutes", self.max)))
+    }
+}
