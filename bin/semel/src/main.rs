@@ -50,6 +50,11 @@ enum Verb {
         /// The code
         code: Option<String>,
     },
+    /// Print the manual, or write a page per command
+    Man {
+        /// Directory for the pages, which has to be there
+        directory: Option<std::path::PathBuf>,
+    },
     /// Print a completion script
     Completions {
         /// For which shell
@@ -92,6 +97,7 @@ fn main() -> ExitCode {
             Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),
             Verb::Dev(dev) => dev.run(&shell),
             Verb::Explain { code } => face::explain(code.as_deref(), &shell),
+            Verb::Man { directory } => man(directory.as_deref(), &shell),
             Verb::Completions { shell: kind } => completions(kind, &shell),
         }
     };
@@ -102,6 +108,23 @@ fn main() -> ExitCode {
             report.exit_code().into()
         }
     }
+}
+
+/// The manual of every command, under both names.
+fn man(directory: Option<&Path>, shell: &Shell) -> Result<(), Report> {
+    let Some(directory) = directory else {
+        let mut page = Vec::new();
+        let rendered = clap_mangen::Man::new(Semel::command()).render(&mut page);
+        return rendered
+            .and_then(|()| shell.data(&page))
+            .map_err(|error| Report::new("the page was not written").cause(&error));
+    };
+    for command in [Semel::command(), Tmkms::command()] {
+        let written = clap_mangen::generate_to(command, directory);
+        written.map_err(|error| Report::new(format!("cannot write to {}", directory.display())).cause(&error))?;
+    }
+    shell.status("Wrote", format!("a page per command into {}", directory.display()));
+    Ok(())
 }
 
 fn completions(kind: clap_complete::Shell, shell: &Shell) -> Result<(), Report> {

@@ -1,7 +1,5 @@
 //! `semel status`, `reload` and `wait-window`: what a running signer says over its control socket.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
-
 mod stage;
 
 use semel_devnet_tendermint::consensus::VoteKind;

@@ -12,6 +12,7 @@
 //! | [`doctor`] | graded checks, with what mends them |
 //! | [`mod@env`] | every environment variable, as a documented constant |
 //! | [`error`] | errors that a person can mend, and exit codes |
+//! | [`harden`] | what a process gives up once it runs |
 //! | [`health`] | named conditions, heartbeats |
 //! | [`http`] | `/livez`, `/readyz`, `/healthz`, `/metrics` on an opt-in address |
 //! | [`log`] | tracing to stdout, and the collapsing of repeated lines |
@@ -26,6 +27,7 @@ pub mod control;
 pub mod doctor;
 pub mod env;
 pub mod error;
+pub mod harden;
 pub mod health;
 pub mod http;
 pub mod log;

@@ -85,6 +85,9 @@ pub struct Start {
     /// Connect and answer, but sign nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Leave the process free to write anywhere
+    #[arg(long)]
+    pub no_landlock: bool,
 }
 
 /// When an admission counts as durable.

@@ -11,7 +11,7 @@ use semel_ops::health::Health;
 use semel_ops::log::{LogFormat, LogOptions};
 use semel_ops::metrics::Metrics;
 use semel_ops::shutdown::{Signals, Stop, StopReason};
-use semel_ops::{http, log, metrics, systemd};
+use semel_ops::{harden, http, log, metrics, systemd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -120,6 +120,8 @@ fn serve(
     options.durability = settings.durability;
     tracing::info!("ledger in {}", options.directory.display());
     let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
+    // Before there is a thread that talks to a node: what it gives up, those give up, too.
+    confine(start, &configs, &settings);
     let mut service = Service::new(journal, health.clone(), stop.clone(), start.dry_run);
     service.apply(plans).map_err(|error| service_report(&error))?;
     ledger_condition.ok();
@@ -177,6 +179,40 @@ fn serve(
     match reason {
         StopReason::Failed => Err(Report::new("every validator has ended").hint("`reconnect = true` dials again")),
         _ => Ok(()),
+    }
+}
+
+/// Gives up what a signer does not need.
+fn confine(start: &Start, configs: &[config::Config], settings: &Settings) {
+    for failed in harden::seal_memory() {
+        tracing::warn!("{failed}");
+    }
+    let has_module = configs.iter().any(|config| !config.pkcs11.is_empty());
+    if start.no_landlock || has_module {
+        // A PKCS#11 module keeps its token where it likes.
+        tracing::info!("this process may write anywhere its user may");
+        return;
+    }
+    let states = configs.iter().flat_map(|config| &config.chains).map(|chain| &chain.state_file.value);
+    let mut places: Vec<PathBuf> = states.map(|path| harden::directory_of(path)).collect();
+    places.extend([settings.ledger.clone(), PathBuf::from("/dev/shm")]);
+    // A link leads to where its file is written.
+    places.extend(
+        configs
+            .iter()
+            .flat_map(|config| &config.chains)
+            .filter_map(|chain| Some(harden::directory_of(&chain.state_file.value.canonicalize().ok()?))),
+    );
+    if configs.iter().flat_map(|config| &config.chains).any(|chain| chain.state_hook.is_some()) {
+        places.push(std::env::temp_dir());
+    }
+    places.sort();
+    places.dedup();
+    places.retain(|place| place.exists());
+    match harden::write_only_below(&places) {
+        Ok(true) => tracing::info!("this process writes to its ledger and state files, and nowhere else"),
+        Ok(false) => tracing::info!("this kernel has no Landlock: this process may write anywhere its user may"),
+        Err(why) => tracing::warn!("this process may write anywhere its user may: {why}"),
     }
 }
 
