@@ -1,7 +1,7 @@
 //! The local control socket of a running process: one line of JSON asks, one line answers.
 //!
 //! A unix socket of mode 0600 in a directory of the process' user; whoever connects has to be that user or root. Requests are
-//! short, answered one after another, each within [`PATIENCE`]; nothing here is on the way of a signature. The socket of a process that has
+//! short, answered one after another, each within a few seconds; nothing here is on the way of a signature. The socket of a process that has
 //! died is replaced, that of a living one never.
 
 use serde_json::{Value, json};
