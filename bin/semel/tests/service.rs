@@ -127,6 +127,8 @@ fn health_tells_the_reason_and_metrics_have_frozen_names() {
             "semel_kms_refusals_total counter",
             "semel_kms_request_seconds histogram",
             "semel_kms_requests_total counter",
+            "semel_ledger_stopped gauge",
+            "semel_ledger_syncs_total counter",
         ]
     );
     let of = format!("chain=\"{CHAIN}\",validator=\"{}\"", node.address());

@@ -157,7 +157,10 @@ fn serve(
             reloads.note(reload(start, paths, &settings, &mut service, &mut keyring));
             systemd::ready();
         }
-        if let Some(why) = service.journal().status().failed
+        let status = service.journal().status();
+        ::metrics::counter!("semel_ledger_syncs_total").absolute(status.syncs);
+        ::metrics::gauge!("semel_ledger_stopped").set(if status.failed.is_some() { 1.0 } else { 0.0 });
+        if let Some(why) = status.failed
             && ledger_condition.failing(&why)
         {
             tracing::error!("the ledger stopped, nothing is signed any more: {why}");

@@ -3,6 +3,7 @@
 use super::{Manner, said};
 use crate::host::service::Service;
 use clap::Args;
+use metrics::gauge;
 use semel_admin::Place;
 use semel_guard::{Lane, Ledger, Step};
 use semel_ops::control::ask_all;
@@ -35,6 +36,8 @@ pub(super) struct Reloads {
 impl Reloads {
     pub(super) fn note(&mut self, result: Result<String, String>) {
         self.generation += u64::from(result.is_ok());
+        gauge!("semel_config_generation").set(self.generation as f64);
+        gauge!("semel_config_last_reload_success").set(if result.is_ok() { 1.0 } else { 0.0 });
         self.last = Some(result);
     }
 

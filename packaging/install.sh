@@ -1,0 +1,55 @@
+#!/bin/sh
+# Installs Semel from the directory that this script lies in, or takes it away again.
+#
+#   ./install.sh [--prefix DIR] [--destdir DIR] [--dry-run]
+#   ./install.sh --uninstall [--prefix DIR] [--destdir DIR] [--dry-run]
+#
+# --prefix DIR   where it goes (default /usr/local): bin/, share/man/, share/bash-completion/, lib/systemd/system/, lib/sysusers.d/
+# --destdir DIR  is put before every path, for packages
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+prefix=/usr/local destdir= dry= uninstall=
+while [ $# -gt 0 ]; do
+  case $1 in
+    --prefix) prefix=$2; shift ;;
+    --destdir) destdir=$2; shift ;;
+    --dry-run) dry=yes ;;
+    --uninstall) uninstall=yes ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "install.sh: no such option: $1" >&2; exit 2 ;;
+  esac
+  shift
+done
+
+run() { if [ -n "$dry" ]; then echo "$*"; else "$@"; fi; }
+
+# put MODE FILE TARGET: one file, or its removal.
+put() {
+  target=$destdir$prefix/$3
+  if [ -n "$uninstall" ]; then
+    if [ -e "$target" ] || [ -L "$target" ]; then run rm -f "$target"; fi
+  else
+    run install -D -m "$1" "$here/$2" "$target"
+  fi
+}
+
+put 755 semel bin/semel
+if [ -n "$uninstall" ]; then
+  if [ "$(readlink "$destdir$prefix/bin/tmkms" 2>/dev/null)" = semel ]; then run rm -f "$destdir$prefix/bin/tmkms"; fi
+elif [ -e "$destdir$prefix/bin/tmkms" ] && [ ! -L "$destdir$prefix/bin/tmkms" ]; then
+  echo "install.sh: $destdir$prefix/bin/tmkms is another program, and stays" >&2
+else
+  run ln -sf semel "$destdir$prefix/bin/tmkms"
+fi
+for page in "$here"/man/*.1; do put 644 "man/${page##*/}" "share/man/man1/${page##*/}"; done
+put 644 completions/semel.bash share/bash-completion/completions/semel
+put 644 completions/semel.zsh share/zsh/site-functions/_semel
+put 644 completions/semel.fish share/fish/vendor_completions.d/semel.fish
+put 644 systemd/semel-kms.service lib/systemd/system/semel-kms.service
+put 644 systemd/sysusers.conf lib/sysusers.d/semel.conf
+put 644 LICENSE share/doc/semel/LICENSE
+put 644 docs/sign.md share/doc/semel/sign.md
+put 644 prometheus/semel-kms.rules.yml share/doc/semel/semel-kms.rules.yml
+put 644 grafana/semel-kms.json share/doc/semel/semel-kms.json
+# Directories that only held ours.
+if [ -n "$uninstall" ] && [ -z "$dry" ]; then rmdir "$destdir$prefix/share/doc/semel" 2>/dev/null || true; fi
