@@ -4,7 +4,7 @@ use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, Start};
 use super::status::{self, CONTROL, Reloads};
 use super::{Keyring, Manner, config, ledger_report, plans_of, service_report};
 use crate::host::service::Service;
-use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, default_directories};
+use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, Status, default_directories};
 use semel_ops::control::Server;
 use semel_ops::error::Report;
 use semel_ops::health::Health;
@@ -125,6 +125,7 @@ fn serve(
     let mut service = Service::new(journal, health.clone(), stop.clone(), start.dry_run);
     service.apply(plans).map_err(|error| service_report(&error))?;
     ledger_condition.ok();
+    ledger_meters(&service.journal().status());
     systemd::ready();
     let watchdog = systemd::watchdog(&health, &stop).map_err(|error| Report::new("no watchdog").cause(&error))?;
     let heartbeat = health.heartbeat("main", HEARTBEAT_MAX);
@@ -158,8 +159,7 @@ fn serve(
             systemd::ready();
         }
         let status = service.journal().status();
-        ::metrics::counter!("semel_ledger_syncs_total").absolute(status.syncs);
-        ::metrics::gauge!("semel_ledger_stopped").set(if status.failed.is_some() { 1.0 } else { 0.0 });
+        ledger_meters(&status);
         if let Some(why) = status.failed
             && ledger_condition.failing(&why)
         {
@@ -183,6 +183,11 @@ fn serve(
         StopReason::Failed => Err(Report::new("every validator has ended").hint("`reconnect = true` dials again")),
         _ => Ok(()),
     }
+}
+
+fn ledger_meters(status: &Status) {
+    ::metrics::counter!("semel_ledger_syncs_total").absolute(status.syncs);
+    ::metrics::gauge!("semel_ledger_stopped").set(if status.failed.is_some() { 1.0 } else { 0.0 });
 }
 
 /// Gives up what a signer does not need.
