@@ -89,6 +89,10 @@ fuzz_target!(|data: &[u8]| {
             assert!(is_error, "{response:?}");
             response
         }
+        Verdict::SignRaw { unique_id, raw_bytes } => {
+            assert!(!unique_id.is_empty() && !raw_bytes.is_empty());
+            Response::SignedRawBytes(vec![9; 64])
+        }
         Verdict::Sign(to_sign) => {
             check(&terms, family, &request, &to_sign);
             // A second later it is the same question, and the reply to it carries the first timestamp.
@@ -107,7 +111,7 @@ fuzz_target!(|data: &[u8]| {
     let encoded = reply.encode(family);
     assert!(encoded.len() <= REPLY_MAX, "a reply of {} bytes", encoded.len());
     // Amino has no message for raw bytes, and never asks for them.
-    if family == Family::Protobuf || !matches!(reply, Response::SignedBytes(_)) {
+    if family == Family::Protobuf || !matches!(reply, Response::SignedBytes(_) | Response::SignedRawBytes(_)) {
         let read = Response::decode(family, &undelimited(&encoded));
         assert_eq!(read, Ok(reply));
     }

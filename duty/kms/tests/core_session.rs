@@ -239,6 +239,12 @@ fn nanoseconds_are_less_than_a_second_and_seconds_are_anything() {
 #[test]
 fn bytes_without_a_meaning_and_unknown_requests_are_refused_in_words() {
     refused("raw bytes", &Request::SignBytes, "they could be a vote");
+    let raw =
+        |chain: &str| Request::SignRawBytes { chain_id: chain.into(), raw_bytes: vec![1], unique_id: "id".into() };
+    let of_another = terms().decide(Family::Protobuf, raw("another-chain"));
+    assert!(matches!(of_another, Verdict::Refuse(Response::SignedBytes(_))), "{of_another:?}");
+    let ours = terms().decide(Family::Protobuf, raw(CHAIN));
+    assert!(matches!(&ours, Verdict::SignRaw { unique_id, .. } if unique_id == "id"), "{ours:?}");
     for tag in [11, 12, 1 << 28] {
         refused("unknown", &Request::Unknown { tag }, &format!("request {tag} is not known here"));
     }
@@ -344,6 +350,7 @@ fn every_request_has_its_own_kind_of_reply_in_its_own_family_also_where_it_is_re
         (ask_proposal(Proposal { height: 0, ..proposal() }), 6),
         (Request::Ping, 8),
         (Request::SignBytes, 10),
+        (Request::SignRawBytes { chain_id: another(), raw_bytes: vec![1], unique_id: "id".into() }, 10),
         (Request::Unknown { tag: 11 }, 10),
     ];
     for (request, expected) in table {
@@ -357,6 +364,7 @@ fn every_request_has_its_own_kind_of_reply_in_its_own_family_also_where_it_is_re
                     let bytes = wanted.sign_bytes.bytes.clone();
                     vec![wanted.refused(CODE_DOUBLE_SIGN, "no".into()), wanted.signed(&bytes, &signature, None)]
                 }
+                Verdict::SignRaw { .. } => unreachable!("of another chain"),
             };
             for reply in replies {
                 assert_eq!(member(family, &reply.encode(family)), expected, "{family:?} {request:?}: {reply:?}");

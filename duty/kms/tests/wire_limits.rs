@@ -162,10 +162,26 @@ fn a_chain_id_is_text() {
 
 #[test]
 fn raw_bytes_to_sign_are_known_as_such_whatever_they_hold() {
-    for body in [&[][..], b"\x0a\x01x", b"\x0a\x07chain-1\x12\x01x\x1a\x02id", &[0xff; 30]] {
-        let message = [&[0x4a, body.len() as u8], body].concat();
-        assert_eq!(Request::decode(Family::Protobuf, &message), Ok(Request::SignBytes));
+    let whole = b"\x0a\x07chain-1\x12\x01x\x1a\x02id";
+    let without = |range: std::ops::Range<usize>| [&whole[..range.start], &whole[range.end..]].concat();
+    let rows = [
+        vec![],
+        b"\x0a\x01x".to_vec(),
+        vec![0xff; 30],
+        without(0..9),
+        without(9..12),
+        without(12..16),
+        [&whole[..], b"\x22\x01x"].concat(),
+        b"\x0a\x07chain-1\x12\x01x\x1a\x02\xff\xfe".to_vec(),
+    ];
+    for body in rows {
+        let message = [&[0x4a, body.len() as u8], &body[..]].concat();
+        assert_eq!(Request::decode(Family::Protobuf, &message), Ok(Request::SignBytes), "{body:02x?}");
     }
+    let message = [&[0x4a, whole.len() as u8], &whole[..]].concat();
+    let text = |word: &str| word.to_owned();
+    let expected = Request::SignRawBytes { chain_id: text("chain-1"), raw_bytes: b"x".to_vec(), unique_id: text("id") };
+    assert_eq!(Request::decode(Family::Protobuf, &message), Ok(expected));
 }
 
 fn voted(extension: usize) -> Vote {

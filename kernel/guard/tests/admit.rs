@@ -211,6 +211,22 @@ fn a_vote_extension_is_never_the_bytes_of_a_vote_or_proposal() {
 }
 
 #[test]
+fn bytes_of_an_application_are_never_the_bytes_of_a_vote_proposal_or_extension() {
+    let chain = subject(1).chain;
+    for raw_bytes in [&b"x"[..], &[0x08, 0x02, 0x11], &[0x08; 300]] {
+        for unique_id in ["a", "an id"] {
+            let bytes = Benign::RawBytes { chain: &chain, unique_id, raw_bytes }.bytes();
+            assert!(bytes.starts_with(b"COMET::RAW_BYTES::SIGN"));
+            // Behind its length, of one byte or two, a canonical message begins with one of these.
+            assert!(bytes[1..3].iter().all(|byte| !matches!(byte, 0x08 | 0x0a | 0x11)), "{bytes:02x?}");
+        }
+    }
+    let golden = Benign::RawBytes { chain: &chain, unique_id: "id", raw_bytes: b"ab" }.bytes();
+    let parts = [&b"COMET::RAW_BYTES::SIGN"[..], &[16, 0x0a, 6], b"test-1", &[0x12, 2], b"ab", &[0x1a, 2], b"id"];
+    assert_eq!(golden, parts.concat());
+}
+
+#[test]
 fn messages_signatures_keys_and_chain_ids_have_their_lengths() {
     let subject = subject(1);
     for (length, good) in [(0, false), (1, true), (256, true), (257, false), (100_000, false)] {

@@ -70,6 +70,13 @@ pub enum Verdict {
     Refuse(Response),
     /// Ask the guard.
     Sign(Box<ToSign>),
+    /// Sign an application's bytes, which are no vote.
+    SignRaw {
+        /// What the application calls them.
+        unique_id: String,
+        /// The bytes.
+        raw_bytes: Vec<u8>,
+    },
 }
 
 /// Error code: cannot.
@@ -96,7 +103,10 @@ impl Terms {
                 Ok(accepted) => accepted.with(Message::Proposal(proposal)),
                 Err(error) => Verdict::Refuse(Response::SignedProposal(Err(error))),
             },
-            Request::SignBytes => {
+            Request::SignRawBytes { chain_id, raw_bytes, unique_id } if chain_id == self.chain_id => {
+                Verdict::SignRaw { unique_id, raw_bytes }
+            }
+            Request::SignBytes | Request::SignRawBytes { .. } => {
                 let text = "bytes without a meaning are not signed: they could be a vote";
                 Verdict::Refuse(Response::SignedBytes(cannot(text.into())))
             }

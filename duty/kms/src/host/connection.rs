@@ -275,6 +275,7 @@ fn answer(context: &Context<'_>, family: Family, request: Request) -> (Response,
             (response, after)
         }
         Verdict::Sign(wanted) => sign(context, *wanted),
+        Verdict::SignRaw { unique_id, raw_bytes } => sign_raw(context, &unique_id, &raw_bytes),
     }
 }
 
@@ -313,6 +314,26 @@ fn sign(context: &Context<'_>, wanted: ToSign) -> (Response, After) {
             };
             let text = denied.to_string().chars().take(TEXT_MAX).collect();
             (wanted.refused(code, text), After::Denied(Box::new((label, denied))))
+        }
+    }
+}
+
+fn sign_raw(context: &Context<'_>, unique_id: &str, raw_bytes: &[u8]) -> (Response, After) {
+    let signed = match context.dry_run {
+        true => Err("this signer was started with --dry-run".to_owned()),
+        false => context.chain.sign_raw(unique_id, raw_bytes).map_err(|error| error.to_string()),
+    };
+    match signed {
+        Ok(signature) => {
+            let name = unique_id.chars().take(64).filter(|c| !c.is_control()).collect::<String>();
+            tracing::info!("[{}] signed RawBytes:{name} ({} bytes)", context.name, raw_bytes.len());
+            (Response::SignedRawBytes(signature.as_bytes().to_vec()), After::Nothing)
+        }
+        Err(why) => {
+            let description = why.chars().take(TEXT_MAX).collect();
+            let response = Response::SignedBytes(crate::wire::ErrorReply { code: CODE_CANNOT, description });
+            let after = After::Refused(error_text(&response));
+            (response, after)
         }
     }
 }
