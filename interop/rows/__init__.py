@@ -72,6 +72,6 @@ class Row:
 
 
 def all_rows():
-    from . import conflict, four_validators, guide, harness, one_validator, switch, upgrade
+    from . import conflict, four_validators, guide, harness, one_validator, switch, token, upgrade
 
-    return [row for module in (one_validator, four_validators, harness, upgrade, guide, switch, conflict) for row in module.rows()]
+    return [row for module in (one_validator, four_validators, harness, upgrade, guide, token, switch, conflict) for row in module.rows()]

@@ -1,4 +1,5 @@
-//! `doctor`: looks at everything that a signer stands on, and says what is wrong and what mends it. It never signs and never writes.
+//! `doctor`: looks at everything that a signer stands on, and says what is wrong and what mends it. It never signs; all that it writes
+//! is an empty file beside the ledger, to see how long the disk takes, and that is gone again.
 
 mod host;
 mod node;
