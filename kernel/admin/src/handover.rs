@@ -3,10 +3,11 @@
 //! The file holds public things only: which key, which chain, how far it signed. The key itself goes its own way.
 
 use crate::look::{Which, highest};
-use crate::{Place, ledger_report, rfc_3339, said};
+use crate::{Place, ledger_report, said};
 use clap::Subcommand;
 use semel_guard::{Algorithm, ChainId, Lane, Ledger, Mark, Order, PublicKey, Subject};
 use semel_ledger::{Journal, Known};
+use semel_ops::clock::{rfc_3339, seconds};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 /// Heights that stay closed above the last one where a key arrives: whatever was under way when it left has settled by then.
 pub const HANDOVER_HEIGHTS: u64 = 3;
@@ -228,10 +228,6 @@ fn held(lane: Lane, mark: Mark) -> Mark {
         Order::Rising => Mark([mark.0[0].saturating_add(HANDOVER_HEIGHTS + 1), 0, 0]),
         _ => mark,
     }
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 impl Handover {

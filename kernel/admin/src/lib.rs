@@ -59,18 +59,3 @@ pub fn ledger_report(error: &LedgerError) -> Report {
 fn said(result: std::io::Result<()>) -> Result<(), Report> {
     result.map_err(|error| Report::new("cannot write the answer").cause(&error))
 }
-
-/// A time as `2026-11-21T06:00:00Z`, from seconds since 1970.
-fn rfc_3339(seconds: u64) -> String {
-    // Civil date from days (Howard Hinnant's algorithm), years 1970 and later.
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z", rest / 3600, rest / 60 % 60, rest % 60)
-}

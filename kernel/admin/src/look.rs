@@ -1,9 +1,10 @@
 //! `ledger show`, `ledger history`, `ledger verify`: reading a ledger, also while a signer writes it.
 
-use crate::{Place, ledger_report, rfc_3339, said};
+use crate::{Place, ledger_report, said};
 use clap::{Args, Subcommand};
 use semel_guard::{Lane, Mark, Reason};
 use semel_ledger::{Journal, Kind, Known, Record, SubjectId, subject_id};
+use semel_ops::clock::rfc_3339;
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use serde_json::json;

@@ -11,7 +11,8 @@
 //! A driver that panics, or that says the device is gone, ends its thread; every later request is answered with that at once.
 //! (Where a build aborts on panics, the process ends instead; nothing is signed either way.)
 
-use semel_guard::{Admitted, PublicKey, SignError, Signature, Signer};
+use semel_guard::{Admitted, Algorithm, PublicKey, SignError, Signature, Signer};
+use sha2::{Digest as _, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -59,6 +60,30 @@ struct Request {
     message: Box<[u8]>,
     deadline: Instant,
     answer: SyncSender<Result<Signature, String>>,
+}
+
+/// What a device signed, if it belongs to the key: a fault of the device or of the way to it never leaves. An ECDSA signature comes as
+/// r ‖ s or as ASN.1, and leaves as r ‖ s with s in its lower half.
+pub(crate) fn verified(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Option<Signature> {
+    match key.algorithm() {
+        Algorithm::Ed25519 => {
+            use ed25519_dalek::Verifier as _;
+            let public = ed25519_dalek::VerifyingKey::from_bytes(key.as_bytes().try_into().ok()?).ok()?;
+            let signature = ed25519_dalek::Signature::from_slice(bytes).ok()?;
+            public.verify(message, &signature).ok()?;
+            Signature::new(&signature.to_bytes()).ok()
+        }
+        Algorithm::Secp256k1 => {
+            use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
+            let public = k256::ecdsa::VerifyingKey::from_sec1_bytes(key.as_bytes()).ok()?;
+            let bare = k256::ecdsa::Signature::from_slice(bytes);
+            let signature = bare.or_else(|_| k256::ecdsa::Signature::from_der(bytes)).ok()?;
+            let signature = signature.normalize_s().unwrap_or(signature);
+            public.verify_prehash(&Sha256::digest(message), &signature).ok()?;
+            Signature::new(&signature.to_bytes()).ok()
+        }
+        _ => None,
+    }
 }
 
 /// A device and the thread that asks it. Clones are the same; with the last of them and of its keys the thread ends.

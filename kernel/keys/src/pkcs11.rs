@@ -3,7 +3,7 @@
 //! One thread and one session per token ([`crate::device::Worker`]), however many configurations name it. A wrong PIN is tried once per
 //! process and token, because tokens lock themselves after a few. Each signature is verified before it leaves.
 
-use crate::device::{Device, DeviceError, DeviceKey, Worker};
+use crate::device::{Device, DeviceError, DeviceKey, Worker, verified};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -486,27 +486,6 @@ impl Device for Token {
                 }
                 Some(if self.session.is_some() { KEEP_ALIVE } else { REOPEN / 4 })
             }
-        }
-    }
-}
-
-/// A signature of the token, if it belongs to the key. An ECDSA signature has its s in the lower half when it leaves.
-fn verified(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Option<Signature> {
-    match key.algorithm() {
-        Algorithm::Ed25519 => {
-            use ed25519_dalek::Verifier as _;
-            let public = ed25519_dalek::VerifyingKey::from_bytes(key.as_bytes().try_into().ok()?).ok()?;
-            let signature = ed25519_dalek::Signature::from_slice(bytes).ok()?;
-            public.verify(message, &signature).ok()?;
-            Signature::new(&signature.to_bytes()).ok()
-        }
-        _ => {
-            use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
-            let public = k256::ecdsa::VerifyingKey::from_sec1_bytes(key.as_bytes()).ok()?;
-            let signature = k256::ecdsa::Signature::from_slice(bytes).ok()?;
-            let signature = signature.normalize_s().unwrap_or(signature);
-            public.verify_prehash(&Sha256::digest(message), &signature).ok()?;
-            Signature::new(&signature.to_bytes()).ok()
         }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! | Module | What it gives |
 //! |---|---|
+//! | [`clock`] | the time of day, in words |
 //! | [`code`] | stable codes with an explanation each |
 //! | [`config`] | TOML with spans: every error at once, with file, line, column, code and hint |
 //! | [`control`] | the local control socket |
@@ -21,6 +22,7 @@
 //! | [`shutdown`] | the stop token, signals, callbacks |
 //! | [`systemd`] | ready, stopping, reloading, watchdog |
 
+pub mod clock;
 pub mod code;
 pub mod config;
 pub mod control;

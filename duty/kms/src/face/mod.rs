@@ -12,6 +12,7 @@ mod start;
 mod state;
 pub mod status;
 pub mod upgrade;
+mod users;
 mod yubihsm;
 
 pub use args::Command;
@@ -22,11 +23,11 @@ pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
 use semel_keys::KeyError;
+use semel_ops::clock;
 use semel_ops::env;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 /// Version of tmkms whose behaviour the face has.
 const TMKMS_VERSION: &str = "0.15.0";
@@ -132,18 +133,7 @@ pub fn service_report(error: &ServiceError) -> Report {
 
 /// The moment as `YYYYMMDD-HHMMSS` in UTC, for the names of copies.
 fn dated() -> String {
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    // Civil date from days (Howard Hinnant's algorithm), years 1970 and later.
-    let (days, rest) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year_of_era + era * 400 + u64::from(month <= 2);
-    format!("{year:04}{month:02}{day:02}-{:02}{:02}{:02}", rest / 3600, rest / 60 % 60, rest % 60)
+    clock::rfc_3339(clock::seconds()).replace(['-', ':', 'Z'], "").replace('T', "-")
 }
 
 impl args::Configs {

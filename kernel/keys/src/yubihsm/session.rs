@@ -1,9 +1,7 @@
 //! The session with a device, and the keys behind it.
 
 use super::{Client, HsmError, HsmErrorKind, Place};
-use crate::device::{Device, DeviceError, DeviceKey, Worker};
-use ed25519_dalek::Verifier as _;
-use k256::ecdsa::signature::hazmat::PrehashVerifier as _;
+use crate::device::{Device, DeviceError, DeviceKey, Worker, verified};
 use semel_guard::{Algorithm, PublicKey, Signature};
 use sha2::{Digest as _, Sha256};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -289,25 +287,6 @@ impl Device for Session {
                 self.begin_to_open();
                 Some(LOOK)
             }
-        }
-    }
-}
-
-/// A signature of the device, if it belongs to the key. An ECDSA signature comes as ASN.1 and leaves as r ‖ s, s in its lower half.
-fn verified(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Option<Signature> {
-    match key.algorithm() {
-        Algorithm::Ed25519 => {
-            let public = ed25519_dalek::VerifyingKey::from_bytes(key.as_bytes().try_into().ok()?).ok()?;
-            let signature = ed25519_dalek::Signature::from_slice(bytes).ok()?;
-            public.verify(message, &signature).ok()?;
-            Signature::new(&signature.to_bytes()).ok()
-        }
-        _ => {
-            let public = k256::ecdsa::VerifyingKey::from_sec1_bytes(key.as_bytes()).ok()?;
-            let signature = k256::ecdsa::Signature::from_der(bytes).ok()?;
-            let signature = signature.normalize_s().unwrap_or(signature);
-            public.verify_prehash(&Sha256::digest(message), &signature).ok()?;
-            Signature::new(&signature.to_bytes()).ok()
         }
     }
 }

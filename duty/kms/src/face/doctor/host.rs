@@ -10,13 +10,6 @@ const FILES_MIN: u64 = 1024;
 /// Processes that are looked at, at most.
 const PROCESSES_MAX: usize = 100_000;
 
-/// The name of a user or group.
-pub(super) fn name_of(id: u32, table: &str) -> Option<String> {
-    let text = std::fs::read_to_string(table).ok()?;
-    let line = text.lines().find(|line| line.split(':').nth(2) == Some(&id.to_string()))?;
-    line.split(':').next().map(str::to_owned)
-}
-
 pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config]) {
     let limit = |resource| rustix::process::getrlimit(resource).current;
     let files = limit(rustix::process::Resource::Nofile);

@@ -9,6 +9,7 @@ use super::args::Configs;
 use super::config::{self, Look};
 use super::keyring::{Keyring, place};
 use super::plans::tenants;
+use super::users::name_of;
 use crate::host::state::read;
 use clap::Args;
 use semel_admin::Place;
@@ -129,8 +130,8 @@ fn files(doctor: &mut Doctor, config: &config::Config) {
             format!("the {what} file {named} has mode {mode:04o}"),
             format!("chmod 600 {named}"),
         );
-        let known = host::name_of(meta.uid(), "/etc/passwd");
-        let group = host::name_of(meta.gid(), "/etc/group");
+        let known = name_of(meta.uid(), "/etc/passwd");
+        let group = name_of(meta.gid(), "/etc/group");
         let owners = format!(
             "{}:{}",
             known.clone().unwrap_or_else(|| meta.uid().to_string()),

@@ -1,41 +1,16 @@
 //! The systemd units that start a signer: what they name is there, and belongs to their user.
 
 use super::super::config;
+use super::super::users::{READ, User, WRITE, setting};
 use semel_ops::doctor::{Doctor, Verdict};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Units that are looked at, at most.
 const UNITS_MAX: usize = 1000;
 
-fn setting(text: &str, name: &str) -> Option<String> {
-    let prefix = format!("{name}=");
-    text.lines().filter_map(|line| line.trim().strip_prefix(&prefix)).next_back().map(|value| value.trim().to_owned())
-}
-
-/// Number and group of a user.
-fn ids_of(user: &str) -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    let mut fields = passwd.lines().find(|line| line.split(':').next() == Some(user))?.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
 fn group_exists(group: &str) -> bool {
     std::fs::read_to_string("/etc/group")
         .is_ok_and(|text| text.lines().any(|line| line.split(':').next() == Some(group)))
-}
-
-fn may(path: &Path, (user, group): (u32, u32), bits: u32) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| {
-        let shift = if meta.uid() == user {
-            6
-        } else if meta.gid() == group {
-            3
-        } else {
-            0
-        };
-        user == 0 || (meta.mode() >> shift) & bits == bits
-    })
 }
 
 pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Config]) {
@@ -80,10 +55,10 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
             }
         }
         let user = setting(&text, "User").unwrap_or_else(|| "root".into());
-        let ids = ids_of(&user);
+        let account = User::named(&user);
         doctor.demand(
             "DOC-0804",
-            ids.is_some(),
+            account.is_some(),
             Verdict::Fail,
             format!("{named} runs as {user}"),
             format!("there is no user {user}: useradd --system --user-group {user}"),
@@ -108,20 +83,20 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
                 None => "correct ExecStart, or put the file there".into(),
             };
             doctor.demand("DOC-0803", there, Verdict::Fail, format!("{named} names {shown}"), fix);
-            if let (Some(ids), true) = (ids, there) {
-                rights(doctor, &user, ids, path, configs);
+            if let (Some(account), true) = (account, there) {
+                rights(doctor, &user, account, path, configs);
             }
         }
     }
 }
 
 /// The unit's user reads and writes what the configuration names.
-fn rights(doctor: &mut Doctor, user: &str, ids: (u32, u32), path: &Path, configs: &[config::Config]) {
+fn rights(doctor: &mut Doctor, user: &str, account: User, path: &Path, configs: &[config::Config]) {
     // A mistyped group in a chown leaves files that belong to nobody: this line is the whole remedy.
     let chown = |path: &Path| format!("sudo chown -R {user}:{user} {}", path.parent().unwrap_or(path).display());
     doctor.demand(
         "DOC-0806",
-        may(path, ids, 4),
+        account.may(path, READ),
         Verdict::Fail,
         format!("{user} reads {}", path.display()),
         chown(path),
@@ -132,7 +107,7 @@ fn rights(doctor: &mut Doctor, user: &str, ids: (u32, u32), path: &Path, configs
             let directory = state.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             doctor.demand(
                 "DOC-0807",
-                may(directory, ids, 2),
+                account.may(directory, WRITE),
                 Verdict::Fail,
                 format!("{user} writes {}", directory.display()),
                 chown(state),
@@ -142,7 +117,7 @@ fn rights(doctor: &mut Doctor, user: &str, ids: (u32, u32), path: &Path, configs
         for secret in keys.chain(config.validators.iter().filter_map(|v| Some(&v.secret_key.as_ref()?.value))) {
             doctor.demand(
                 "DOC-0808",
-                may(secret, ids, 4),
+                account.may(secret, READ),
                 Verdict::Fail,
                 format!("{user} reads {}", secret.display()),
                 chown(secret),

@@ -3,12 +3,12 @@
 use super::rewrite::Change;
 use crate::face::config;
 use crate::face::keyring::place;
+use crate::face::users::{READ, User, WRITE, setting};
 use semel_ledger::interchange::StateFile;
 use semel_ops::config::{Diagnostics, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::net::ToSocketAddrs;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// Version of the plan's format.
@@ -408,27 +408,6 @@ fn reach(checks: &mut Checks, addresses: &[String]) {
     }
 }
 
-/// User and group ids of a name, from the password file.
-fn ids_of(user: &str) -> Option<(u32, u32)> {
-    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = passwd.lines().find(|line| line.split(':').next() == Some(user))?;
-    let mut fields = line.split(':').skip(2);
-    Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-}
-
-/// Whether a user may do this (4 read, 2 write) with a path; group memberships beyond the first are not looked at.
-fn may(path: &Path, (user, group): (u32, u32), bits: u32) -> bool {
-    let Ok(meta) = std::fs::metadata(path) else { return true };
-    let shift = if meta.uid() == user {
-        6
-    } else if meta.gid() == group {
-        3
-    } else {
-        0
-    };
-    user == 0 || (meta.mode() >> shift) & bits == bits
-}
-
 fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[State]) -> Result<Vec<NewFile>, String> {
     let Some(pattern) = &wanted.units else { return Ok(Vec::new()) };
     let moved: Vec<(PathBuf, PathBuf)> = configs.iter().map(|file| (file.old.clone(), file.new.clone())).collect();
@@ -443,14 +422,7 @@ fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[St
         if !wanted.in_place_units {
             fresh(checks, "UPGRADE-0009", &new, &content);
         }
-        let setting = |name: &str| {
-            let prefix = format!("{name}=");
-            text.lines()
-                .filter_map(|line| line.trim().strip_prefix(&prefix))
-                .next_back()
-                .map(|value| value.trim().to_owned())
-        };
-        let binary = setting("ExecStart").and_then(|line| line.split_whitespace().next().map(PathBuf::from));
+        let binary = setting(&text, "ExecStart").and_then(|line| line.split_whitespace().next().map(PathBuf::from));
         if let Some(binary) = binary.filter(|binary| !binary.exists()) {
             checks.add(
                 "UPGRADE-0014",
@@ -459,7 +431,7 @@ fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[St
                 "correct ExecStart",
             );
         }
-        if let Some(user) = setting("User") {
+        if let Some(user) = setting(&text, "User") {
             rights(checks, &user, &path, configs, states, &text);
         }
         units.push(NewFile { old: path, new, sha256: sha256(text.as_bytes()), content });
@@ -480,7 +452,7 @@ fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[St
 
 /// The unit's user reads the configurations and writes where the states are.
 fn rights(checks: &mut Checks, user: &str, unit: &Path, configs: &[NewFile], states: &[State], text: &str) {
-    let Some(ids) = ids_of(user) else {
+    let Some(account) = User::named(user) else {
         checks.add(
             "UPGRADE-0011",
             Verdict::Fail,
@@ -491,7 +463,7 @@ fn rights(checks: &mut Checks, user: &str, unit: &Path, configs: &[NewFile], sta
     };
     let mine = configs.iter().filter(|file| text.contains(&*file.old.to_string_lossy()));
     for file in mine {
-        if !may(&file.old, ids, 4) {
+        if !account.may(&file.old, READ) {
             checks.add(
                 "UPGRADE-0011",
                 Verdict::Fail,
@@ -503,7 +475,7 @@ fn rights(checks: &mut Checks, user: &str, unit: &Path, configs: &[NewFile], sta
             let directory =
                 state.new.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
             let (verdict, word) =
-                if may(directory, ids, 2) { (Verdict::Pass, "can") } else { (Verdict::Fail, "cannot") };
+                if account.may(directory, WRITE) { (Verdict::Pass, "can") } else { (Verdict::Fail, "cannot") };
             checks.add(
                 "UPGRADE-0011",
                 verdict,

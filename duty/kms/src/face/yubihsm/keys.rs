@@ -2,7 +2,7 @@
 
 use super::super::args::KeyKind;
 use super::super::keyring::hsm_report;
-use super::super::{config, dated, key_report, said};
+use super::super::{config, key_report, said};
 use super::{Generate, Import, ImportKind, Keys, device, number, serial, session};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -10,6 +10,7 @@ use semel_guard::{Algorithm, PublicKey};
 use semel_keys::softsign::{self, Form};
 use semel_keys::yubihsm::{Capability, Client, Domain, HsmError, HsmErrorKind, Place, asymmetric, object, wrap};
 use semel_keys::{encoding, write_new};
+use semel_ops::clock::{rfc_3339, seconds};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use std::path::Path;
@@ -63,21 +64,12 @@ fn algorithm(kind: KeyKind) -> (asymmetric::Algorithm, Capability, &'static str)
 
 /// A label, which a device takes up to [`LABEL_MAX`] bytes.
 fn label(given: Option<&str>, default: &str) -> Result<object::Label, Report> {
-    let text = given.map_or_else(|| format!("{default}:{}", rfc_3339()), str::to_owned);
+    let text = given.map_or_else(|| format!("{default}:{}", rfc_3339(seconds())), str::to_owned);
     let bytes = text.as_bytes();
     // The time of a default label may be cut; a label that somebody chose may not.
     let cut = bytes.get(..LABEL_MAX).filter(|_| given.is_none()).unwrap_or(bytes);
     object::Label::from_bytes(cut)
         .map_err(|_| Report::new(format!("a label of {} bytes: a device takes {LABEL_MAX}", bytes.len())))
-}
-
-/// The moment, as `2026-11-21T06:00:00Z`.
-pub(super) fn rfc_3339() -> String {
-    let dated = dated();
-    let part = |from: usize, to: usize| dated.get(from..to).unwrap_or_default();
-    let (date, time) =
-        ([part(0, 4), part(4, 6), part(6, 8)].join("-"), [part(9, 11), part(11, 13), part(13, 15)].join(":"));
-    format!("{date}T{time}Z")
 }
 
 fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {

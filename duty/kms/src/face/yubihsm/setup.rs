@@ -2,11 +2,11 @@
 
 use super::super::keyring::hsm_report;
 use super::super::{key_report, said};
-use super::keys::rfc_3339;
 use super::{Setup, device, serial, session};
 use semel_keys::write_new;
 use semel_keys::yubihsm::provision::{BadWords, Provision};
 use semel_keys::yubihsm::setup::erase_device_and_init_with_profile;
+use semel_ops::clock::{rfc_3339, seconds};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use std::io::{BufRead, Read};
@@ -43,7 +43,7 @@ pub(super) fn run(command: &Setup, shell: &Shell) -> Result<(), Report> {
     if !matches!(line()?.trim(), "y" | "Y") {
         return Err(Report::new("aborting"));
     }
-    let profile = provision.profile(&rfc_3339()).map_err(bad)?;
+    let profile = provision.profile(&rfc_3339(seconds())).map_err(bad)?;
     let done = erase_device_and_init_with_profile(
         place.connector().map_err(|error| hsm_report(&error))?,
         place.credentials(),
