@@ -34,6 +34,8 @@ enum Verb {
     WaitWindow(face::status::WaitWindow),
     /// Look at everything that a signer stands on, and say what mends it
     Doctor(face::doctor::Examine),
+    /// Gather what somebody who helps needs to see, without secrets
+    Bundle(face::bundle::Bundle),
     /// See what was signed, and check that the memory of it is whole
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(semel_admin::Look),
@@ -92,6 +94,7 @@ fn main() -> ExitCode {
             Verb::Reload(reload) => reload.run(&shell),
             Verb::WaitWindow(wait) => wait.run(&shell),
             Verb::Doctor(examine) => face::doctor::run(&examine, &shell),
+            Verb::Bundle(bundle) => bundle.run(&shell),
             Verb::Ledger(look) => look.run(&shell),
             Verb::Handover(handover) => handover.run(&shell),
             Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),

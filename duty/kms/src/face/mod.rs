@@ -1,6 +1,7 @@
 //! What a user of tmkms knows: its commands, files, messages and exit codes.
 
 mod args;
+pub mod bundle;
 pub mod config;
 pub mod doctor;
 mod explain;

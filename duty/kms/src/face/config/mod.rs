@@ -69,6 +69,11 @@ pub fn check(paths: &[PathBuf], look: Look) -> Checked {
     examine(&sources, look, found)
 }
 
+/// The files that are meant: a directory stands for the `.toml` files in it.
+pub(super) fn files_of(paths: &[PathBuf], found: &Diagnostics) -> Vec<PathBuf> {
+    expand(paths, found)
+}
+
 /// The same for texts.
 pub fn examine(sources: &[Source], look: Look, found: Diagnostics) -> Checked {
     let mut configs: Vec<Config> = sources.iter().map(|source| config(source, &found)).collect();
