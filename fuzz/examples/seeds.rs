@@ -67,7 +67,9 @@ fn requests(family: Family) -> Vec<(String, Request)> {
         ("proposal-pol".to_owned(), Request::SignProposal { proposal: proposal(3, 2, 1), chain_id: chain_id.clone() }),
     ];
     if family == Family::Protobuf {
-        out.push(("bytes".to_owned(), Request::SignBytes));
+        out.push(("bytes".to_owned(), Request::SignBytes { body: b"\x0a\x06TEST::".to_vec() }));
+        let body = b"\x0a\x07semel-1\x12\x02\xaa\xbb\x1a\x02id".to_vec();
+        out.push(("raw-bytes".to_owned(), Request::SignBytes { body }));
         out.push(("unknown".to_owned(), Request::Unknown { tag: 11 }));
     }
     for (name, vote) in votes() {
@@ -120,7 +122,7 @@ fn response() -> Seeds {
         ];
         if family == Family::Protobuf {
             replies.push(("long", Response::SignedVote(Ok(long.clone()))));
-            replies.push(("bytes", Response::SignedBytes(error(1))));
+            replies.push(("bytes", Response::SignedBytes(Err(error(1)))));
         }
         for (name, reply) in replies {
             out.push((format!("{word}-{name}"), undelimited(&reply.encode(family))));
@@ -202,6 +204,24 @@ fn handshake() -> Seeds {
         named("altered-key", 0b100_1000, 1, &[9, 0, 1]),
         named("altered-blind-bit", 0b1000, 1, &[33, 0, 0x80]),
         named("altered-identity", 0b100_1000, 0, &[50, 0, 1]),
+    ]
+}
+
+fn noise() -> Seeds {
+    let named = |name: &str, flags: u8, pieces: u8, rest: &[u8]| (name.to_owned(), [&[flags, pieces], rest].concat());
+    // Bits: 0 and 1 which way, 2 which message is altered. An honest peer's rest: where, by what, frames.
+    vec![
+        named("no-handshake", 0, 0, b"GET / HTTP/1.1\r\n\r\n"),
+        named("too-long", 0, 0, &[0x10, 0x01, 0]),
+        named("empty-message", 0, 1, &[0; 8]),
+        named("first-message", 1, 1, &[&[0, 32], [9u8; 32].as_slice()].concat()),
+        named("low-order", 1, 0, &[&[0, 32], [0u8; 32].as_slice()].concat()),
+        named("honest", 2, 0, &[0, 0]),
+        named("altered-first", 2, 1, &[5, 1]),
+        named("altered-second", 0b110, 1, &[40, 1]),
+        named("altered-length", 0b110, 1, &[1, 1]),
+        named("frame", 2, 1, &[&[0, 0, 0, 20], [7u8; 20].as_slice()].concat()),
+        named("short-frame", 2, 1, &[0, 0, 0, 3, 1, 2, 3]),
     ]
 }
 
@@ -362,12 +382,13 @@ fn eip3076() -> Seeds {
 
 fn main() -> io::Result<()> {
     let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let all: [(&str, Seeds); 10] = [
+    let all: [(&str, Seeds); 11] = [
         ("request", request()),
         ("response", response()),
         ("delimited", delimited()),
         ("handshake", handshake()),
         ("frames", frames()),
+        ("noise", noise()),
         ("sign_bytes_read", sign_bytes_read()),
         ("session", session()),
         ("state_file", state_file()),

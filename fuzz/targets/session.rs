@@ -4,7 +4,8 @@
 
 use libfuzzer_sys::fuzz_target;
 use semel_fuzz::{Input, undelimited};
-use semel_guard::{Algorithm, Position, PublicKey, Signature, Step};
+use semel_guard::{Algorithm, ChainId, Domain, Position, PublicKey, Signature, Step};
+use semel_kms::core::raw_bytes::{Dialect, RawBytes, may_be_canonical};
 use semel_kms::core::session::{Extensions, Terms, ToSign, Verdict};
 use semel_kms::core::sign_bytes::read;
 use semel_kms::wire::{Family, REPLY_MAX, Request, Response, SignedType};
@@ -74,6 +75,10 @@ fuzz_target!(|data: &[u8]| {
         chain_id,
         public_key: key(if input.flag(4) { Algorithm::Secp256k1 } else { Algorithm::Ed25519 }),
         max_height: input.flag(2).then_some(1_000_000),
+        raw_bytes: RawBytes {
+            dialect: if input.flag(5) { Dialect::V1 } else { Dialect::Auto },
+            domains: vec![Domain::new("TEST").expect("a domain")],
+        },
         extensions: if input.flag(1) { Extensions::Filled } else { Extensions::Always },
     };
     let reply = match terms.decide(family, request.clone()) {
@@ -84,14 +89,16 @@ fuzz_target!(|data: &[u8]| {
                 Response::PubKey(Err(_))
                     | Response::SignedVote(Err(_))
                     | Response::SignedProposal(Err(_))
-                    | Response::SignedBytes(_)
+                    | Response::SignedBytes(Err(_))
             );
             assert!(is_error, "{response:?}");
             response
         }
-        Verdict::SignRaw { unique_id, raw_bytes } => {
-            assert!(!unique_id.is_empty() && !raw_bytes.is_empty());
-            Response::SignedRawBytes(vec![9; 64])
+        Verdict::SignBytes(wanted) => {
+            let chain = ChainId::new(&terms.chain_id).expect("a chain id");
+            let bytes = wanted.message(&chain).bytes();
+            assert!(read(&bytes).is_err() && !may_be_canonical(&bytes), "a vote is signed as bytes");
+            Response::SignedBytes(Ok(vec![9; 64]))
         }
         Verdict::Sign(to_sign) => {
             check(&terms, family, &request, &to_sign);
@@ -111,7 +118,7 @@ fuzz_target!(|data: &[u8]| {
     let encoded = reply.encode(family);
     assert!(encoded.len() <= REPLY_MAX, "a reply of {} bytes", encoded.len());
     // Amino has no message for raw bytes, and never asks for them.
-    if family == Family::Protobuf || !matches!(reply, Response::SignedBytes(_) | Response::SignedRawBytes(_)) {
+    if family == Family::Protobuf || !matches!(reply, Response::SignedBytes(_)) {
         let read = Response::decode(family, &undelimited(&encoded));
         assert_eq!(read, Ok(reply));
     }

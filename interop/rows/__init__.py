@@ -72,6 +72,7 @@ class Row:
 
 
 def all_rows():
-    from . import conflict, four_validators, guide, harness, one_validator, switch, token, upgrade
+    from . import conflict, dialects, four_validators, guide, harness, one_validator, switch, token, upgrade
 
-    return [row for module in (one_validator, four_validators, harness, upgrade, guide, token, switch, conflict) for row in module.rows()]
+    modules = (one_validator, dialects, four_validators, harness, upgrade, guide, token, switch, conflict)
+    return [row for module in modules for row in module.rows()]

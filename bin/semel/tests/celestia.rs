@@ -45,20 +45,43 @@ fn bytes_of_an_application_are_signed_under_their_prefix_and_nothing_else_is() {
     let message = [&b"COMET::RAW_BYTES::SIGN"[..], &[body.len() as u8], &body].concat();
     public.verify(&message, &Signature::from_slice(&signature).unwrap()).unwrap();
     assert_eq!(ask(&mut remote, &body).unwrap(), signature, "asked again, the same");
-    signer.said("signed RawBytes:blob (10 bytes)");
+    signer.said("signed RawBytes:blob");
     // A vote in the place of the bytes is signed as bytes, and is no signature of the vote.
     let vote = vote_sign_bytes(Encoding::Protobuf, CHAIN, &prevote(9, 1));
     let signature = ask(&mut remote, &request(CHAIN, &vote, "blob")).unwrap();
     assert!(public.verify(&vote, &Signature::from_slice(&signature).unwrap()).is_err());
-    for refused in [
-        request("other-1", b"x", "blob"),
-        request(CHAIN, b"", "blob")[..].to_vec(),
-        [field(1, CHAIN.as_bytes()), field(2, b"x")].concat(),
-        field(1, &vote),
-        vec![],
-    ] {
-        let words = ask(&mut remote, &refused).unwrap_err();
-        assert!(words.contains("they could be a vote"), "{words}");
+    let refusals = [
+        (request("other-1", b"x", "blob"), "they could be a vote"),
+        (request(CHAIN, b"", "blob"), "they could be a vote"),
+        ([field(1, CHAIN.as_bytes()), field(2, b"x")].concat(), "they could be a vote"),
+        (field(1, &vote), "read as a message of consensus"),
+        (field(1, b"TEST::bytes"), "allow_sign_bytes can name"),
+        (vec![], "has no bytes"),
+    ];
+    for (body, words) in refusals {
+        let refusal = ask(&mut remote, &body).unwrap_err();
+        assert!(refusal.contains(words), "{words}: {refusal}");
+    }
+    remote.sign_vote(&prevote(9, 1)).unwrap();
+}
+
+#[test]
+fn bytes_of_v1_are_signed_behind_a_beginning_that_is_allowed() {
+    let stage = Stage::new();
+    let node = node(Family::V038);
+    let config = stage.config(&[node.address().to_string()]);
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, text.replace("[[validator]]", "[[validator]]\nallow_sign_bytes = [\"TEST::\"]")).unwrap();
+    let signer = stage.start(&config);
+    let mut remote = called(&node);
+    let public = SigningKey::from_bytes(&[1; 32]).verifying_key();
+    let signature = ask(&mut remote, &field(1, b"TEST::bytes")).unwrap();
+    public.verify(b"TEST::bytes", &Signature::from_slice(&signature).unwrap()).unwrap();
+    signer.said("signed RawBytes:TEST::");
+    let vote = vote_sign_bytes(Encoding::Protobuf, CHAIN, &prevote(9, 1));
+    for (bytes, words) in [(b"OTHER::bytes".as_slice(), "allow_sign_bytes"), (&vote, "a message of consensus")] {
+        let refusal = ask(&mut remote, &field(1, bytes)).unwrap_err();
+        assert!(refusal.contains(words), "{words}: {refusal}");
     }
     remote.sign_vote(&prevote(9, 1)).unwrap();
 }

@@ -5,6 +5,7 @@
 
 use proptest::prelude::*;
 use semel_guard::{Algorithm, Position, PublicKey, Signature, Step};
+use semel_kms::core::raw_bytes::RawBytes;
 use semel_kms::core::session::{CODE_CANNOT, CODE_DOUBLE_SIGN, Extensions, Terms, ToSign, Verdict};
 use semel_kms::core::sign_bytes;
 use semel_kms::wire::{
@@ -19,7 +20,13 @@ fn key() -> PublicKey {
 }
 
 fn terms() -> Terms {
-    Terms { chain_id: CHAIN.into(), public_key: key(), max_height: None, extensions: Extensions::Always }
+    Terms {
+        chain_id: CHAIN.into(),
+        public_key: key(),
+        max_height: None,
+        extensions: Extensions::Always,
+        raw_bytes: RawBytes::default(),
+    }
 }
 
 fn block() -> BlockId {
@@ -58,7 +65,9 @@ fn refusal(request: &Request, verdict: Verdict) -> ErrorReply {
         (Request::PubKey { .. }, Verdict::Refuse(Response::PubKey(Err(error))))
         | (Request::SignVote { .. }, Verdict::Refuse(Response::SignedVote(Err(error))))
         | (Request::SignProposal { .. }, Verdict::Refuse(Response::SignedProposal(Err(error))))
-        | (Request::SignBytes | Request::Unknown { .. }, Verdict::Refuse(Response::SignedBytes(error))) => error,
+        | (Request::SignBytes { .. } | Request::Unknown { .. }, Verdict::Refuse(Response::SignedBytes(Err(error)))) => {
+            error
+        }
         (request, verdict) => panic!("{request:?} deserves a refusal, not {verdict:?}"),
     }
 }
@@ -238,13 +247,7 @@ fn nanoseconds_are_less_than_a_second_and_seconds_are_anything() {
 
 #[test]
 fn bytes_without_a_meaning_and_unknown_requests_are_refused_in_words() {
-    refused("raw bytes", &Request::SignBytes, "they could be a vote");
-    let raw =
-        |chain: &str| Request::SignRawBytes { chain_id: chain.into(), raw_bytes: vec![1], unique_id: "id".into() };
-    let of_another = terms().decide(Family::Protobuf, raw("another-chain"));
-    assert!(matches!(of_another, Verdict::Refuse(Response::SignedBytes(_))), "{of_another:?}");
-    let ours = terms().decide(Family::Protobuf, raw(CHAIN));
-    assert!(matches!(&ours, Verdict::SignRaw { unique_id, .. } if unique_id == "id"), "{ours:?}");
+    refused("raw bytes", &Request::SignBytes { body: b"\x0a\x01x".to_vec() }, "they could be a vote");
     for tag in [11, 12, 1 << 28] {
         refused("unknown", &Request::Unknown { tag }, &format!("request {tag} is not known here"));
     }
@@ -349,8 +352,7 @@ fn every_request_has_its_own_kind_of_reply_in_its_own_family_also_where_it_is_re
         (ask_proposal(proposal()), 6),
         (ask_proposal(Proposal { height: 0, ..proposal() }), 6),
         (Request::Ping, 8),
-        (Request::SignBytes, 10),
-        (Request::SignRawBytes { chain_id: another(), raw_bytes: vec![1], unique_id: "id".into() }, 10),
+        (Request::SignBytes { body: Vec::new() }, 10),
         (Request::Unknown { tag: 11 }, 10),
     ];
     for (request, expected) in table {
@@ -360,11 +362,11 @@ fn every_request_has_its_own_kind_of_reply_in_its_own_family_also_where_it_is_re
             }
             let replies = match terms().decide(family, request.clone()) {
                 Verdict::Reply(reply) | Verdict::Refuse(reply) => vec![reply],
+                Verdict::SignBytes(wanted) => panic!("{wanted:?} is signed"),
                 Verdict::Sign(wanted) => {
                     let bytes = wanted.sign_bytes.bytes.clone();
                     vec![wanted.refused(CODE_DOUBLE_SIGN, "no".into()), wanted.signed(&bytes, &signature, None)]
                 }
-                Verdict::SignRaw { .. } => unreachable!("of another chain"),
             };
             for reply in replies {
                 assert_eq!(member(family, &reply.encode(family)), expected, "{family:?} {request:?}: {reply:?}");

@@ -142,10 +142,7 @@ fn requests(family: Family) -> impl Strategy<Value = Request> {
     }
     prop_oneof![
         8 => known,
-        1 => Just(Request::SignBytes),
-        1 => ("[a-z0-9-]{1,20}", proptest::collection::vec(any::<u8>(), 1..200), "[a-z]{1,20}").prop_map(
-            |(chain_id, raw_bytes, unique_id)| Request::SignRawBytes { chain_id, raw_bytes, unique_id }
-        ),
+        1 => proptest::collection::vec(any::<u8>(), 0..200).prop_map(|body| Request::SignBytes { body }),
         1 => (11u64..1 << 29).prop_map(|tag| Request::Unknown { tag }),
     ]
     .boxed()
@@ -171,7 +168,10 @@ fn responses(family: Family) -> impl Strategy<Value = Response> {
     if family == Family::Amino {
         return both.boxed();
     }
-    prop_oneof![8 => both, 1 => error().prop_map(Response::SignedBytes), 1 => Just(Response::SignedRawBytes(vec![7; 64]))].boxed()
+    prop_oneof![8 => both, 1 => error().prop_map(|error| Response::SignedBytes(Err(error))),
+        1 => proptest::collection::vec(any::<u8>(), 0..97).prop_map(|signature| Response::SignedBytes(Ok(signature))),
+    ]
+    .boxed()
 }
 
 fn families() -> impl Strategy<Value = Family> {

@@ -3,7 +3,10 @@
 //! Each is built here from its fields, so that none of them can be made to spell a vote. (The handshake of a connection is
 //! signed by an identity key, which is another type and holds no consensus key.)
 
-use crate::ChainId;
+use crate::{ChainId, Domain};
+
+/// What comes before everything that is signed as [`Benign::RawBytes`]. It is of the kind that [`Domain`] allows.
+pub const RAW_BYTES_DOMAIN: &str = "COMET::RAW_BYTES::SIGN";
 
 /// A message that cannot be slashed.
 #[derive(Debug, Clone, Copy)]
@@ -23,50 +26,57 @@ pub enum Benign<'a> {
         /// What the application put there; may be empty.
         extension: &'a [u8],
     },
-    /// Bytes of an application, under Celestia's `COMET::RAW_BYTES::SIGN`: that prefix, then {1: chain id, 2: bytes, 3: unique id},
-    /// length-delimited.
+    /// Celestia's raw bytes: [`RAW_BYTES_DOMAIN`] and {1: chain id, 2: raw bytes, 3: unique id}, length-delimited.
     ///
-    /// The second byte of a canonical vote, proposal or extension is the tag of its first field: 0x08, 0x0a or 0x11. Here it is the second
-    /// letter of the prefix, or the first where the length takes two bytes. No bytes are both.
+    /// No position and no record: the unique id names what the bytes are for (it is the same in every request of one kind, not
+    /// a number used once), so a node asks for other bytes under the same id all the time, and two such signatures convict nobody.
     RawBytes {
         /// Chain id inside the message.
         chain: &'a ChainId,
-        /// What the application calls them; not empty.
-        unique_id: &'a str,
-        /// The bytes; not empty.
+        /// What is to be signed.
         raw_bytes: &'a [u8],
+        /// What it is for.
+        unique_id: &'a str,
+    },
+    /// Bytes behind a beginning that its operator has allowed, and with which no message of consensus begins.
+    InDomain {
+        /// The beginning.
+        domain: &'a Domain,
+        /// What follows it.
+        rest: &'a [u8],
     },
 }
-
-/// What Celestia puts before an application's bytes.
-const RAW_BYTES_PREFIX: &[u8] = b"COMET::RAW_BYTES::SIGN";
 
 impl Benign<'_> {
     /// The bytes that are signed.
     pub fn bytes(&self) -> Vec<u8> {
-        let (prefix, mut body) = match self {
+        match self {
             Self::VoteExtension { chain, height, round, extension } => {
                 let mut body = Vec::with_capacity(extension.len() + chain.as_str().len() + 32);
                 put_bytes(&mut body, 0x0a, extension);
                 put_fixed(&mut body, 0x11, *height);
                 put_fixed(&mut body, 0x19, *round);
                 put_bytes(&mut body, 0x22, chain.as_str().as_bytes());
-                (&[][..], body)
+                delimited("", &body)
             }
-            Self::RawBytes { chain, unique_id, raw_bytes } => {
-                let mut body = Vec::with_capacity(raw_bytes.len() + unique_id.len() + chain.as_str().len() + 16);
+            Self::RawBytes { chain, raw_bytes, unique_id } => {
+                let mut body = Vec::with_capacity(raw_bytes.len() + unique_id.len() + chain.as_str().len() + 32);
                 put_bytes(&mut body, 0x0a, chain.as_str().as_bytes());
                 put_bytes(&mut body, 0x12, raw_bytes);
                 put_bytes(&mut body, 0x1a, unique_id.as_bytes());
-                (RAW_BYTES_PREFIX, body)
+                delimited(RAW_BYTES_DOMAIN, &body)
             }
-        };
-        let mut out = Vec::with_capacity(prefix.len() + body.len() + 5);
-        out.extend_from_slice(prefix);
-        put_varint(&mut out, body.len());
-        out.append(&mut body);
-        out
+            Self::InDomain { domain, rest } => [domain.as_str().as_bytes(), rest].concat(),
+        }
     }
+}
+
+fn delimited(domain: &str, body: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(domain.len() + body.len() + 5);
+    out.extend_from_slice(domain.as_bytes());
+    put_varint(&mut out, body.len());
+    out.extend_from_slice(body);
+    out
 }
 
 fn put_varint(out: &mut Vec<u8>, mut value: usize) {
@@ -89,5 +99,33 @@ fn put_fixed(out: &mut Vec<u8>, tag: u8, value: i64) {
     if value != 0 {
         out.push(tag);
         out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Benign, RAW_BYTES_DOMAIN};
+    use crate::{ChainId, Domain};
+
+    #[test]
+    fn raw_bytes_are_the_domain_and_the_request() {
+        let chain = ChainId::new("mocha-4").unwrap();
+        let message = Benign::RawBytes { chain: &chain, raw_bytes: &[0xaa, 0xbb], unique_id: "id" };
+        let golden = b"COMET::RAW_BYTES::SIGN\x11\x0a\x07mocha-4\x12\x02\xaa\xbb\x1a\x02id";
+        assert_eq!(message.bytes(), golden);
+        let long = [7; 300];
+        let message = Benign::RawBytes { chain: &chain, raw_bytes: &long, unique_id: "id" }.bytes();
+        assert_eq!(message.get(22..36).unwrap(), b"\xbc\x02\x0a\x07mocha-4\x12\xac\x02");
+    }
+
+    #[test]
+    fn the_domain_of_raw_bytes_is_a_domain() {
+        assert!(Domain::new(RAW_BYTES_DOMAIN).is_ok());
+    }
+
+    #[test]
+    fn bytes_in_a_domain_are_signed_as_they_came() {
+        let domain = Domain::new("TEST::").unwrap();
+        assert_eq!(Benign::InDomain { domain: &domain, rest: b"\x08\x01" }.bytes(), b"TEST::\x08\x01");
     }
 }

@@ -47,6 +47,7 @@
 
 mod admit;
 mod benign;
+mod domain;
 mod duty;
 mod history;
 mod key;
@@ -57,7 +58,8 @@ mod refusal;
 mod subject;
 
 pub use admit::{Answer, Denied, Guard, Permit};
-pub use benign::Benign;
+pub use benign::{Benign, RAW_BYTES_DOMAIN};
+pub use domain::{DOMAIN_MAX, DOMAIN_MIN, Domain, DomainError};
 pub use duty::{BYTES_MAX, Digest, Duty, DutyError};
 pub use history::{Entry, History, RECENT_MAX, Version};
 pub use key::{Admitted, Key, SIGNATURE_MAX, SignError, Signature, SignatureError, Signer};

@@ -1,4 +1,4 @@
-//! The identity of a connection: an Ed25519 key that signs challenges of handshakes and nothing else.
+//! The identity of a connection: an Ed25519 key that signs what handshakes ask for and nothing else.
 
 use crate::error::{KeyError, KeyErrorKind};
 use crate::file;
@@ -45,6 +45,11 @@ impl Identity {
     /// Signs the challenge of a handshake.
     pub fn sign_challenge(&self, challenge: &[u8; 32]) -> [u8; 64] {
         self.0.sign(challenge).to_bytes()
+    }
+
+    /// Signs the static key of a Noise handshake, behind libp2p's prefix for it.
+    pub fn sign_static_key(&self, key: &[u8; 32]) -> [u8; 64] {
+        self.0.sign(&[b"noise-libp2p-static-key:".as_slice(), key].concat()).to_bytes()
     }
 
     /// Lower-case hex of the first 20 bytes of the SHA-256 of the key.

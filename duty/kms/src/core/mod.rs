@@ -1,5 +1,8 @@
 //! The protocol as pure state machines: no socket, clock, disk or source of randomness.
 
+pub mod noise;
+pub mod peer_id;
+pub mod raw_bytes;
 pub mod secret;
 pub mod session;
 pub mod sign_bytes;

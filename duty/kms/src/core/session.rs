@@ -4,11 +4,14 @@
 //! |---|---|
 //! | conflict, regression | error reply, code 2; the session goes on |
 //! | wrong chain, above `max_height`, malformed vote, key failure, unknown member | error reply, code 1; the session goes on |
+//! | raw bytes that cannot be a vote (`raw_bytes`) | a signature; there is no position to record |
+//! | other raw bytes | error reply, code 1; the session goes on |
 //! | bytes that are no message | the session ends |
 //!
 //! Vote extensions: signed for every precommit for a block (empty ones too: v0.38.0 to v0.38.10 and v1.0.0 panic without), never
 //! for a prevote or a nil precommit (newer nodes panic with), and not at all in amino.
 
+use super::raw_bytes::{BytesToSign, RawBytes};
 use super::sign_bytes::{self, SignBytes};
 use crate::wire::{BlockId, Timestamp};
 use crate::wire::{ErrorReply, Family, HASH_LEN, Proposal, Request, Response, SignedType, Vote};
@@ -35,6 +38,8 @@ pub struct Terms {
     pub max_height: Option<u64>,
     /// When vote extensions are signed.
     pub extensions: Extensions,
+    /// Which bytes are signed that are no vote and no proposal.
+    pub raw_bytes: RawBytes,
 }
 
 /// A vote or proposal that may be signed, if the guard agrees.
@@ -70,13 +75,8 @@ pub enum Verdict {
     Refuse(Response),
     /// Ask the guard.
     Sign(Box<ToSign>),
-    /// Sign an application's bytes, which are no vote.
-    SignRaw {
-        /// What the application calls them.
-        unique_id: String,
-        /// The bytes.
-        raw_bytes: Vec<u8>,
-    },
+    /// Sign these; they cannot be a vote.
+    SignBytes(Box<BytesToSign>),
 }
 
 /// Error code: cannot.
@@ -103,15 +103,12 @@ impl Terms {
                 Ok(accepted) => accepted.with(Message::Proposal(proposal)),
                 Err(error) => Verdict::Refuse(Response::SignedProposal(Err(error))),
             },
-            Request::SignRawBytes { chain_id, raw_bytes, unique_id } if chain_id == self.chain_id => {
-                Verdict::SignRaw { unique_id, raw_bytes }
-            }
-            Request::SignBytes | Request::SignRawBytes { .. } => {
-                let text = "bytes without a meaning are not signed: they could be a vote";
-                Verdict::Refuse(Response::SignedBytes(cannot(text.into())))
-            }
+            Request::SignBytes { body } => match self.raw_bytes.decide(&self.chain_id, &body) {
+                Ok(wanted) => Verdict::SignBytes(Box::new(wanted)),
+                Err(why) => Verdict::Refuse(Response::SignedBytes(Err(cannot(why.to_string())))),
+            },
             Request::Unknown { tag } => {
-                Verdict::Refuse(Response::SignedBytes(cannot(format!("request {tag} is not known here"))))
+                Verdict::Refuse(Response::SignedBytes(Err(cannot(format!("request {tag} is not known here")))))
             }
         }
     }

@@ -3,7 +3,10 @@
 use super::config::{self, Address, ProtocolVersion};
 use super::key_report;
 use super::keyring::Keyring;
-use crate::core::secret::{Expect, Identity, Variant};
+use crate::core::noise;
+use crate::core::peer_id::PeerId;
+use crate::core::raw_bytes::RawBytes;
+use crate::core::secret::{self, Expect, Variant};
 use crate::core::session::Extensions;
 use crate::host::hook::Hook;
 use crate::host::node::NodePlan;
@@ -20,7 +23,7 @@ use std::sync::Arc;
 /// The identity of a connection, as `core` asks for it.
 struct NodeIdentity(identity::Identity);
 
-impl Identity for NodeIdentity {
+impl secret::Identity for NodeIdentity {
     fn public_key(&self) -> [u8; 32] {
         self.0.public_key()
     }
@@ -29,6 +32,15 @@ impl Identity for NodeIdentity {
         self.0.sign_challenge(challenge)
     }
 }
+
+impl noise::Identity for NodeIdentity {
+    fn sign_static_key(&self, key: &[u8; 32]) -> [u8; 64] {
+        self.0.sign_static_key(key)
+    }
+}
+
+/// Our identity, shared by the nodes that know us by it.
+pub(super) type SharedIdentity = Arc<dyn noise::Identity + Send + Sync>;
 
 /// One key on one chain, and what the configuration says of it.
 pub(super) struct Tenant<'a> {
@@ -58,7 +70,7 @@ pub(super) fn tenants<'a>(
 
 /// What the host is to run.
 pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec<ChainPlan>, Report> {
-    let mut identities: HashMap<PathBuf, Arc<dyn Identity + Send + Sync>> = HashMap::new();
+    let mut identities: HashMap<PathBuf, SharedIdentity> = HashMap::new();
     let mut plans = Vec::new();
     for config in configs {
         for warning in &config.warnings {
@@ -69,7 +81,12 @@ pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec
         let mut nodes = Vec::new();
         for validator in config.validators_of(&chain.name) {
             let identity = validator.secret_key.as_ref().map(|path| load_identity(&path.value, &mut identities));
-            nodes.push(node(validator, identity.transpose()?));
+            let identity = identity.transpose()?;
+            if let (Address::Noise { .. }, Some(identity)) = (&validator.addr.value, &identity) {
+                // What the operator writes into the node's priv_validator_laddr.
+                tracing::info!("KMS peer ID: {}", PeerId::of(identity.public_key()));
+            }
+            nodes.push(node(validator, identity));
         }
         let hook = chain.state_hook.as_ref().map(|hook| Hook {
             command: hook.cmd.clone(),
@@ -101,23 +118,25 @@ pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec
     Ok(plans)
 }
 
-fn load_identity(
+pub(super) fn load_identity(
     path: &PathBuf,
-    known: &mut HashMap<PathBuf, Arc<dyn Identity + Send + Sync>>,
-) -> Result<Arc<dyn Identity + Send + Sync>, Report> {
+    known: &mut HashMap<PathBuf, SharedIdentity>,
+) -> Result<SharedIdentity, Report> {
     if let Some(identity) = known.get(path) {
         return Ok(Arc::clone(identity));
     }
     let identity = identity::Identity::load(path).map_err(|error| key_report(&error))?;
     tracing::info!("KMS node ID: {}", identity.node_id());
-    let identity: Arc<dyn Identity + Send + Sync> = Arc::new(NodeIdentity(identity));
+    let identity: SharedIdentity = Arc::new(NodeIdentity(identity));
     known.insert(path.clone(), Arc::clone(&identity));
     Ok(identity)
 }
 
-fn node(validator: &config::Validator, identity: Option<Arc<dyn Identity + Send + Sync>>) -> NodePlan {
+/// What the host is to do with a node.
+pub(super) fn node(validator: &config::Validator, identity: Option<SharedIdentity>) -> NodePlan {
     let (endpoint, peer_id) = match &validator.addr.value {
         Address::Tcp { peer_id, host, port } => (Endpoint::Tcp { host: host.clone(), port: *port }, *peer_id),
+        Address::Noise { peer, address } => (Endpoint::Noise { peer: *peer, address: *address }, None),
         Address::Unix(path) => (Endpoint::Unix(path.clone()), None),
         Address::Abstract(name) => (Endpoint::Abstract(name.clone()), None),
     };
@@ -136,5 +155,6 @@ fn node(validator: &config::Validator, identity: Option<Arc<dyn Identity + Send 
         max_height: validator.max_height,
         expect,
         family,
+        raw_bytes: RawBytes { dialect: validator.dialect, domains: validator.allow_sign_bytes.clone() },
     }
 }

@@ -112,9 +112,12 @@ impl Chain {
         Ok(Signed { answer, extension, admit, sign })
     }
 
-    /// Signs an application's bytes, which are no vote and have no position.
-    pub fn sign_raw(&self, unique_id: &str, raw_bytes: &[u8]) -> Result<Signature, semel_guard::SignError> {
-        self.key.sign_benign(&Benign::RawBytes { chain: &self.subject.chain, unique_id, raw_bytes })
+    /// Signs what cannot be slashed and has no position.
+    ///
+    /// # Errors
+    /// What the key said.
+    pub fn sign_benign(&self, message: &Benign<'_>) -> Result<Signature, semel_guard::SignError> {
+        self.key.sign_benign(message)
     }
 
     /// Writes the state file, unless it is ahead already. A failure is no refusal: the ledger holds the truth.

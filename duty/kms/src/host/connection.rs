@@ -4,12 +4,17 @@
 //! metrics) comes after the write.
 
 use super::chain::{Ask, Chain, Signed};
+use super::channel::{Channel, Greeted, Peer, greet};
 use super::meters::Meters;
+use super::node::NodePlan;
 use super::stream::Stream;
-use crate::core::secret::{Established, Expect, Handshake, Identity, Opener, Progress, Sealer, SecretError, Variant};
+use crate::core::noise::NoiseError;
+use crate::core::peer_id::PeerId;
+use crate::core::raw_bytes::BytesToSign;
+use crate::core::secret::{SecretError, Variant};
 use crate::core::session::{CODE_CANNOT, CODE_DOUBLE_SIGN, Terms, ToSign, Verdict};
-use crate::wire::{Delimited, DelimitedError, Family, Request, Response, WireError, family_of};
-use semel_guard::{Benign, Denied, Reason};
+use crate::wire::{Delimited, DelimitedError, ErrorReply, Family, Request, Response, WireError, family_of};
+use semel_guard::{Benign, Denied, Reason, SignError};
 use semel_ops::log::Collapse;
 use std::io::{self, Read, Write};
 use std::time::{Duration, Instant};
@@ -17,14 +22,14 @@ use std::time::{Duration, Instant};
 /// Longest request, in bytes: proposals of some chains are large; 1 MiB and room for its envelope.
 pub const REQUEST_MAX: usize = (1 << 20) + 4096;
 
-/// A silent peer gets our key first after this time, where we know what it spoke last.
-const SILENCE: Duration = Duration::from_secs(1);
-
 /// Bytes read at once: 62 frames.
 const READ_LEN: usize = 64 * 1024;
 
 /// Longest text in an error reply.
 const TEXT_MAX: usize = 512;
+
+/// Longest name of bytes in a log line, in characters.
+const NAME_MAX: usize = 64;
 
 /// Who and what a connection is for.
 pub(crate) struct Context<'a> {
@@ -32,12 +37,7 @@ pub(crate) struct Context<'a> {
     pub(crate) name: &'a str,
     pub(crate) chain: &'a Chain,
     pub(crate) terms: &'a Terms,
-    pub(crate) identity: Option<&'a dyn Identity>,
-    pub(crate) expect: Expect,
-    /// Family of an unencrypted connection, if the configuration names one.
-    pub(crate) family: Option<Family>,
-    pub(crate) peer_id: Option<[u8; 20]>,
-    pub(crate) timeout: Duration,
+    pub(crate) plan: &'a NodePlan,
     pub(crate) meters: &'a Meters,
     /// Connect and answer, but sign nothing.
     pub(crate) dry_run: bool,
@@ -61,9 +61,18 @@ pub(crate) enum Ended {
     Handshake(#[source] SecretError),
     #[error("the connection cannot go on: {0}")]
     Secret(#[source] SecretError),
+    #[error("handshake failed: {0}")]
+    NoiseHandshake(#[source] NoiseError),
+    #[error("the connection cannot go on: {0}")]
+    Noise(#[source] NoiseError),
+    #[error(
+        "the node closed the connection right after the handshake: is the peer id of this signer, {0}, the one in its \
+         priv_validator_laddr?"
+    )]
+    NotWelcome(PeerId),
     #[error("expected peer {expected}, found {found}")]
     WrongPeer { expected: String, found: String },
-    #[error("a TCP connection needs a secret_key")]
+    #[error("an encrypted connection needs a secret_key")]
     NoIdentity,
     #[error("undecodable request: {0}")]
     Wire(#[from] WireError),
@@ -78,8 +87,8 @@ impl Ended {
             Self::Closed => "closed",
             Self::Silent(_) => "silent",
             Self::Io(_) => "io",
-            Self::ClosedEarly | Self::Handshake(_) => "handshake",
-            Self::Secret(_) => "frame",
+            Self::ClosedEarly | Self::Handshake(_) | Self::NoiseHandshake(_) | Self::NotWelcome(_) => "handshake",
+            Self::Secret(_) | Self::Noise(_) => "frame",
             Self::WrongPeer { .. } => "wrong_peer",
             Self::NoIdentity => "no_identity",
             Self::Wire(_) | Self::Delimited(_) => "undecodable",
@@ -96,18 +105,12 @@ pub(crate) struct Memory {
     refusals: Collapse,
 }
 
-/// What runs below the messages.
-enum Channel {
-    Plain,
-    Secret { sealer: Sealer, opener: Opener },
-}
-
 /// Serves a node until the connection ends. `connected` is called once the node is known.
 pub(crate) fn serve(
     stream: &mut Stream,
     context: &Context<'_>,
     memory: &mut Memory,
-    connected: &mut dyn FnMut(Option<&Established>),
+    connected: &mut dyn FnMut(Option<&Peer>),
 ) -> Ended {
     let result = serve_inner(stream, context, memory, connected);
     match result {
@@ -120,37 +123,19 @@ fn serve_inner(
     stream: &mut Stream,
     context: &Context<'_>,
     memory: &mut Memory,
-    connected: &mut dyn FnMut(Option<&Established>),
+    connected: &mut dyn FnMut(Option<&Peer>),
 ) -> Result<std::convert::Infallible, Ended> {
-    stream.set_write_timeout(context.timeout)?;
+    stream.set_write_timeout(context.plan.timeout)?;
     let mut messages = Delimited::new(REQUEST_MAX);
-    let mut family = context.family;
-    let mut channel = Channel::Plain;
-    if stream.is_tcp() {
-        let identity = context.identity.ok_or(Ended::NoIdentity)?;
-        let known = std::mem::take(&mut memory.variant);
-        let mut established = shake(stream, context, identity, known)?;
-        if let Some(expected) = context.peer_id {
-            let found = crate::core::node_id(&established.peer);
-            if expected != found {
-                let (expected, found) = (hex::encode(expected), hex::encode(found));
-                return Err(Ended::WrongPeer { expected, found });
-            }
-        }
-        memory.variant = Some(established.variant);
-        family = Some(established.variant.family());
-        connected(Some(&established));
-        messages.buffer().append(&mut established.rest);
-        let Established { sealer, opener, .. } = *established;
-        channel = Channel::Secret { sealer, opener };
-    } else {
-        connected(None);
-    }
-    stream.set_read_timeout(context.timeout)?;
+    let Greeted { mut channel, mut family, peer, mut rest } = greet(stream, context.plan, &mut memory.variant, None)?;
+    connected(peer.as_ref());
+    messages.buffer().append(&mut rest);
+    stream.set_read_timeout(context.plan.timeout)?;
     let mut input = vec![0; READ_LEN];
     let mut output = Vec::new();
     // Bytes that come one by one are no message: each has the whole of `timeout`, and no more.
     let mut heard = Instant::now();
+    let mut asked = false;
     loop {
         let received = Instant::now();
         while let Some(message) = messages.next_message()? {
@@ -161,26 +146,25 @@ fn serve_inner(
             let request = Request::decode(family, message)?;
             let (response, after) = answer(context, family, request);
             let reply = response.encode(family);
-            match &mut channel {
-                Channel::Plain => stream.write_all(&reply)?,
-                Channel::Secret { sealer, .. } => {
-                    output.clear();
-                    sealer.seal(&reply, &mut output).map_err(Ended::Secret)?;
-                    stream.write_all(&output)?;
-                }
-            }
+            output.clear();
+            channel.seal(&reply, &mut output)?;
+            stream.write_all(&output)?;
             after.report(context, received, &mut memory.refusals);
             heard = Instant::now();
+            asked = true;
         }
-        if heard.elapsed() > context.timeout {
-            return Err(Ended::Silent(context.timeout.as_secs()));
+        if heard.elapsed() > context.plan.timeout {
+            return Err(Ended::Silent(context.plan.timeout.as_secs()));
         }
-        let count = read(stream, &mut input, context.timeout)?;
-        let bytes = input.get(..count).unwrap_or_default();
-        match &mut channel {
-            Channel::Plain => messages.buffer().extend_from_slice(bytes),
-            Channel::Secret { opener, .. } => opener.push(bytes, messages.buffer()).map_err(Ended::Secret)?,
-        }
+        let count = read(stream, &mut input, context.plan.timeout).map_err(|ended| {
+            match (ended, &channel, &context.plan.identity) {
+                (Ended::Closed, Channel::Noise(_), Some(identity)) if !asked => {
+                    Ended::NotWelcome(PeerId::of(identity.public_key()))
+                }
+                (ended, ..) => ended,
+            }
+        })?;
+        channel.open(input.get(..count).unwrap_or_default(), messages.buffer())?;
     }
 }
 
@@ -196,58 +180,8 @@ fn read(stream: &mut Stream, input: &mut [u8], timeout: Duration) -> Result<usiz
     }
 }
 
-fn is_timeout(error: &io::Error) -> bool {
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
-}
-
-/// The handshake. A peer that has not spoken yet may be a node that has not taken us from its backlog: it is waited for.
-fn shake(
-    stream: &mut Stream,
-    context: &Context<'_>,
-    identity: &dyn Identity,
-    known: Option<Variant>,
-) -> Result<Box<Established>, Ended> {
-    let mut ephemeral = [0; 32];
-    getrandom::fill(&mut ephemeral).map_err(|error| io::Error::other(error.to_string()))?;
-    let mut handshake = Handshake::new(context.expect, ephemeral);
-    let first_word = match context.expect {
-        Expect::Only(variant) => Some(variant),
-        Expect::Auto => known,
-    };
-    stream.set_read_timeout(SILENCE)?;
-    let mut input = [0; 4096];
-    let mut output = Vec::new();
-    let mut deadline = None;
-    loop {
-        match stream.read(&mut input) {
-            Ok(0) => return Err(Ended::ClosedEarly),
-            Ok(count) => {
-                let deadline = *deadline.get_or_insert_with(|| Instant::now() + context.timeout);
-                let bytes = input.get(..count).unwrap_or_default();
-                let progress = handshake.push(bytes, identity, &mut output).map_err(Ended::Handshake)?;
-                stream.write_all(&output)?;
-                output.clear();
-                if let Progress::Established(established) = progress {
-                    return Ok(established);
-                }
-                if Instant::now() > deadline {
-                    return Err(Ended::Silent(context.timeout.as_secs()));
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) => {
-                if let (true, Some(variant)) = (handshake.is_silent(), first_word) {
-                    handshake.speak_first(variant, &mut output);
-                    stream.write_all(&output)?;
-                    output.clear();
-                }
-                if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-                    return Err(Ended::Silent(context.timeout.as_secs()));
-                }
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 /// What is said and counted once the answer is out.
@@ -256,6 +190,8 @@ enum After {
     Refused(String),
     Signed(Box<(Label, Signed)>),
     Denied(Box<(Label, Denied)>),
+    SignedBytes(Box<BytesToSign>),
+    KeyFailed(SignError),
 }
 
 /// A vote or proposal, as log lines name it.
@@ -275,14 +211,27 @@ fn answer(context: &Context<'_>, family: Family, request: Request) -> (Response,
             (response, after)
         }
         Verdict::Sign(wanted) => sign(context, *wanted),
-        Verdict::SignRaw { unique_id, raw_bytes } => sign_raw(context, &unique_id, &raw_bytes),
+        Verdict::SignBytes(wanted) => sign_bytes(context, wanted),
+    }
+}
+
+const DRY_RUN: &str = "this signer was started with --dry-run";
+
+fn sign_bytes(context: &Context<'_>, wanted: Box<BytesToSign>) -> (Response, After) {
+    let refused = |description| Response::SignedBytes(Err(ErrorReply { code: CODE_CANNOT, description }));
+    if context.dry_run {
+        return (refused(DRY_RUN.into()), After::Refused(DRY_RUN.into()));
+    }
+    match context.chain.sign_benign(&wanted.message(&context.chain.subject().chain)) {
+        Ok(signature) => (Response::SignedBytes(Ok(signature.as_bytes().to_vec())), After::SignedBytes(wanted)),
+        Err(error) => (refused(error.to_string().chars().take(TEXT_MAX).collect()), After::KeyFailed(error)),
     }
 }
 
 fn sign(context: &Context<'_>, wanted: ToSign) -> (Response, After) {
     let label = Label::of(&wanted);
     if context.dry_run {
-        let response = wanted.refused(CODE_CANNOT, "this signer was started with --dry-run".into());
+        let response = wanted.refused(CODE_CANNOT, DRY_RUN.into());
         let after = After::Refused(error_text(&response));
         return (response, after);
     }
@@ -318,32 +267,12 @@ fn sign(context: &Context<'_>, wanted: ToSign) -> (Response, After) {
     }
 }
 
-fn sign_raw(context: &Context<'_>, unique_id: &str, raw_bytes: &[u8]) -> (Response, After) {
-    let signed = match context.dry_run {
-        true => Err("this signer was started with --dry-run".to_owned()),
-        false => context.chain.sign_raw(unique_id, raw_bytes).map_err(|error| error.to_string()),
-    };
-    match signed {
-        Ok(signature) => {
-            let name = unique_id.chars().take(64).filter(|c| !c.is_control()).collect::<String>();
-            tracing::info!("[{}] signed RawBytes:{name} ({} bytes)", context.name, raw_bytes.len());
-            (Response::SignedRawBytes(signature.as_bytes().to_vec()), After::Nothing)
-        }
-        Err(why) => {
-            let description = why.chars().take(TEXT_MAX).collect();
-            let response = Response::SignedBytes(crate::wire::ErrorReply { code: CODE_CANNOT, description });
-            let after = After::Refused(error_text(&response));
-            (response, after)
-        }
-    }
-}
-
 fn error_text(response: &Response) -> String {
     match response {
         Response::PubKey(Err(error))
         | Response::SignedVote(Err(error))
         | Response::SignedProposal(Err(error))
-        | Response::SignedBytes(error) => error.description.clone(),
+        | Response::SignedBytes(Err(error)) => error.description.clone(),
         _ => String::new(),
     }
 }
@@ -390,6 +319,15 @@ impl After {
                 } else {
                     tracing::info!("[{name}] signed {kind:?}:{block} at h/r/s {height}/{round}/{step} ({ms} ms)");
                 }
+            }
+            Self::SignedBytes(wanted) => {
+                context.meters.signed_bytes();
+                let what: String = wanted.what().chars().take(NAME_MAX).filter(|c| !c.is_control()).collect();
+                tracing::info!("[{name}] signed RawBytes:{what} ({} ms)", received.elapsed().as_millis());
+            }
+            Self::KeyFailed(error) => {
+                context.meters.refused("key");
+                tracing::error!("[{name}] bytes: {error}");
             }
             Self::Denied(denied) => {
                 let (label, denied) = *denied;

@@ -84,6 +84,13 @@ impl Meters {
         counter!("semel_kms_refusals_total", labels).increment(1);
     }
 
+    /// Bytes that are neither vote nor proposal.
+    pub(crate) fn signed_bytes(&self) {
+        let mut labels = self.labels.clone();
+        labels.extend([Label::new("type", "bytes"), Label::new("result", "signed")]);
+        counter!("semel_kms_requests_total", labels).increment(1);
+    }
+
     pub(crate) fn signed(&self, kind: SignedType, position: Position, signed: &Signed, total: Duration) {
         let [proposal, prevote, precommit] = if signed.answer.repeated { &self.repeated } else { &self.signed };
         let counter = match kind {

@@ -1,6 +1,7 @@
 //! Sockets, threads, files and the ledger: what `core` needs to sign in this world.
 
 pub mod chain;
+mod channel;
 mod connection;
 pub mod hook;
 mod meters;

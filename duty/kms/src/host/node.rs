@@ -4,10 +4,13 @@
 //! its signer, and ends. A connection that lasted is dialled again at once.
 
 use super::chain::Chain;
-use super::connection::{Context, Memory, serve};
+use super::channel::greet;
+use super::connection::{Context, Ended, Memory, serve};
 use super::meters::Meters;
 use super::stream::{Endpoint, Stream};
-use crate::core::secret::{Expect, Identity};
+use crate::core::noise::Identity;
+use crate::core::raw_bytes::RawBytes;
+use crate::core::secret::Expect;
 use crate::core::session::Terms;
 use crate::wire::Family;
 use semel_ops::health::Health;
@@ -29,7 +32,7 @@ pub struct NodePlan {
     pub endpoint: Endpoint,
     /// Its identity, where it is pinned.
     pub peer_id: Option<[u8; 20]>,
-    /// Our identity on TCP.
+    /// Our identity on an encrypted connection.
     pub identity: Option<Arc<dyn Identity + Send + Sync>>,
     /// Longest wait for a message or a write.
     pub timeout: Duration,
@@ -41,14 +44,23 @@ pub struct NodePlan {
     pub expect: Expect,
     /// How messages are written, where there is no handshake that tells.
     pub family: Option<Family>,
+    /// Which bytes are signed that are neither vote nor proposal.
+    pub raw_bytes: RawBytes,
 }
 
 impl NodePlan {
+    /// Shakes hands, and nothing more: how, and with whom.
+    pub(crate) fn greet(&self, stream: &mut Stream) -> Result<String, Ended> {
+        let peer = greet(stream, self, &mut None, Some(Instant::now() + self.timeout))?.peer;
+        Ok(peer.map_or_else(|| "without a handshake".to_owned(), |peer| format!("{} with {}", peer.handshake, peer.id)))
+    }
+
     /// Everything in which two plans can differ, as text.
     pub(crate) fn fingerprint(&self) -> String {
         let identity = self.identity.as_ref().map(|identity| hex::encode(identity.public_key()));
-        let Self { endpoint, peer_id, timeout, reconnect, max_height, expect, family, .. } = self;
-        format!("{endpoint} {peer_id:?} {identity:?} {timeout:?} {reconnect} {max_height:?} {expect:?} {family:?}")
+        let Self { endpoint, peer_id, timeout, reconnect, max_height, expect, family, raw_bytes, .. } = self;
+        let way = format!("{endpoint:?} {peer_id:?} {identity:?} {timeout:?} {reconnect}");
+        format!("{way} {max_height:?} {expect:?} {family:?} {raw_bytes:?}")
     }
 }
 
@@ -68,18 +80,7 @@ impl Node {
         let name = format!("{}@{}", terms.chain_id, plan.endpoint);
         let condition = health.register(format!("validator {name}"));
         let meters = Meters::new(&terms.chain_id, &plan.endpoint.to_string());
-        let context = Context {
-            name: &name,
-            chain: &chain,
-            terms: &terms,
-            identity: plan.identity.as_ref().map(|identity| identity.as_ref() as &dyn Identity),
-            expect: plan.expect,
-            family: plan.family,
-            peer_id: plan.peer_id,
-            timeout: plan.timeout,
-            meters: &meters,
-            dry_run,
-        };
+        let context = Context { name: &name, chain: &chain, terms: &terms, plan: &plan, meters: &meters, dry_run };
         let mut memory = Memory::default();
         let mut collapse = Collapse::new();
         // A node that takes us and hangs up each second is one trouble, and not the end of one.
@@ -101,7 +102,7 @@ impl Node {
                     };
                     let _closing = stop.on_stop(move || closer.close_read());
                     let mut is_known = false;
-                    let ended = serve(&mut stream, &context, &mut memory, &mut |established| {
+                    let ended = serve(&mut stream, &context, &mut memory, &mut |peer| {
                         condition.ok();
                         meters.connected();
                         is_known = true;
@@ -112,9 +113,8 @@ impl Node {
                         }
                         if let Some(line) = collapse.observe("connected to validator successfully", Instant::now()) {
                             tracing::info!("[{name}] {line}");
-                            if let Some(established) = established {
-                                let id = hex::encode(crate::core::node_id(&established.peer));
-                                tracing::info!("[{name}] peer {id}, handshake {}", established.variant);
+                            if let Some(peer) = peer {
+                                tracing::info!("[{name}] peer {}, handshake {}", peer.id, peer.handshake);
                             }
                         }
                     });

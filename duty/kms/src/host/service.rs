@@ -153,6 +153,7 @@ impl Service {
                     public_key: subject.key.clone(),
                     max_height: node.max_height,
                     extensions,
+                    raw_bytes: node.raw_bytes.clone(),
                 };
                 let fingerprint = format!("{:?} {} {extensions:?}", subject, node.fingerprint());
                 wanted.push((subject.clone(), fingerprint, Arc::clone(&chain), terms, node));

@@ -1,9 +1,10 @@
 //! Sockets to a node: TCP, unix and abstract, behind one type.
 
+use crate::core::peer_id::PeerId;
 use rustix::net::sockopt;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
-use std::net::{Shutdown, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::PathBuf;
@@ -29,6 +30,13 @@ pub enum Endpoint {
         /// Port.
         port: u16,
     },
+    /// Address and port of a listener that speaks Noise.
+    Noise {
+        /// Who the node is.
+        peer: PeerId,
+        /// Where it listens.
+        address: SocketAddr,
+    },
     /// Path of a unix socket.
     Unix(PathBuf),
     /// Name of an abstract unix socket.
@@ -40,6 +48,7 @@ impl fmt::Display for Endpoint {
         match self {
             Self::Tcp { host, port } if host.contains(':') => write!(f, "tcp://[{host}]:{port}"),
             Self::Tcp { host, port } => write!(f, "tcp://{host}:{port}"),
+            Self::Noise { address, .. } => write!(f, "noise://{address}"),
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Abstract(name) => write!(f, "unix://@{name}"),
         }
@@ -59,28 +68,11 @@ impl Stream {
     /// Connects.
     pub fn connect(endpoint: &Endpoint) -> io::Result<Self> {
         match endpoint {
-            Endpoint::Tcp { host, port } => {
-                let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-                for address in (host.as_str(), *port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            keep_alive(&stream)?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
+            Endpoint::Tcp { host, port } => tcp((host.as_str(), *port)),
+            Endpoint::Noise { address, .. } => tcp(address),
             Endpoint::Unix(path) => UnixStream::connect(path).map(Self::Unix),
             Endpoint::Abstract(name) => UnixStream::connect_addr(&UnixAddr::from_abstract_name(name)?).map(Self::Unix),
         }
-    }
-
-    /// Whether what is sent can be read on the way.
-    pub fn is_tcp(&self) -> bool {
-        matches!(self, Self::Tcp(_))
     }
 
     /// Longest wait for one read.
@@ -106,6 +98,21 @@ impl Stream {
             Self::Unix(stream) => Self::Unix(stream.try_clone()?),
         }))
     }
+}
+
+fn tcp(addresses: impl ToSocketAddrs) -> io::Result<Stream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                keep_alive(&stream)?;
+                return Ok(Stream::Tcp(stream));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Before the handshake nothing is sent and no time is set, so only this tells of a host that went away.

@@ -58,16 +58,10 @@ pub enum Request {
     },
     /// Still there?
     Ping,
-    /// Sign bytes without a meaning (v1 `SignBytes`, or what is no whole `SignRawBytes`).
-    SignBytes,
-    /// Sign bytes of an application (Celestia `SignRawBytes`); no field is empty.
-    SignRawBytes {
-        /// Chain that the node signs for.
-        chain_id: String,
-        /// The bytes.
-        raw_bytes: Vec<u8>,
-        /// What the application calls them.
-        unique_id: String,
+    /// Sign bytes: v1 `SignBytes` and Celestia `SignRawBytes` are one member, whose fields depend on who asks.
+    SignBytes {
+        /// The fields, unread.
+        body: Vec<u8>,
     },
     /// A member that is not known here.
     Unknown {
@@ -96,10 +90,8 @@ pub enum Response {
     SignedProposal(Result<Proposal, ErrorReply>),
     /// Still here.
     Ping,
-    /// No bytes without a meaning are signed.
-    SignedBytes(ErrorReply),
-    /// The signature of an application's bytes.
-    SignedRawBytes(Vec<u8>),
+    /// The signature of bytes.
+    SignedBytes(Result<Vec<u8>, ErrorReply>),
 }
 
 /// The family of a message without its length. None: neither.
@@ -184,7 +176,7 @@ impl Request {
             3 => Self::SignVote { vote: Vote::decode(payload)?, chain_id, skip_extension_signing },
             5 => Self::SignProposal { proposal: Proposal::decode(payload)?, chain_id },
             7 => Self::Ping,
-            9 => raw_bytes(body).unwrap_or(Self::SignBytes),
+            9 => Self::SignBytes { body: body.to_vec() },
             2 | 4 | 6 | 8 | 10 => return Err(WireError::NotAMessage),
             tag => Self::Unknown { tag },
         })
@@ -215,33 +207,14 @@ impl Request {
                 5
             }
             Self::Ping => 7,
-            Self::SignBytes => 9,
-            Self::SignRawBytes { chain_id, raw_bytes, unique_id } => {
-                put_filled(&mut body, 1, chain_id.as_bytes());
-                put_filled(&mut body, 2, raw_bytes);
-                put_filled(&mut body, 3, unique_id.as_bytes());
+            Self::SignBytes { body: fields } => {
+                body.extend_from_slice(fields);
                 9
             }
             Self::Unknown { tag } => *tag,
         };
         delimited(family, number, &body)
     }
-}
-
-/// Celestia's request, told from that of v1, which has the same number and one field, by what is in it.
-fn raw_bytes(body: &[u8]) -> Option<Request> {
-    let (mut chain_id, mut raw_bytes, mut unique_id) = (String::new(), Vec::new(), String::new());
-    for field in Fields(body) {
-        let field = field.ok()?;
-        match field.number {
-            1 => chain_id = field.string().ok()?,
-            2 => raw_bytes = field.bytes().ok()?.to_vec(),
-            3 => unique_id = field.string().ok()?,
-            _ => return None,
-        }
-    }
-    let is_whole = !chain_id.is_empty() && !raw_bytes.is_empty() && !unique_id.is_empty();
-    is_whole.then_some(Request::SignRawBytes { chain_id, raw_bytes, unique_id })
 }
 
 impl ErrorReply {
@@ -285,11 +258,11 @@ impl Response {
             (2, Some(error)) => Self::PubKey(Err(error)),
             (4, Some(error)) => Self::SignedVote(Err(error)),
             (6, Some(error)) => Self::SignedProposal(Err(error)),
-            (10, Some(error)) => Self::SignedBytes(error),
-            (10, None) => Self::SignedRawBytes(filled.map_err(|_| WireError::NotAMessage)?.to_vec()),
+            (10, Some(error)) => Self::SignedBytes(Err(error)),
             (2, None) => Self::PubKey(Ok(public_key(family, filled?)?)),
             (4, None) => Self::SignedVote(Ok(Vote::decode(filled?)?)),
             (6, None) => Self::SignedProposal(Ok(Proposal::decode(filled?)?)),
+            (10, None) => Self::SignedBytes(Ok(filled?.to_vec())),
             (8, _) => Self::Ping,
             _ => return Err(WireError::NotAMessage),
         })
@@ -319,8 +292,8 @@ impl Response {
             Self::SignedProposal(Ok(proposal)) => delimited(family, 6, &signed_body(Ok(proposal.encode()))),
             Self::SignedProposal(Err(error)) => delimited(family, 6, &signed_body(Err(error))),
             Self::Ping => delimited(family, 8, &[]),
-            Self::SignedBytes(error) => delimited(family, 10, &signed_body(Err(error))),
-            Self::SignedRawBytes(signature) => delimited(family, 10, &signed_body(Ok(signature.clone()))),
+            Self::SignedBytes(Ok(signature)) => delimited(family, 10, &signed_body(Ok(signature.clone()))),
+            Self::SignedBytes(Err(error)) => delimited(family, 10, &signed_body(Err(error))),
         }
     }
 }

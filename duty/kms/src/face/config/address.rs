@@ -1,9 +1,11 @@
-//! `addr` of `[[validator]]`: `tcp://[ID@]HOST:PORT`, `HOST:PORT`, `unix://PATH`, `unix://@NAME`.
+//! `addr` of `[[validator]]`: `tcp://[ID@]HOST:PORT`, `HOST:PORT`, `noise://PEER@IP:PORT`, `unix://PATH`, `unix://@NAME`.
 //!
-//! HOST is a name, an IPv4 address, or an IPv6 address in brackets. ID is 40 hex digits of any case. A PORT is from 1 to 65535.
+//! HOST is a name, an IPv4 address, or an IPv6 address in brackets; IP is not a name. ID is 40 hex digits of any case, PEER the name
+//! of an Ed25519 key as libp2p writes it. A PORT is from 1 to 65535.
 
 use super::schema::Address;
-use std::net::Ipv6Addr;
+use crate::core::peer_id::{PeerId, PeerIdError};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 /// Bytes of an abstract socket's name or of a socket's path: `sun_path` with its leading or closing zero.
@@ -30,9 +32,7 @@ pub(super) fn parse(text: &str) -> Result<Address, BadAddress> {
         Some(("unix", path)) => unix(path),
         Some(("tcp", rest)) => tcp(rest),
         None => tcp(text),
-        Some(("noise", _)) => {
-            bad("noise:// is not served by this version", "use tcp:// with a node up to CometBFT v0.40, or unix://")
-        }
+        Some(("noise", rest)) => noise(rest),
         Some((scheme, rest)) => bad(
             format!("{:?} is no scheme of a node's address", short(scheme)),
             format!("write tcp://{} or unix:///path/to/socket", short(rest)),
@@ -51,6 +51,31 @@ fn tcp(text: &str) -> Result<Address, BadAddress> {
     };
     let (host, port) = host_port(rest)?;
     Ok(Address::Tcp { peer_id, host, port })
+}
+
+fn noise(text: &str) -> Result<Address, BadAddress> {
+    let hint = "write noise://PEER_ID@IP:PORT with the node's name, as `cometbft show-node-id --libp2p` prints it";
+    let Some((id, rest)) = text.rsplit_once('@') else {
+        return bad("there is no peer id: with Noise both sides know each other's", hint);
+    };
+    let peer = match id.parse::<PeerId>() {
+        Ok(peer) => peer,
+        Err(_) if id.len() == PEER_ID_DIGITS && id.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            return bad("this peer id is the one of tcp://, 40 hex digits", hint);
+        }
+        Err(error @ PeerIdError::NotBase58) => return bad(format!("{:?} is no peer id: {error}", short(id)), hint),
+        Err(error @ PeerIdError::OtherKey) => {
+            return bad(format!("the peer id {:?} cannot be used: {error}", short(id)), "it begins with 12D3KooW");
+        }
+    };
+    let (host, port) = host_port(rest)?;
+    match host.parse::<IpAddr>() {
+        Ok(ip) => Ok(Address::Noise { peer, address: SocketAddr::new(ip, port) }),
+        Err(_) => bad(
+            format!("{:?} is a name, and noise:// takes an address only, as the node does", short(&host)),
+            "write the node's IPv4 address, or its IPv6 address in brackets",
+        ),
+    }
 }
 
 fn peer_id(text: &str) -> Result<[u8; 20], BadAddress> {
@@ -128,6 +153,8 @@ fn short(text: &str) -> String {
 mod tests {
     use super::*;
 
+    /// The name of the key with the bytes 1 to 32, as go-libp2p writes it.
+    const PEER: &str = "12D3KooW9tJMax94Lrqw7Y5Qw36viGQAS2gTEPQ5Wg1vTk7xPfQs";
     const ID: &str = "F9D4a56c00112233445566778899aabbccddeeff";
 
     fn plain(host: &str, port: u16) -> Address {
@@ -147,6 +174,10 @@ mod tests {
         ] {
             assert_eq!(parse(text), Ok(address), "{text}");
         }
+        for (host, ip) in [("10.1.1.1", "10.1.1.1"), ("[2001:db8::1]", "2001:db8::1")] {
+            let Ok(Address::Noise { peer, address }) = parse(&format!("noise://{PEER}@{host}:26659")) else { panic!() };
+            assert_eq!((peer.to_string().as_str(), address), (PEER, SocketAddr::new(ip.parse().unwrap(), 26659)));
+        }
         let Ok(Address::Tcp { peer_id: Some(id), .. }) = parse(&format!("tcp://{ID}@[::1]:26658")) else { panic!() };
         assert_eq!(hex::encode(id), ID.to_lowercase());
     }
@@ -155,6 +186,12 @@ mod tests {
     fn every_bad_address_says_what_is_wrong() {
         let long = format!("unix:///{}", "a".repeat(200));
         let bad_hex = format!("tcp://{}@h:1", "g".repeat(40));
+        let hex_id = format!("noise://{ID}@10.1.1.1:1");
+        let rsa = "noise://QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N@10.1.1.1:1".to_owned();
+        let named = format!("noise://{PEER}@node-1.example.org:26659");
+        let no_port = format!("noise://{PEER}@10.1.1.1");
+        let zero_port = format!("noise://{PEER}@10.1.1.1:0");
+        let bare_six = format!("noise://{PEER}@2001:db8::1:26659");
         for (text, what) in [
             ("tcp://10.1.1.1", "no port"),
             ("tcp://[::1]", "no port"),
@@ -171,7 +208,15 @@ mod tests {
             ("tcp://abcd@h:1", "4 characters instead of 40"),
             (bad_hex.as_str(), "not hex"),
             ("http://h:1", "no scheme"),
-            ("noise://h:1", "not served"),
+            ("noise://10.1.1.1:1", "no peer id"),
+            ("noise://@10.1.1.1:1", "not base58"),
+            ("noise://0OIl@10.1.1.1:1", "not base58"),
+            (rsa.as_str(), "does not hold an Ed25519 key"),
+            (hex_id.as_str(), "the one of tcp://"),
+            (named.as_str(), "is a name"),
+            (no_port.as_str(), "no port"),
+            (zero_port.as_str(), "is no port"),
+            (bare_six.as_str(), "in brackets"),
             ("unix://", "no path"),
             ("unix://@", "no name"),
             (long.as_str(), "201 bytes"),

@@ -61,7 +61,7 @@ pub static SERIAL: Code = Code::local(
 pub static NO_SECRET_KEY: Code = Code::whole(
     "CONFIG-0109",
     "a validator on TCP has no secret_key",
-    "The connection to a node over TCP is encrypted and needs an identity of our own, a file with the base64 of 32 bytes. It is not \
+    "The connection to a node over TCP or Noise is encrypted and needs an identity of our own, a file with the base64 of 32 bytes. It is not \
      the validator's key and may be made anew at any time. On unix sockets it is not needed.",
 );
 /// An address that is none.
@@ -69,6 +69,7 @@ pub static ADDRESS: Code = Code::local(
     "CONFIG-0110",
     "an address is not valid",
     "A node's address is tcp://HOST:PORT, tcp://ID@HOST:PORT or HOST:PORT, with an IPv6 HOST in brackets and ID 40 hex digits, or \
+     noise://PEER_ID@IP:PORT with the name that `cometbft show-node-id --libp2p` prints and no host name, or \
      unix:///PATH, or unix://@NAME for an abstract socket. The address of a yubihsm-connector is tcp://HOST:PORT.",
 );
 /// A max_height that is none.
@@ -196,8 +197,17 @@ pub static STATE_DIRECTORY: Code = Code::local(
     "The directory of the state file must exist, and the user of this process must be able to make files in it and to replace the \
      state file.",
 );
+/// A beginning of bytes that could be that of a vote.
+pub static SIGN_BYTES: Code = Code::local(
+    "CONFIG-0130",
+    "bytes with such a beginning are not signed",
+    "A node of CometBFT v1 can ask for a signature of any bytes, and those could be a vote. allow_sign_bytes names how bytes must \
+     begin to be signed: 4 to 64 printable ASCII characters, the first a letter or a digit. No vote, proposal or vote extension begins \
+     so, and what reads as one is refused whatever the list says. Without the list nothing of the kind is signed.",
+);
+
 /// All of them, in order.
-pub static ALL: [&Code; 29] = [
+pub static ALL: [&Code; 30] = [
     &CHAIN_ID,
     &CHAIN_TWICE,
     &CHAIN_UNKNOWN,
@@ -227,6 +237,7 @@ pub static ALL: [&Code; 29] = [
     &RESIGN,
     &DISAGREE,
     &STATE_DIRECTORY,
+    &SIGN_BYTES,
 ];
 
 #[cfg(test)]
@@ -266,7 +277,8 @@ CONFIG-0125 two values do not go together
 CONFIG-0126 a value has no effect here
 CONFIG-0127 a repeat is never signed anew
 CONFIG-0128 two files disagree about the process
-CONFIG-0129 a state file cannot be written";
+CONFIG-0129 a state file cannot be written
+CONFIG-0130 bytes with such a beginning are not signed";
         assert_eq!(list.join("\n"), golden);
     }
 

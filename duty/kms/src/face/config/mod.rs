@@ -6,6 +6,7 @@
 //! finding has a code, see [`codes`]. Relative paths are relative to the current directory, as in tmkms.
 
 mod address;
+mod bytes;
 mod chain;
 pub mod codes;
 pub mod display;
@@ -21,8 +22,8 @@ mod validator;
 
 pub use files::Look;
 pub use schema::{
-    Adapter, Address, Auth, Chain, Config, ConnectorServer, Durability, KeyFormat, KeyType, Password, ProtocolVersion,
-    Semel, SigningKey, Softsign, SoftsignFormat, StateHook, Validator, Yubihsm, YubihsmKey,
+    Adapter, Address, Auth, Chain, Config, ConnectorServer, Dialect, Durability, KeyFormat, KeyType, Password,
+    ProtocolVersion, Semel, SigningKey, Softsign, SoftsignFormat, StateHook, Validator, Yubihsm, YubihsmKey,
 };
 
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Reader, Severity, Source, parse, read};
@@ -184,6 +185,8 @@ const KEYS: &[(&str, &str)] = &[
     ("secret_key", "[[validator]]"),
     ("max_height", "[[validator]]"),
     ("protocol_version", "[[validator]]"),
+    ("dialect", "[[validator]]"),
+    ("allow_sign_bytes", "[[validator]]"),
     ("key_type", "[[providers.softsign]]"),
     ("path", "[[providers.softsign]]"),
     ("adapter", "[[providers.yubihsm]]"),

@@ -3,6 +3,9 @@
 //! Values that later checks or messages point at carry their place. What stands here has been validated: references are
 //! resolved to the *names* of chains of the same file (a chain without a name has its id as its name).
 
+use crate::core::peer_id::PeerId;
+pub use crate::core::raw_bytes::Dialect;
+use semel_guard::Domain;
 pub(super) use semel_keys::pkcs11::{Selector, Wanted};
 pub use semel_keys::softsign::{Form as SoftsignFormat, KeyType};
 use semel_ops::config::{Diagnostic, Place, Secret, Spanned};
@@ -141,12 +144,16 @@ pub struct Validator {
     pub reconnect: bool,
     /// Longest wait for a read or a write; default 10 s. Not used on unix sockets.
     pub timeout: Duration,
-    /// Our identity on the encrypted connection; there on TCP.
+    /// Our identity on the encrypted connection; there on TCP and Noise.
     pub secret_key: Option<Spanned<PathBuf>>,
     /// Highest height that is signed.
     pub max_height: Option<u64>,
     /// What the node speaks; default auto.
     pub protocol_version: ProtocolVersion,
+    /// Whose requests for a signature of bytes the node makes; default auto.
+    pub dialect: Dialect,
+    /// How bytes must begin that a CometBFT v1 node may have signed; nothing by default.
+    pub allow_sign_bytes: Vec<Domain>,
     /// The table.
     pub place: Place,
 }
@@ -162,6 +169,13 @@ pub enum Address {
         host: String,
         /// Port, not 0.
         port: u16,
+    },
+    /// `noise://ID@IP:PORT`
+    Noise {
+        /// Who the node must be, as `cometbft show-node-id --libp2p` prints it.
+        peer: PeerId,
+        /// Address and port, not 0.
+        address: SocketAddr,
     },
     /// `unix://PATH`
     Unix(PathBuf),

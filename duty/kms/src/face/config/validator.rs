@@ -1,9 +1,10 @@
 //! Reads `[[validator]]`.
 
 use super::address;
+use super::bytes;
 use super::codes;
 use super::links::{By, Reference};
-use super::schema::{Address, ProtocolVersion, Validator};
+use super::schema::{Address, Dialect, ProtocolVersion, Validator};
 use semel_ops::config::{Diagnostic, Reader, Spanned};
 use std::time::Duration;
 
@@ -30,10 +31,13 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
     let secret_key = table.path("secret_key");
     let max_height = max_height(&mut table);
     let protocol_version = table.choice("protocol_version", &ProtocolVersion::WORDS);
+    let bytes = bytes::read(&mut table);
+    bytes.check(&table, protocol_version.as_ref());
     let place = table.place().clone();
     match addr.as_ref().map(|addr| &addr.value) {
-        Some(Address::Tcp { .. }) if !table.has("secret_key") => {
-            let message = "a validator on TCP has no `secret_key`";
+        Some(address @ (Address::Tcp { .. } | Address::Noise { .. })) if !table.has("secret_key") => {
+            let way = if matches!(address, Address::Tcp { .. }) { "TCP" } else { "Noise" };
+            let message = format!("a validator on {way} has no `secret_key`");
             let hint = "add secret_key = \"kms-identity.key\"; `init` makes such a file, and so does \
                         `head -c 32 /dev/urandom | base64 > kms-identity.key && chmod 600 kms-identity.key`";
             table.found().push(Diagnostic::error(&codes::NO_SECRET_KEY, &place, message).hint(hint));
@@ -47,6 +51,9 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
         }
         _ => {}
     }
+    if let (Some(addr), Some(version)) = (&addr, &protocol_version) {
+        noise_is_new(&table, addr, version);
+    }
     table.finish();
     let value = addr.map(|addr| Validator {
         addr,
@@ -56,9 +63,22 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
         secret_key,
         max_height: max_height.map(|height| height.value),
         protocol_version: protocol_version.map_or_else(ProtocolVersion::default, |version| version.value),
+        dialect: bytes.dialect.map_or_else(Dialect::default, |dialect| dialect.value),
+        allow_sign_bytes: bytes.domains,
         place,
     });
     RawValidator { reference, value }
+}
+
+/// No node that speaks amino listens with Noise.
+fn noise_is_new(table: &Reader<'_>, addr: &Spanned<Address>, version: &Spanned<ProtocolVersion>) {
+    let amino = matches!(version.value, ProtocolVersion::Legacy | ProtocolVersion::V0_33);
+    if amino && matches!(addr.value, Address::Noise { .. }) {
+        let message = "`protocol_version` is of a node that does not know noise://";
+        let found = Diagnostic::error(&codes::CONTRADICTION, &version.place, message);
+        let found = found.related(&addr.place, "nodes listen like this from CometBFT v0.40 on");
+        table.found().push(found.hint("leave protocol_version away, or write tcp://HOST:PORT"));
+    }
 }
 
 /// `chain_id`, or our `chain`, or both.

@@ -2,14 +2,14 @@
 
 use super::super::config::{self, Address};
 use super::super::keyring::Keyring;
-use super::super::plans::tenants;
-use crate::core::secret::{Expect, Handshake, Identity, Progress};
-use crate::host::stream::{Endpoint, Stream};
-use semel_keys::{encoding, identity};
+use super::super::plans::{load_identity, node, tenants};
+use crate::host::stream::Stream;
+use semel_keys::encoding;
 use semel_ops::doctor::{Doctor, Verdict};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Longest wait for a node.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -36,25 +36,16 @@ pub(super) fn names(doctor: &mut Doctor, config: &config::Config) {
     }
 }
 
-struct Caller(identity::Identity);
-
-impl Identity for Caller {
-    fn public_key(&self) -> [u8; 32] {
-        self.0.public_key()
-    }
-
-    fn sign_challenge(&self, challenge: &[u8; 32]) -> [u8; 64] {
-        self.0.sign_challenge(challenge)
-    }
-}
-
 /// Each node takes a connection, and shakes hands. Nothing is asked and nothing answered.
 pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
     for validator in &config.validators {
-        let Address::Tcp { host, port, .. } = &validator.addr.value else { continue };
-        let endpoint = Endpoint::Tcp { host: host.clone(), port: *port };
-        let named = format!("{host}:{port}");
-        let mut stream = match Stream::connect(&endpoint) {
+        let identity = validator.secret_key.as_ref().map(|path| load_identity(&path.value, &mut HashMap::new()));
+        let Ok(identity) = identity.transpose() else { continue };
+        let is_known = identity.is_some();
+        let mut plan = node(validator, identity);
+        plan.timeout = PATIENCE;
+        let named = plan.endpoint.to_string();
+        let mut stream = match Stream::connect(&plan.endpoint) {
             Ok(stream) => stream,
             Err(error) => {
                 doctor.check("DOC-0502", Verdict::Fail, format!("{named} takes no connection: {error}"), LADDR);
@@ -62,11 +53,11 @@ pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
             }
         };
         doctor.pass("DOC-0502", format!("{named} takes connections"));
-        let Some(Ok(identity)) = validator.secret_key.as_ref().map(|path| identity::Identity::load(&path.value)) else {
+        if !is_known {
             continue;
-        };
-        match shake(&mut stream, &Caller(identity)) {
-            Ok(version) => doctor.pass("DOC-0503", format!("{named} shakes hands as {version}")),
+        }
+        match plan.greet(&mut stream) {
+            Ok(how) => doctor.pass("DOC-0503", format!("{named} shakes hands: {how}")),
             Err(why) => doctor.check(
                 "DOC-0503",
                 Verdict::Fail,
@@ -75,29 +66,6 @@ pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
             ),
         }
     }
-}
-
-fn shake(stream: &mut Stream, identity: &Caller) -> Result<String, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let mut ephemeral = [0; 32];
-    getrandom::fill(&mut ephemeral).map_err(|error| text(&error))?;
-    let mut handshake = Handshake::new(Expect::Auto, ephemeral);
-    stream.set_read_timeout(PATIENCE).map_err(|error| text(&error))?;
-    let (mut input, mut output, begun) = ([0; 4096], Vec::new(), Instant::now());
-    while begun.elapsed() < PATIENCE {
-        let count = stream.read(&mut input).map_err(|error| text(&error))?;
-        if count == 0 {
-            return Err("it hangs up".into());
-        }
-        let bytes = input.get(..count).unwrap_or_default();
-        let progress = handshake.push(bytes, identity, &mut output).map_err(|error| text(&error))?;
-        stream.write_all(&output).map_err(|error| text(&error))?;
-        output.clear();
-        if let Progress::Established(established) = progress {
-            return Ok(established.variant.to_string());
-        }
-    }
-    Err("it does not finish".into())
 }
 
 /// Asks a node's RPC. Plain HTTP, bounded.
