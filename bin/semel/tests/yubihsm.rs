@@ -136,9 +136,17 @@ fn a_device_that_goes_and_comes_is_used_again_without_a_restart() {
     let stage = Stage::new();
     let hsm = connector(&[ed25519(1)]);
     let node = node(Family::V034);
-    let signer = start(&stage, &[&config(&stage, "a", stage::CHAIN, &hsm, 1, &node)]);
+    let config = config(&stage, "a", stage::CHAIN, &hsm, 1, &node);
+    let signer = stage.start_with(&config, &["--http", "127.0.0.1:0"]);
+    let http = signer.said("health and metrics on").split("http://").nth(1).unwrap().to_owned();
+    let counted = |name: &str, count: u32| {
+        let (_, text) = stage::get(&http, "/metrics");
+        assert!(text.lines().any(|line| line == format!("semel_device_{name} {count}")), "{name} {count}\n{text}");
+    };
     let mut remote = called(&node);
     remote.sign_vote(&prevote(1, 1)).unwrap();
+    counted("session_reopens_total{provider=\"yubihsm\"}", 0);
+    counted("errors_total{provider=\"yubihsm\",reason=\"failed\"}", 0);
     hsm.set_gone(true);
     let (code, words) = refusal(remote.sign_vote(&prevote(2, 1)));
     assert!(code == 1 && words.contains("YubiHSM"), "{words}");
@@ -147,8 +155,10 @@ fn a_device_that_goes_and_comes_is_used_again_without_a_restart() {
     refusal(remote.sign_vote(&prevote(3, 1)));
     assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
     hsm.set_gone(false);
-    ask_until_signed(&mut remote, 4);
+    let refused = ask_until_signed(&mut remote, 4).len() as u32;
     signer.said("the session is open again");
+    counted("session_reopens_total{provider=\"yubihsm\"}", 1);
+    counted("errors_total{provider=\"yubihsm\",reason=\"failed\"}", 2 + refused);
 }
 
 #[test]

@@ -11,6 +11,7 @@
 //! A driver that panics, or that says the device is gone, ends its thread; every later request is answered with that at once.
 //! (Where a build aborts on panics, the process ends instead; nothing is signed either way.)
 
+use metrics::{Counter, counter};
 use semel_guard::{Admitted, Algorithm, PublicKey, SignError, Signature, Signer};
 use sha2::{Digest as _, Sha256};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -86,6 +87,34 @@ pub(crate) fn verified(key: &PublicKey, message: &[u8], bytes: &[u8]) -> Option<
     }
 }
 
+/// Counter of requests that got no signature, by `provider` and `reason`: `failed`, `gone`, `timeout`, `busy`.
+pub const DEVICE_ERRORS: &str = "semel_device_errors_total";
+
+/// Counter of sessions that were opened again, by `provider`. Whoever drives a device with sessions counts it.
+pub const SESSION_REOPENS: &str = "semel_device_session_reopens_total";
+
+/// A counter that is there before it counts: an alert needs a zero to rise from.
+pub(crate) fn made(counter: Counter) -> Counter {
+    counter.increment(0);
+    counter
+}
+
+/// Counters, made once.
+struct Errors {
+    failed: Counter,
+    gone: Counter,
+    timeout: Counter,
+    busy: Counter,
+}
+
+impl Errors {
+    fn of(provider: &str) -> Self {
+        let counter =
+            |reason: &'static str| made(counter!(DEVICE_ERRORS, "provider" => provider.to_owned(), "reason" => reason));
+        Self { failed: counter("failed"), gone: counter("gone"), timeout: counter("timeout"), busy: counter("busy") }
+    }
+}
+
 /// A device and the thread that asks it. Clones are the same; with the last of them and of its keys the thread ends.
 #[derive(Clone)]
 pub struct Worker(Arc<Inner>);
@@ -100,6 +129,7 @@ struct Inner {
     thread: Option<JoinHandle<()>>,
     /// Disconnected once the thread has let go of the device.
     ended: Mutex<Receiver<()>>,
+    errors: Errors,
 }
 
 impl Worker {
@@ -118,7 +148,9 @@ impl Worker {
             serve(device, &requests, &why);
         })?;
         let (thread, ended) = (Some(thread), Mutex::new(ended));
-        Ok(Self(Arc::new(Inner { provider: provider.into(), deadline, queue: Some(queue), gone, thread, ended })))
+        let errors = Errors::of(provider);
+        let (provider, queue) = (provider.into(), Some(queue));
+        Ok(Self(Arc::new(Inner { provider, deadline, queue, gone, thread, ended, errors })))
     }
 
     /// One of the device's keys.
@@ -174,7 +206,10 @@ fn next_request(device: &mut impl Device, requests: &Receiver<Request>, gone: &O
 
 impl Inner {
     fn sign(&self, key: &PublicKey, message: &[u8]) -> Result<Signature, String> {
-        let gone = || self.gone.get().cloned().unwrap_or_else(|| "the device's thread has ended".into());
+        let gone = || {
+            self.errors.gone.increment(1);
+            self.gone.get().cloned().unwrap_or_else(|| "the device's thread has ended".into())
+        };
         if self.gone.get().is_some() {
             return Err(gone());
         }
@@ -184,12 +219,23 @@ impl Inner {
         let Some(queue) = &self.queue else { return Err(gone()) };
         match queue.try_send(request) {
             Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(format!("the device is busy: {QUEUE_MAX} requests wait for it")),
+            Err(TrySendError::Full(_)) => {
+                self.errors.busy.increment(1);
+                return Err(format!("the device is busy: {QUEUE_MAX} requests wait for it"));
+            }
             Err(TrySendError::Disconnected(_)) => return Err(gone()),
         }
         match answered.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(said) => said,
-            Err(RecvTimeoutError::Timeout) => Err(format!("the device did not answer within {:?}", self.deadline)),
+            Ok(Ok(signature)) => Ok(signature),
+            Ok(Err(why)) => {
+                let counter = if self.gone.get().is_some() { &self.errors.gone } else { &self.errors.failed };
+                counter.increment(1);
+                Err(why)
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                self.errors.timeout.increment(1);
+                Err(format!("the device did not answer within {:?}", self.deadline))
+            }
             Err(RecvTimeoutError::Disconnected) => Err(gone()),
         }
     }

@@ -3,7 +3,7 @@
 //! One thread and one session per token ([`crate::device::Worker`]), however many configurations name it. A wrong PIN is tried once per
 //! process and token, because tokens lock themselves after a few. Each signature is verified before it leaves.
 
-use crate::device::{Device, DeviceError, DeviceKey, Worker, verified};
+use crate::device::{Device, DeviceError, DeviceKey, SESSION_REOPENS, Worker, made, verified};
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
 use cryptoki::mechanism::Mechanism;
@@ -12,6 +12,7 @@ use cryptoki::object::{Attribute, AttributeType, KeyType as CkKeyType, ObjectCla
 use cryptoki::session::{Session, UserType};
 use cryptoki::slot::Slot;
 use cryptoki::types::AuthPin;
+use metrics::{Counter, counter};
 use semel_guard::{Algorithm, PublicKey, Signature};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -227,6 +228,7 @@ impl Tokens {
                     session: None,
                     since: Instant::now(),
                     last: None,
+                    reopens: made(counter!(SESSION_REOPENS, "provider" => "pkcs11")),
                 };
                 let worker = Worker::start("pkcs11", token, DEADLINE)
                     .map_err(|error| place.error(TokenErrorKind::Token(error.to_string())))?;
@@ -386,6 +388,7 @@ struct Token {
     since: Instant,
     /// Why there is no session.
     last: Option<TokenError>,
+    reopens: Counter,
 }
 
 impl Token {
@@ -414,6 +417,7 @@ impl Token {
             Ok(session) => {
                 if self.last.take().is_some() {
                     tracing::info!("{}: the session is open again", self.place);
+                    self.reopens.increment(1);
                 }
                 self.session = Some(session);
             }

@@ -6,6 +6,7 @@ use crate::options::Durability;
 use crate::record::{Kind, Record, SubjectId, subject_id};
 use crate::state::{LaneState, SubjectState, entry_records, signature_record};
 use crate::sync::{Arc, Condvar, MutexGuard, PoisonError};
+use crate::waited;
 use semel_guard::{
     Advance, BYTES_MAX, Digest, Entry, History, Lane, Ledger, Mark, Order, Reason, Refusal, Signature, Subject,
     Unavailable, Version,
@@ -140,7 +141,21 @@ impl Shared {
     /// Waits until everything up to `sequence` is on the medium, syncing for all if nobody else does.
     ///
     /// Who came before a sync began is told when it ends; of those who came later, one is, and syncs for them all.
-    fn settle<'a>(&'a self, mut inner: MutexGuard<'a, Inner>, sequence: u64) -> Result<MutexGuard<'a, Inner>, String> {
+    fn settle<'a>(&'a self, inner: MutexGuard<'a, Inner>, sequence: u64) -> Result<MutexGuard<'a, Inner>, String> {
+        if inner.volume.durable >= sequence {
+            return Ok(inner);
+        }
+        let begun = Instant::now();
+        let settled = self.settle_now(inner, sequence);
+        waited::add(begun.elapsed());
+        settled
+    }
+
+    fn settle_now<'a>(
+        &'a self,
+        mut inner: MutexGuard<'a, Inner>,
+        sequence: u64,
+    ) -> Result<MutexGuard<'a, Inner>, String> {
         let mut deadline = None;
         loop {
             if inner.volume.durable >= sequence {
@@ -164,7 +179,9 @@ impl Shared {
             let (target, file) = (inner.volume.written, inner.volume.file());
             inner.syncing = Some(target);
             drop(inner);
+            let begun = Instant::now();
             let synced = file.sync();
+            self.sync_seconds.record(begun.elapsed());
             inner = self.lock();
             let turn = inner.syncs;
             inner.syncing = None;

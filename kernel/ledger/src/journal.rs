@@ -27,6 +27,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+/// Histogram of the times that the medium took to make records durable.
+pub const SYNC_SECONDS: &str = "semel_ledger_sync_seconds";
+
 /// What a ledger says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
@@ -60,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) changed: [Condvar; 2],
     /// The background has reservations to extend or a segment to begin, or is to end.
     pub(crate) work: Condvar,
+    /// How long the medium took, each time.
+    pub(crate) sync_seconds: metrics::Histogram,
 }
 
 pub(crate) struct Inner {
@@ -141,6 +146,7 @@ impl Journal {
             }),
             changed: [Condvar::new(), Condvar::new()],
             work: Condvar::new(),
+            sync_seconds: metrics::histogram!(SYNC_SECONDS),
             options,
         });
         shared.testify(&shared.lock());

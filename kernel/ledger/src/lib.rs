@@ -30,12 +30,14 @@ mod record;
 mod state;
 mod sync;
 mod volume;
+mod waited;
 mod witness;
 
 pub use error::{LedgerError, LedgerErrorKind};
 pub use host::{Filesystem, HostIdentity, default_directories, filesystem_of};
-pub use journal::{Journal, Known, Status};
+pub use journal::{Journal, Known, SYNC_SECONDS, Status};
 pub use options::{Durability, Options, RESERVE_HEIGHTS_DEFAULT};
 pub use record::{Kind, RECORD_LEN, Record, SubjectId, subject_id};
 pub use state::RESERVE_HEIGHTS_MAX;
 pub use volume::{SEGMENT_RECORDS_MIN, SEGMENTS};
+pub use waited::take_waited;

@@ -1,6 +1,6 @@
 //! The Prometheus recorder behind the `metrics` macros.
 //!
-//! Durations are histograms in seconds, named `*_seconds`, with explicit buckets from 50 µs to 5 s. The recorder drains its
+//! Durations are histograms in seconds, named `*_seconds`, with explicit buckets from 10 µs to 5 s. The recorder drains its
 //! histograms each [`UPKEEP_PERIOD`] and at each rendering, so memory stays bounded when nobody scrapes.
 
 use crate::shutdown::{Stop, StopReason};
@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Upper bounds of the histogram buckets, in seconds.
-pub const SECONDS_BUCKETS: [f64; 16] =
-    [0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
+pub const SECONDS_BUCKETS: [f64; 18] = [
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+    0.5, 1.0, 2.5, 5.0,
+];
 /// How often the recorder is drained.
 pub const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
 /// The content type of a rendering.

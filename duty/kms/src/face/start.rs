@@ -3,6 +3,7 @@
 use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, Start};
 use super::status::{self, CONTROL, Reloads};
 use super::{Keyring, Manner, config, ledger_report, plans_of, service_report};
+use crate::host::meters;
 use crate::host::service::Service;
 use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, Status, default_directories};
 use semel_ops::control::Server;
@@ -12,11 +13,14 @@ use semel_ops::log::{LogFormat, LogOptions};
 use semel_ops::metrics::Metrics;
 use semel_ops::shutdown::{Signals, Stop, StopReason};
 use semel_ops::{harden, http, log, metrics, systemd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often the main thread looks for a reload, and beats for the watchdog.
 const TICK: Duration = Duration::from_millis(100);
+
+/// Time between two looks at what metrics tell of the whole process.
+const PUBLISH: Duration = Duration::from_secs(1);
 
 /// A heart that has not beaten for this long is a hang.
 const HEARTBEAT_MAX: Duration = Duration::from_secs(10);
@@ -108,6 +112,7 @@ fn serve(
     let health = Health::new();
     let ledger_condition = health.register("ledger");
     let recorder = Metrics::install().map_err(|error| Report::of(&error))?;
+    meters::describe();
     metrics::build_info(env!("CARGO_PKG_VERSION"), manner.name(), manner.version());
     let server = settings.http.map(|address| http::Server::start(address, &health, Some(&recorder))).transpose();
     let server = server.map_err(|error| Report::of(&error))?;
@@ -125,7 +130,7 @@ fn serve(
     let mut service = Service::new(journal, health.clone(), stop.clone(), start.dry_run);
     service.apply(plans).map_err(|error| service_report(&error))?;
     ledger_condition.ok();
-    ledger_meters(&service.journal().status());
+    publish(&service.journal().status(), &health, &settings.ledger);
     systemd::ready();
     let watchdog = systemd::watchdog(&health, &stop).map_err(|error| Report::new("no watchdog").cause(&error))?;
     let heartbeat = health.heartbeat("main", HEARTBEAT_MAX);
@@ -137,7 +142,8 @@ fn serve(
         );
     }
     let begun = Instant::now();
-    let mut reloads = Reloads::default();
+    let mut reloads = Reloads::none();
+    let mut published = begun;
     while !stop.wait_timeout(TICK) {
         heartbeat.beat();
         while let Some(asked) = control.as_ref().ok().and_then(Server::asked) {
@@ -159,7 +165,10 @@ fn serve(
             systemd::ready();
         }
         let status = service.journal().status();
-        ledger_meters(&status);
+        if published.elapsed() >= PUBLISH {
+            published = Instant::now();
+            publish(&status, &health, &settings.ledger);
+        }
         if let Some(why) = status.failed
             && ledger_condition.failing(&why)
         {
@@ -185,9 +194,16 @@ fn serve(
     }
 }
 
-fn ledger_meters(status: &Status) {
+/// What is looked at now and then, as metrics.
+fn publish(status: &Status, health: &Health, ledger: &Path) {
+    let set = |name: &'static str, is: bool| ::metrics::gauge!(name).set(if is { 1.0 } else { 0.0 });
     ::metrics::counter!("semel_ledger_syncs_total").absolute(status.syncs);
-    ::metrics::gauge!("semel_ledger_stopped").set(if status.failed.is_some() { 1.0 } else { 0.0 });
+    set("semel_ledger_stopped", status.failed.is_some());
+    set("semel_ready", health.is_ready());
+    if let Ok(stat) = rustix::fs::statvfs(ledger) {
+        let free = stat.f_bavail as f64 / stat.f_blocks.max(1) as f64;
+        ::metrics::gauge!("semel_ledger_disk_free_ratio").set(free);
+    }
 }
 
 /// Gives up what a signer does not need.

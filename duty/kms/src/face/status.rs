@@ -11,8 +11,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::health::Health;
 use semel_ops::shell::Shell;
 use serde_json::{Value, json};
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Directory of the control sockets, in the ledger's.
 pub(super) const CONTROL: &str = "control";
@@ -27,18 +26,30 @@ const LOOK: Duration = Duration::from_millis(200);
 const FRESH_MS: u64 = 500;
 
 /// How reloads went.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Reloads {
     generation: u64,
     last: Option<Result<String, String>>,
 }
 
 impl Reloads {
+    /// None so far: the configuration of the start counts as the first.
+    pub(super) fn none() -> Self {
+        let new = Self { generation: 1, last: None };
+        new.publish();
+        new
+    }
+
+    fn publish(&self) {
+        let is_taken = self.last.as_ref().is_none_or(Result::is_ok);
+        gauge!("semel_config_generation").set(self.generation as f64);
+        gauge!("semel_config_last_reload_success").set(if is_taken { 1.0 } else { 0.0 });
+    }
+
     pub(super) fn note(&mut self, result: Result<String, String>) {
         self.generation += u64::from(result.is_ok());
-        gauge!("semel_config_generation").set(self.generation as f64);
-        gauge!("semel_config_last_reload_success").set(if result.is_ok() { 1.0 } else { 0.0 });
         self.last = Some(result);
+        self.publish();
     }
 
     pub(super) fn answer(&self) -> Value {
@@ -52,21 +63,22 @@ impl Reloads {
 
 /// What a process says of itself.
 pub(super) fn of(service: &Service, health: &Health, up: Duration, manner: Manner, reloads: &Reloads) -> Value {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
-    let now = u64::try_from(now).unwrap_or(u64::MAX);
     let chains: Vec<Value> = service
         .chains()
         .map(|(chain, key)| {
             let history = service.journal().history(chain.subject(), Lane::Tendermint).ok();
             let mark = history.and_then(|history| history.recent.last().map(|entry| entry.mark).max(history.floor));
-            let tally = chain.tally();
-            let last = tally.last_ms.load(Ordering::Relaxed);
+            let counts = chain.tally().counts();
+            let ago = counts
+                .last
+                .and_then(|(_, at)| at.elapsed().ok())
+                .map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
             json!({
                 "chain": chain.subject().chain.as_str(), "key": key, "provider": chain.provider(),
                 "height": mark.map(|mark| mark.0[0]), "position": mark.map(|mark| Lane::Tendermint.show(mark)),
                 "is_precommit": mark.is_some_and(|mark| mark.0[2] == Step::Precommit as u64),
-                "signed": tally.signed.load(Ordering::Relaxed), "refused": tally.refused.load(Ordering::Relaxed),
-                "last_signed_ms_ago": (last > 0).then(|| now.saturating_sub(last)),
+                "signed": counts.signed, "refused": counts.refused, "missed": counts.missed,
+                "last_signed_ms_ago": ago,
             })
         })
         .collect();

@@ -1,11 +1,11 @@
 //! One key on one chain: the guard before it, the key behind it, the state file beside it.
 
+use super::tally::Tally;
 use semel_guard::{Answer, Benign, Denied, Duty, Guard, Key, Mark, Position, Signature, Subject};
-use semel_ledger::Journal;
 use semel_ledger::interchange::Mirror;
-use std::sync::atomic::{AtomicU64, Ordering};
+use semel_ledger::{Journal, take_waited};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// A key that signs for a chain. Shared by every connection of that chain.
 pub struct Chain {
@@ -14,17 +14,6 @@ pub struct Chain {
     guard: Guard<Journal>,
     mirror: Mutex<Mirrored>,
     tally: Tally,
-}
-
-/// What a chain signed and refused since the start.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Signatures, repeats included.
-    pub signed: AtomicU64,
-    /// Refusals of the guard.
-    pub refused: AtomicU64,
-    /// When the last signature was made, in milliseconds since 1970; 0: none.
-    pub last_ms: AtomicU64,
 }
 
 /// The state file, and the last position in it.
@@ -51,8 +40,10 @@ pub struct Signed {
     pub answer: Answer,
     /// Signature of the vote extension.
     pub extension: Option<Signature>,
-    /// Time in the guard and the ledger.
-    pub admit: Duration,
+    /// Time in the guard, the ledger and the state file, without the wait for the medium.
+    pub state: Duration,
+    /// Time in which the medium was waited for.
+    pub fsync: Duration,
     /// Time in the key.
     pub sign: Duration,
 }
@@ -60,13 +51,8 @@ pub struct Signed {
 impl Chain {
     /// A key behind its guard. `state_file` gets each position before the answer leaves.
     pub fn new(subject: Subject, key: Key, guard: Guard<Journal>, state_file: Option<Mirror>) -> Self {
-        Self {
-            subject,
-            key,
-            guard,
-            mirror: Mutex::new(Mirrored { file: state_file, last: None }),
-            tally: Tally::default(),
-        }
+        let tally = Tally::new(&subject);
+        Self { subject, key, guard, mirror: Mutex::new(Mirrored { file: state_file, last: None }), tally }
     }
 
     /// The key and the chain.
@@ -91,25 +77,27 @@ impl Chain {
         let duty = Duty::with_content(&self.subject, ask.position, ask.sign_bytes, ask.content)
             .map_err(|error| unsignable(error.to_string()))?;
         let start = Instant::now();
+        // What this thread waited for before is not this request's.
+        let _before = take_waited();
         let mut sign = Duration::ZERO;
-        let admitted = self.guard.admit(&duty, |permit, bytes| {
+        let answer = self.guard.admit(&duty, |permit, bytes| {
             let begun = Instant::now();
             let signature = self.key.sign(permit, bytes);
             sign = begun.elapsed();
             signature
-        });
-        if admitted.is_err() {
-            self.tally.refused.fetch_add(1, Ordering::Relaxed);
-        }
-        let answer = admitted?;
-        self.tally.signed.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis());
-        self.tally.last_ms.store(u64::try_from(now).unwrap_or(u64::MAX), Ordering::Relaxed);
-        let admit = start.elapsed().saturating_sub(sign);
+        })?;
+        let fsync = take_waited();
         // The extension has no position of its own; each request gets the signature over the extension it brought.
-        let extension = ask.extension.as_ref().map(|extension| self.key.sign_benign(extension)).transpose()?;
+        let extend = |extension| {
+            let begun = Instant::now();
+            let signature = self.key.sign_benign(extension);
+            sign += begun.elapsed();
+            signature
+        };
+        let extension = ask.extension.as_ref().map(extend).transpose()?;
         self.mirror(ask.position, &answer);
-        Ok(Signed { answer, extension, admit, sign })
+        let state = start.elapsed().saturating_sub(sign + fsync);
+        Ok(Signed { answer, extension, state, fsync, sign })
     }
 
     /// Signs what cannot be slashed and has no position.

@@ -1,6 +1,6 @@
 //! What runs below the messages of a connection: nothing, a SecretConnection or Noise.
 
-use super::connection::Ended;
+use super::ended::Ended;
 use super::node::NodePlan;
 use super::stream::{Endpoint, Stream};
 use crate::core::noise::{self, Link, NoiseError, Secrets};

@@ -5,15 +5,15 @@
 
 use super::chain::{Ask, Chain, Signed};
 use super::channel::{Channel, Greeted, Peer, greet};
-use super::meters::Meters;
+use super::ended::Ended;
+use super::meters::{Meters, Times};
 use super::node::NodePlan;
 use super::stream::Stream;
-use crate::core::noise::NoiseError;
 use crate::core::peer_id::PeerId;
 use crate::core::raw_bytes::BytesToSign;
-use crate::core::secret::{SecretError, Variant};
+use crate::core::secret::Variant;
 use crate::core::session::{CODE_CANNOT, CODE_DOUBLE_SIGN, Terms, ToSign, Verdict};
-use crate::wire::{Delimited, DelimitedError, ErrorReply, Family, Request, Response, WireError, family_of};
+use crate::wire::{Delimited, ErrorReply, Family, Request, Response, WireError, family_of};
 use semel_guard::{Benign, Denied, Reason, SignError};
 use semel_ops::log::Collapse;
 use std::io::{self, Read, Write};
@@ -41,59 +41,6 @@ pub(crate) struct Context<'a> {
     pub(crate) meters: &'a Meters,
     /// Connect and answer, but sign nothing.
     pub(crate) dry_run: bool,
-}
-
-/// Why a connection ended.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Ended {
-    #[error("the node closed the connection")]
-    Closed,
-    #[error(
-        "the node closed the connection within the handshake: it has a signer already, or does not speak the \
-         protocol_version that is configured"
-    )]
-    ClosedEarly,
-    #[error("no message for {0} s, not even a ping")]
-    Silent(u64),
-    #[error("the connection failed: {0}")]
-    Io(#[from] io::Error),
-    #[error("handshake failed: {0}")]
-    Handshake(#[source] SecretError),
-    #[error("the connection cannot go on: {0}")]
-    Secret(#[source] SecretError),
-    #[error("handshake failed: {0}")]
-    NoiseHandshake(#[source] NoiseError),
-    #[error("the connection cannot go on: {0}")]
-    Noise(#[source] NoiseError),
-    #[error(
-        "the node closed the connection right after the handshake: is the peer id of this signer, {0}, the one in its \
-         priv_validator_laddr?"
-    )]
-    NotWelcome(PeerId),
-    #[error("expected peer {expected}, found {found}")]
-    WrongPeer { expected: String, found: String },
-    #[error("an encrypted connection needs a secret_key")]
-    NoIdentity,
-    #[error("undecodable request: {0}")]
-    Wire(#[from] WireError),
-    #[error("undecodable request: {0}")]
-    Delimited(#[from] DelimitedError),
-}
-
-impl Ended {
-    /// One word, for metric labels.
-    pub(crate) fn label(&self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Silent(_) => "silent",
-            Self::Io(_) => "io",
-            Self::ClosedEarly | Self::Handshake(_) | Self::NoiseHandshake(_) | Self::NotWelcome(_) => "handshake",
-            Self::Secret(_) | Self::Noise(_) => "frame",
-            Self::WrongPeer { .. } => "wrong_peer",
-            Self::NoIdentity => "no_identity",
-            Self::Wire(_) | Self::Delimited(_) => "undecodable",
-        }
-    }
 }
 
 /// What of a connection outlives it.
@@ -137,19 +84,22 @@ fn serve_inner(
     let mut heard = Instant::now();
     let mut asked = false;
     loop {
-        let received = Instant::now();
         while let Some(message) = messages.next_message()? {
+            let received = Instant::now();
             let family = match family {
                 Some(family) => family,
                 None => *family.insert(family_of(message).ok_or(WireError::NotAMessage)?),
             };
             let request = Request::decode(family, message)?;
+            let decode = received.elapsed();
             let (response, after) = answer(context, family, request);
+            let begun = Instant::now();
             let reply = response.encode(family);
             output.clear();
             channel.seal(&reply, &mut output)?;
             stream.write_all(&output)?;
-            after.report(context, received, &mut memory.refusals);
+            let times = Times { decode, write: begun.elapsed(), total: received.elapsed() };
+            after.report(context, times, &mut memory.refusals);
             heard = Instant::now();
             asked = true;
         }
@@ -298,22 +248,22 @@ impl Label {
 }
 
 impl After {
-    fn report(self, context: &Context<'_>, received: Instant, refusals: &mut Collapse) {
+    fn report(self, context: &Context<'_>, times: Times, refusals: &mut Collapse) {
         let name = context.name;
         match self {
             Self::Nothing => {}
             Self::Refused(why) => {
-                context.meters.refused("request");
+                context.meters.refused(None, "request");
                 if let Some(line) = refusals.observe(&format!("refused: {why}"), Instant::now()) {
                     tracing::warn!("[{name}] {line}");
                 }
             }
             Self::Signed(signed) => {
                 let (label, signed) = *signed;
-                let total = received.elapsed();
-                context.meters.signed(label.kind, label.position, &signed, total);
+                context.meters.signed(label.kind, &signed, times);
+                context.chain.tally().signed(label.position);
                 let Label { kind, block, height, round, .. } = &label;
-                let (step, ms) = (label.step(), total.as_millis());
+                let (step, ms) = (label.step(), times.total.as_millis());
                 if signed.answer.repeated {
                     tracing::info!("[{name}] repeated {kind:?}:{block} at h/r/s {height}/{round}/{step} ({ms} ms)");
                 } else {
@@ -323,19 +273,20 @@ impl After {
             Self::SignedBytes(wanted) => {
                 context.meters.signed_bytes();
                 let what: String = wanted.what().chars().take(NAME_MAX).filter(|c| !c.is_control()).collect();
-                tracing::info!("[{name}] signed RawBytes:{what} ({} ms)", received.elapsed().as_millis());
+                tracing::info!("[{name}] signed RawBytes:{what} ({} ms)", times.total.as_millis());
             }
             Self::KeyFailed(error) => {
-                context.meters.refused("key");
+                context.meters.refused(None, "key");
                 tracing::error!("[{name}] bytes: {error}");
             }
             Self::Denied(denied) => {
                 let (label, denied) = *denied;
                 let Label { kind, block, height, round, .. } = &label;
                 let step = label.step();
+                context.chain.tally().refused();
                 match &denied {
                     Denied::Refused(refusal) => {
-                        context.meters.refused(refusal.reason.label());
+                        context.meters.refused(Some(*kind), refusal.reason.label());
                         let hint = refusal.reason.hint();
                         if refusal.reason == Reason::Conflict {
                             tracing::error!(
@@ -347,7 +298,7 @@ impl After {
                         }
                     }
                     Denied::NotSigned(error) => {
-                        context.meters.refused("key");
+                        context.meters.refused(Some(*kind), "key");
                         tracing::error!("[{name}] {kind:?}:{block} at h/r/s {height}/{round}/{step}: {error}");
                     }
                 }

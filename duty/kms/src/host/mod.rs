@@ -3,11 +3,13 @@
 pub mod chain;
 mod channel;
 mod connection;
+mod ended;
 pub mod hook;
-mod meters;
+pub mod meters;
 pub mod node;
 pub mod service;
 pub mod state;
 pub mod stream;
+pub mod tally;
 
 pub use connection::REQUEST_MAX;

@@ -5,7 +5,8 @@
 
 use super::chain::Chain;
 use super::channel::greet;
-use super::connection::{Context, Ended, Memory, serve};
+use super::connection::{Context, Memory, serve};
+use super::ended::Ended;
 use super::meters::Meters;
 use super::stream::{Endpoint, Stream};
 use crate::core::noise::Identity;
@@ -85,6 +86,7 @@ impl Node {
         let mut collapse = Collapse::new();
         // A node that takes us and hangs up each second is one trouble, and not the end of one.
         let mut is_flapping = false;
+        let mut is_first = true;
         // Being there and waiting for the node is as ready as a signer can be.
         condition.ok();
         while !stop.is_stopped() {
@@ -104,7 +106,7 @@ impl Node {
                     let mut is_known = false;
                     let ended = serve(&mut stream, &context, &mut memory, &mut |peer| {
                         condition.ok();
-                        meters.connected();
+                        meters.connected(std::mem::take(&mut is_first));
                         is_known = true;
                         if !is_flapping {
                             for line in collapse.clear(Instant::now()) {
@@ -122,10 +124,15 @@ impl Node {
                     if stop.is_stopped() {
                         break;
                     }
-                    meters.disconnected(ended.label());
+                    if is_known {
+                        meters.disconnected(ended.label());
+                    } else {
+                        meters.handshake_failed(ended.handshake_label());
+                    }
                     ended.to_string()
                 }
                 Err(error) => {
+                    meters.dial_failed();
                     format!("cannot reach the validator: {error}; is its priv_validator_laddr open to this host?")
                 }
             };
@@ -141,6 +148,7 @@ impl Node {
                 stop.wait_timeout(jittered(REDIAL));
             }
         }
+        meters.gone();
     }
 }
 

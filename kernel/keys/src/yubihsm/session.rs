@@ -1,7 +1,8 @@
 //! The session with a device, and the keys behind it.
 
 use super::{Client, HsmError, HsmErrorKind, Place};
-use crate::device::{Device, DeviceError, DeviceKey, Worker, verified};
+use crate::device::{Device, DeviceError, DeviceKey, SESSION_REOPENS, Worker, made, verified};
+use metrics::{Counter, counter};
 use semel_guard::{Algorithm, PublicKey, Signature};
 use sha2::{Digest as _, Sha256};
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
@@ -99,6 +100,7 @@ impl Shared {
             serial: serial.clone(),
             state: State::Open(client.clone()),
             used: Instant::now(),
+            reopens: made(counter!(SESSION_REOPENS, "provider" => "yubihsm")),
         };
         let worker = Worker::start("yubihsm", session, DEADLINE)
             .map_err(|error| place.error(HsmErrorKind::Device(error.to_string())))?;
@@ -156,6 +158,7 @@ struct Session {
     state: State,
     /// When the device was asked something last.
     used: Instant,
+    reopens: Counter,
 }
 
 impl Session {
@@ -203,6 +206,7 @@ impl Session {
             self.state = match heard.try_recv() {
                 Ok(Ok(client)) => {
                     tracing::info!("YubiHSM at {}: the session is open again", self.place.adapter);
+                    self.reopens.increment(1);
                     self.used = Instant::now();
                     State::Open(client)
                 }
@@ -217,7 +221,6 @@ impl Session {
 
     fn broke(&mut self, error: &HsmError) {
         tracing::error!("{error}; the session is opened again");
-        self.state = State::Closed(Instant::now() - REOPEN, error.clone());
         self.begin_to_open();
     }
 }
