@@ -12,6 +12,7 @@
 //! An error of a write or sync is final: nothing is admitted until the process is started again and reads what the
 //! medium really holds.
 
+use crate::claim::{Claim, claim_node};
 use crate::disk::File;
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::host;
@@ -194,6 +195,22 @@ impl Journal {
         }
         inner.locks.extend(locks);
         Ok(())
+    }
+
+    /// Claims a node for a key: no other process on this host dials it with the same key, whatever chain it signs for. None where a
+    /// ledger may be lost, as in a test network.
+    ///
+    /// # Errors
+    /// [`LedgerErrorKind::KeyInUse`], with the process that has it.
+    pub fn claim_node(&self, subject: &Subject, node: &str) -> Result<Option<Claim>, LedgerError> {
+        let options = &self.shared().options;
+        if !options.is_for_this_host() {
+            return Ok(None);
+        }
+        claim_node(&subject.key, node).map_err(|holder| {
+            let (key, chain) = (subject.key.to_string(), format!("the node at {node}"));
+            LedgerError::at(&options.directory, LedgerErrorKind::KeyInUse { key, chain, holder })
+        })
     }
 
     /// Lets go of keys that this process no longer signs with.

@@ -33,6 +33,7 @@ mod volume;
 mod waited;
 mod witness;
 
+pub use claim::Claim;
 pub use error::{LedgerError, LedgerErrorKind};
 pub use host::{Filesystem, HostIdentity, default_directories, filesystem_of};
 pub use journal::{Journal, Known, SYNC_SECONDS, Status};

@@ -83,7 +83,7 @@ pub(crate) fn lock_keys(options: &Options, subjects: &[Subject]) -> Result<Locks
         if !file.lock().map_err(|error| LedgerError::at(&path, error))? {
             return Err(in_use(holder_of(&path)));
         }
-        let claimed = if options.check && !options.allow_volatile { claim(&id).map_err(in_use)? } else { None };
+        let claimed = if options.is_for_this_host() { claim(&id).map_err(in_use)? } else { None };
         locks.insert(id, (file, claimed));
     }
     Ok(locks)

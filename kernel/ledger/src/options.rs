@@ -46,6 +46,11 @@ pub struct Options {
 }
 
 impl Options {
+    /// Whether what it holds counts for the whole host, and is not that of a test.
+    pub(crate) fn is_for_this_host(&self) -> bool {
+        self.check && !self.allow_volatile
+    }
+
     /// This host's disk, `sync`, every check on.
     pub fn at(directory: impl Into<PathBuf>) -> Self {
         Self {

@@ -29,7 +29,7 @@ pub(crate) fn semel() -> Command {
     without_environment(Command::new(env!("CARGO_BIN_EXE_semel")))
 }
 
-fn without_environment(mut command: Command) -> Command {
+pub(crate) fn without_environment(mut command: Command) -> Command {
     for name in ["TMKMS_CONFIG_FILE", "SEMEL_LEDGER", "RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC"] {
         command.env_remove(name);
     }

@@ -5,7 +5,7 @@ use super::node::{Node, NodePlan};
 use super::state::{self, StateNews};
 use crate::core::session::{Extensions, Terms};
 use semel_guard::{Guard, Key, Lane, Ledger, Subject};
-use semel_ledger::{Journal, LedgerError};
+use semel_ledger::{Claim, Journal, LedgerError};
 use semel_ops::health::Health;
 use semel_ops::shutdown::{Stop, StopReason};
 use std::path::PathBuf;
@@ -68,6 +68,8 @@ struct Running {
     fingerprint: String,
     stop: Stop,
     thread: Option<JoinHandle<()>>,
+    /// No other process of this host dials this node with this key.
+    _claim: Option<Claim>,
 }
 
 struct Served {
@@ -184,6 +186,7 @@ impl Service {
     }
 
     fn start(&self, subject: Subject, fingerprint: String, node: Node) -> Result<Running, ServiceError> {
+        let claim = self.journal.claim_node(&subject, &node.plan.endpoint.to_string())?;
         let stop = Stop::new();
         let (mine, all, live) = (stop.clone(), self.stop.clone(), Arc::clone(&self.live));
         live.fetch_add(1, Ordering::SeqCst);
@@ -195,7 +198,7 @@ impl Service {
             }
         });
         let thread = thread.map_err(|error| ServiceError::Thread(name, error))?;
-        Ok(Running { subject, fingerprint, stop, thread: Some(thread) })
+        Ok(Running { subject, fingerprint, stop, thread: Some(thread), _claim: claim })
     }
 
     /// Every key that is signed with.
