@@ -28,6 +28,8 @@ enum Verb {
     Kms(Kms),
     /// What runs now: keys, nodes, last signatures, what is wrong
     Status(face::status::Status),
+    /// The same, again and again
+    Top(face::status::Top),
     /// Have the running processes read their configurations again
     Reload(face::status::Reload),
     /// Return when a restart costs least: right after every chain's precommit
@@ -91,6 +93,7 @@ fn main() -> ExitCode {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
             Verb::Status(status) => status.run(&shell),
+            Verb::Top(top) => top.run(&shell),
             Verb::Reload(reload) => reload.run(&shell),
             Verb::WaitWindow(wait) => wait.run(&shell),
             Verb::Doctor(examine) => face::doctor::run(&examine, &shell),

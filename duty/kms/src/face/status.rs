@@ -11,6 +11,7 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::health::Health;
 use semel_ops::shell::Shell;
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
 
 /// Directory of the control sockets, in the ledger's.
@@ -18,6 +19,9 @@ pub(super) const CONTROL: &str = "control";
 
 /// Time between two screens of `--watch`.
 const WATCH: Duration = Duration::from_secs(2);
+
+/// An empty screen, written from its upper left.
+const CLEAR: &str = "\x1b[2J\x1b[H";
 
 /// Time between two looks of `wait-window`.
 const LOOK: Duration = Duration::from_millis(200);
@@ -124,7 +128,8 @@ impl Status {
             if self.json {
                 said(shell.json(&json!({ "schema": 1, "processes": answers })))?;
             } else {
-                said(shell.line(screen(&answers)))?;
+                let home = if self.watch && std::io::stdout().is_terminal() { CLEAR } else { "" };
+                said(shell.line(format!("{home}{}", screen(&answers))))?;
             }
             if !self.watch {
                 return match is_unsafe {
@@ -134,6 +139,20 @@ impl Status {
             }
             std::thread::sleep(WATCH);
         }
+    }
+}
+
+/// `top`
+#[derive(Debug, Args)]
+pub struct Top {
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Top {
+    /// Runs the command, until it is interrupted.
+    pub fn run(self, shell: &Shell) -> Result<(), Report> {
+        Status { place: self.place, watch: true, json: false }.run(shell)
     }
 }
 
