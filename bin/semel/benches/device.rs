@@ -82,7 +82,7 @@ impl Site {
     }
 
     /// One configuration per validator.
-    fn configs(&self) -> Vec<PathBuf> {
+    fn configs(&self, of_chain: &str) -> Vec<PathBuf> {
         let directory = self.directory.path().display();
         let config = |(index, node): (usize, &Listener)| {
             let (number, address) = (index + 1, node.address());
@@ -98,7 +98,7 @@ impl Site {
                 ),
             };
             let text = format!(
-                "[[chain]]\nid = \"{chain}\"\nkey_format = {{ type = \"hex\" }}\nstate_file = \"{directory}/{number}.json\"\n\n\
+                "[[chain]]\nid = \"{chain}\"\nkey_format = {{ type = \"hex\" }}\nstate_file = \"{directory}/{number}.json\"\n{of_chain}\n\
                  [[validator]]\nchain_id = \"{chain}\"\naddr = \"{address}\"\nsecret_key = \"{directory}/identity.key\"\nprotocol_version = \"v0.34\"\nreconnect = true\n\n{provider}"
             );
             self.secret(&format!("{number}.toml"), &text)
@@ -166,9 +166,9 @@ fn quantile(sorted: &[Duration], part: f64) -> f64 {
     sorted.get(index).map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
 }
 
-fn measure(name: &str, start: impl Fn(&Site, &[PathBuf]) -> Vec<Child>) {
+fn measure(name: &str, of_chain: &str, start: impl Fn(&Site, &[PathBuf]) -> Vec<Child>) {
     let site = Site::new();
-    let configs = site.configs();
+    let configs = site.configs(of_chain);
     site.hsm.set_delay(DELAY);
     let begun = Instant::now();
     let mut children = start(&site, &configs);
@@ -204,7 +204,7 @@ fn measure(name: &str, start: impl Fn(&Site, &[PathBuf]) -> Vec<Child>) {
         pick(&all).unwrap_or_default().as_secs_f64()
     };
     let back = device.iter().filter_map(|seen| seen.back).max().unwrap_or(Duration::MAX).as_secs_f64();
-    println!("{name}: {} processes, {} sessions opened", children.len(), site.hsm.sessions());
+    println!("{name}: {} processes, {} sessions opened, {} commands to the device", children.len(), site.hsm.sessions(), site.hsm.commands());
     println!(
         "  first signature of a validator in the device, seconds after the start: {:.1} to {:.1}",
         first(|all| all.iter().min().copied()),
@@ -237,7 +237,7 @@ fn spawn(mut command: Command, log: &Path) -> Child {
 
 fn main() {
     let semel = std::env::var("SEMEL").unwrap_or_else(|_| env!("CARGO_BIN_EXE_semel").to_owned());
-    measure("semel", |site, configs| {
+    let start_semel = |site: &Site, configs: &[PathBuf]| {
         let mut command = Command::new(&semel);
         command
             .args(["kms", "start", "--ledger"])
@@ -247,12 +247,14 @@ fn main() {
             command.arg("-c").arg(config);
         }
         vec![spawn(command, &site.directory.path().join("log"))]
-    });
+    };
+    measure("semel", "", start_semel);
+    measure("semel, sign_extensions = false", "sign_extensions = false\n", start_semel);
     let Ok(tmkms) = std::env::var("TMKMS") else {
         println!("tmkms: TMKMS names no binary, not measured");
         return;
     };
-    measure("tmkms", |site, configs| {
+    measure("tmkms", "", |site, configs| {
         let start = |config: &PathBuf| {
             let mut command = Command::new(&tmkms);
             command.args(["start", "-c"]).arg(config);
