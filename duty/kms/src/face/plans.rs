@@ -98,6 +98,11 @@ pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec
             nodes,
         });
     }
+    if let Some(why) = semel_keys::locked::refused() {
+        tracing::warn!(
+            "keys in memory may be swapped out: {why}; LimitMEMLOCK=8M in the unit, or ulimit -l, lets them be locked"
+        );
+    }
     Ok(plans)
 }
 
