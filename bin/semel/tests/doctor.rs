@@ -111,6 +111,13 @@ fn the_slips_of_the_guide_are_found() {
         |code: &str| checks.iter().find(|check| check["code"] == code).unwrap()["fix"].as_str().unwrap().to_owned();
     assert_eq!(fix("DOC-0803"), "it is DIR/tmkms.toml: correct ExecStart, or move the file");
     assert!(fix("DOC-0805").contains("chown -R tmkms-nobody:tmkms-nobody"), "{}", fix("DOC-0805"));
+    // Who came from a signer that asked nothing has no user in the unit.
+    stage.edit("units/tmkms-01.service", "User=tmkms-nobody\nGroup=tmks\n", "");
+    for (allowed, expected) in [("", "fail"), ("Environment=SEMEL_ALLOW_ROOT=1\n", "pass")] {
+        stage.edit("units/tmkms-01.service", "[Service]\n", &format!("[Service]\n{allowed}"));
+        assert_eq!(verdict(&examine(&stage, &["--units", "DIR/units/*.service"]).1, "DOC-0809"), [expected]);
+    }
+    stage.edit("units/tmkms-01.service", "Environment=SEMEL_ALLOW_ROOT=1\n", "User=tmkms-nobody\nGroup=tmks\n");
     // A user who may not read what root owns, as after the chown that failed.
     stage.edit("units/tmkms-01.service", "User=tmkms-nobody\nGroup=tmks", "User=nobody");
     stage.edit("units/tmkms-01.service", "2.2.0/", "");

@@ -267,6 +267,10 @@ const KERNEL: &[(&str, &str)] = &[
     ("DOC-0806", "Whether the user of a unit may read its configuration. The fix is the chown that is meant."),
     ("DOC-0807", "Whether the user of a unit may write where the state file is. The fix is the chown that is meant."),
     ("DOC-0808", "Whether the user of a unit may read its keys. The fix is the chown that is meant."),
+    (
+        "DOC-0809",
+        "Whether a unit has a user of its own. As root a signer does not start unless it is told to (HOST-0001).",
+    ),
     ("EIP3076-0001", "An interchange file is empty."),
     ("EIP3076-0002", "An interchange file is too large."),
     ("EIP3076-0003", "An interchange file ends too early."),
