@@ -46,6 +46,9 @@ put 644 completions/semel.bash share/bash-completion/completions/semel
 put 644 completions/semel.zsh share/zsh/site-functions/_semel
 put 644 completions/semel.fish share/fish/vendor_completions.d/semel.fish
 put 644 systemd/semel-kms.service lib/systemd/system/semel-kms.service
+if [ -z "$uninstall$dry" ] && [ "$prefix" != /usr ]; then
+  sed -i "s|^ExecStart=/usr/bin/|ExecStart=$prefix/bin/|" "$destdir$prefix/lib/systemd/system/semel-kms.service"
+fi
 put 644 systemd/sysusers.conf lib/sysusers.d/semel.conf
 put 644 LICENSE share/doc/semel/LICENSE
 put 644 docs/sign.md share/doc/semel/sign.md

@@ -23,12 +23,15 @@ use std::time::{Duration, Instant};
 
 const VALIDATORS: u16 = 10;
 const DELAY: Duration = Duration::from_millis(100);
-/// Each validator in the device asks so often; ten of them use half of its time.
-const PACE: Duration = Duration::from_secs(2);
+/// Each validator in the device asks so often, each at another moment; ten of them use a quarter of its time, or half where a precommit takes
+/// two signatures.
+const PACE: Duration = Duration::from_secs(4);
+/// The first request that everybody makes at once, then nothing until here.
+const CALM: Duration = Duration::from_secs(8);
 const PACE_OF_FILE: Duration = Duration::from_millis(50);
-const RUN: Duration = Duration::from_secs(40);
+const RUN: Duration = Duration::from_secs(45);
 /// When the device goes away, and for how long.
-const GONE: (Duration, Duration) = (Duration::from_secs(25), Duration::from_secs(1));
+const GONE: (Duration, Duration) = (Duration::from_secs(32), Duration::from_secs(1));
 
 /// What one validator saw.
 #[derive(Default)]
@@ -120,7 +123,7 @@ fn vote(height: u64) -> Vote {
 }
 
 /// A node that asks for a vote now and then.
-fn ask(node: &Listener, begun: Instant, pace: Duration) -> Seen {
+fn ask(node: &Listener, begun: Instant, pace: Duration, offset: Duration) -> Seen {
     let mut seen = Seen::default();
     let mut height = 0;
     let (away, returns) = (begun + GONE.0, begun + GONE.0 + GONE.1);
@@ -139,8 +142,8 @@ fn ask(node: &Listener, begun: Instant, pace: Duration) -> Seen {
                 Ok(_) => {
                     if seen.first.is_zero() {
                         seen.first = begun.elapsed();
-                    }
-                    if Instant::now() < away {
+                        due = begun + CALM + offset;
+                    } else if Instant::now() < away {
                         seen.took.push(asked.elapsed());
                     }
                     if seen.back.is_none() && asked > away {
@@ -179,7 +182,8 @@ fn measure(name: &str, of_chain: &str, start: impl Fn(&Site, &[PathBuf]) -> Vec<
             .enumerate()
             .map(|(index, node)| {
                 let pace = if index < usize::from(VALIDATORS) { PACE } else { PACE_OF_FILE };
-                scope.spawn(move || ask(node, begun, pace))
+                let offset = pace * u32::try_from(index).unwrap() / u32::from(VALIDATORS);
+                scope.spawn(move || ask(node, begun, pace, offset))
             })
             .collect();
         std::thread::sleep((begun + GONE.0).saturating_duration_since(Instant::now()));
@@ -204,7 +208,12 @@ fn measure(name: &str, of_chain: &str, start: impl Fn(&Site, &[PathBuf]) -> Vec<
         pick(&all).unwrap_or_default().as_secs_f64()
     };
     let back = device.iter().filter_map(|seen| seen.back).max().unwrap_or(Duration::MAX).as_secs_f64();
-    println!("{name}: {} processes, {} sessions opened, {} commands to the device", children.len(), site.hsm.sessions(), site.hsm.commands());
+    println!(
+        "{name}: {} processes, {} sessions opened, {} commands to the device",
+        children.len(),
+        site.hsm.sessions(),
+        site.hsm.commands()
+    );
     println!(
         "  first signature of a validator in the device, seconds after the start: {:.1} to {:.1}",
         first(|all| all.iter().min().copied()),

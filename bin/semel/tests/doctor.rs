@@ -6,11 +6,13 @@ mod stage;
 
 use semel_devnet_tendermint::privval::Family;
 use serde_json::Value;
-use stage::{CHAIN, Stage, called, node, prevote};
+use stage::{CHAIN, Signer, Stage, called, node, prevote};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 /// A stage whose key signed up to height 5, in order.
 fn signed() -> Stage {
@@ -109,6 +111,13 @@ fn the_slips_of_the_guide_are_found() {
         |code: &str| checks.iter().find(|check| check["code"] == code).unwrap()["fix"].as_str().unwrap().to_owned();
     assert_eq!(fix("DOC-0803"), "it is DIR/tmkms.toml: correct ExecStart, or move the file");
     assert!(fix("DOC-0805").contains("chown -R tmkms-nobody:tmkms-nobody"), "{}", fix("DOC-0805"));
+    // Who came from a signer that asked nothing has no user in the unit.
+    stage.edit("units/tmkms-01.service", "User=tmkms-nobody\nGroup=tmks\n", "");
+    for (allowed, expected) in [("", "fail"), ("Environment=SEMEL_ALLOW_ROOT=1\n", "pass")] {
+        stage.edit("units/tmkms-01.service", "[Service]\n", &format!("[Service]\n{allowed}"));
+        assert_eq!(verdict(&examine(&stage, &["--units", "DIR/units/*.service"]).1, "DOC-0809"), [expected]);
+    }
+    stage.edit("units/tmkms-01.service", "Environment=SEMEL_ALLOW_ROOT=1\n", "User=tmkms-nobody\nGroup=tmks\n");
     // A user who may not read what root owns, as after the chown that failed.
     stage.edit("units/tmkms-01.service", "User=tmkms-nobody\nGroup=tmks", "User=nobody");
     stage.edit("units/tmkms-01.service", "2.2.0/", "");
@@ -139,6 +148,40 @@ fn a_node_is_reached_shaken_hands_with_and_told_apart_from_a_port_that_is_shut()
     let (code, checks) = examine(&stage, &["--deep"]);
     let shut = checks.iter().find(|check| check["code"] == "DOC-0502").unwrap();
     assert!(code == 1 && shut["fix"].as_str().unwrap().contains("priv_validator_laddr"), "{shut}");
+}
+
+#[test]
+fn a_signer_that_runs_is_known_to_its_own_user_and_keeps_its_keys_out_of_swap() {
+    if !rustix::process::geteuid().is_root() {
+        return stage::skip("a_signer_that_runs_is_known_to_its_own_user", "only root can be another user");
+    }
+    let nobody = 65_534;
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let config = stage.config(&[node.address().to_string()]);
+    fs::copy(env!("CARGO_BIN_EXE_semel"), stage.path("semel")).unwrap();
+    for name in ["", "semel", "tmkms.toml", "consensus.key", "identity.key"] {
+        chown(stage.path(name), Some(nobody), Some(nobody)).unwrap();
+    }
+    let run = |verb: &str| {
+        let mut command = Command::new(stage.path("semel"));
+        command.arg(verb).env_remove("SEMEL_ALLOW_ROOT").uid(nobody).gid(nobody).current_dir(stage.path(""));
+        command
+    };
+    let looked = || {
+        let mut command = run("doctor");
+        let out = command.arg("--json").arg("-c").arg(&config).args(&stage.ledger()[..2]).output().unwrap();
+        let answer: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|_| unreachable!("{out:?}"));
+        answer["checks"].as_array().unwrap().clone()
+    };
+    assert_eq!(verdict(&looked(), "DOC-0708"), ["skipped"]);
+    let mut command = run("kms");
+    command.args(["start", "-c"]).arg(&config).args(stage.ledger());
+    let signer = Signer::spawn(command);
+    called(&node).sign_vote(&prevote(1, 1)).unwrap();
+    let checks = looked();
+    assert_eq!(verdict(&checks, "DOC-0706"), ["pass"], "{checks:#?}");
+    assert_eq!(verdict(&checks, "DOC-0708"), ["pass"], "{checks:#?}\n{}", signer.text());
 }
 
 /// A node's RPC with one validator, for two requests.

@@ -2,6 +2,7 @@
 
 use crate::error::{KeyError, KeyErrorKind};
 use crate::file;
+use crate::locked::Locked;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// See the module.
-pub struct Identity(SigningKey);
+pub struct Identity(Locked<SigningKey>);
 
 impl Identity {
     /// From a file with the base64 of 32 bytes, or with 32 bytes.
@@ -25,7 +26,7 @@ impl Identity {
                 Zeroizing::new(decoded.as_slice().try_into().map_err(|_| KeyError::at(path, wrong))?)
             }
         };
-        Ok(Self(SigningKey::from_bytes(&seed)))
+        Ok(Self(Locked::new(SigningKey::from_bytes(&seed))))
     }
 
     /// A new one, in a new file. Returns where an older file was kept.
@@ -34,7 +35,7 @@ impl Identity {
         getrandom::fill(seed.as_mut()).map_err(|error| KeyError::at(path, std::io::Error::other(error.to_string())))?;
         let text = Zeroizing::new(BASE64.encode(seed.as_ref()));
         let kept = file::write_new(path, text.as_bytes(), replace)?;
-        Ok((Self(SigningKey::from_bytes(&seed)), kept))
+        Ok((Self(Locked::new(SigningKey::from_bytes(&seed))), kept))
     }
 
     /// The public key.

@@ -1,12 +1,14 @@
 //! Key files and signing backends.
 //!
-//! Secrets are read into buffers that are wiped, never printed, never cloned, and written only into new files of mode 0600.
+//! Secrets are read into buffers that are wiped, never printed, never cloned, never swapped out while they
+//! are in use, and written only into new files of mode 0600.
 
 pub mod device;
 pub mod encoding;
 mod error;
 mod file;
 pub mod identity;
+pub mod locked;
 pub mod pkcs11;
 pub mod softsign;
 pub mod yubihsm;

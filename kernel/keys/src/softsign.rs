@@ -11,6 +11,7 @@
 
 use crate::error::{KeyError, KeyErrorKind};
 use crate::file;
+use crate::locked::Locked;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::VerifyingKey;
@@ -79,8 +80,8 @@ impl fmt::Display for Detected {
 }
 
 enum Secret {
-    Ed25519 { expanded: Box<ExpandedSecretKey>, public: VerifyingKey },
-    Secp256k1(Box<k256::ecdsa::SigningKey>),
+    Ed25519 { expanded: Locked<ExpandedSecretKey>, public: VerifyingKey },
+    Secp256k1(Locked<k256::ecdsa::SigningKey>),
 }
 
 /// A key in memory. Its public half and its expanded secret are kept, so that a signature costs one multiplication.
@@ -99,7 +100,7 @@ impl SoftKey {
     fn ed25519(expanded: ExpandedSecretKey) -> Result<Self, KeyErrorKind> {
         let public = VerifyingKey::from(&expanded);
         let public_key = PublicKey::new(Algorithm::Ed25519, public.as_bytes()).map_err(|_| KeyErrorKind::Invalid)?;
-        Ok(Self { secret: Secret::Ed25519 { expanded: Box::new(expanded), public }, public_key })
+        Ok(Self { secret: Secret::Ed25519 { expanded: Locked::new(expanded), public }, public_key })
     }
 
     fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyErrorKind> {
@@ -110,7 +111,7 @@ impl SoftKey {
         let key = k256::ecdsa::SigningKey::from_slice(scalar).map_err(|_| KeyErrorKind::Invalid)?;
         let point = key.verifying_key().to_encoded_point(true);
         let public_key = PublicKey::new(Algorithm::Secp256k1, point.as_bytes()).map_err(|_| KeyErrorKind::Invalid)?;
-        Ok(Self { secret: Secret::Secp256k1(Box::new(key)), public_key })
+        Ok(Self { secret: Secret::Secp256k1(Locked::new(key)), public_key })
     }
 
     /// The key's public half.

@@ -6,6 +6,8 @@
 pub const TMKMS_CONFIG_FILE: &str = "TMKMS_CONFIG_FILE";
 /// Directory of the ledger, when neither `--ledger` nor the configuration names one.
 pub const SEMEL_LEDGER: &str = "SEMEL_LEDGER";
+/// Any value but `0`, `no` and `false`: a signer may run as root.
+pub const SEMEL_ALLOW_ROOT: &str = "SEMEL_ALLOW_ROOT";
 /// Directory where test peers are cached; default `$HOME/.cache/semel`.
 pub const SEMEL_CACHE: &str = "SEMEL_CACHE";
 /// Level of the log, as directives of the tracing ecosystem: `info`, `debug`, `semel_kms=trace,info`.
@@ -37,6 +39,7 @@ pub const ALL: &[(&str, &str)] = &[
     (NOTIFY_SOCKET, "set by systemd: where to say that the program is ready"),
     (NO_COLOR, "not empty: no colours"),
     (RUST_LOG, "level of the log, as tracing directives"),
+    (SEMEL_ALLOW_ROOT, "1: a signer may run as root"),
     (SEMEL_CACHE, "directory of cached test peers [default: $HOME/.cache/semel]"),
     (SEMEL_LEDGER, "directory of the ledger"),
     (TERM, "kind of terminal; dumb: no colours"),

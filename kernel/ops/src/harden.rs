@@ -1,18 +1,35 @@
-//! What a signer gives up once it runs: its memory is in no core file and open to no debugger, and it writes nowhere but where it has to.
+//! What a signer gives up once it runs: it is not root, its memory is in no core file and open to no debugger, and it writes nowhere but
+//! where it has to.
 //!
 //! The kernel's Landlock holds the second for the rest of the process' life, for every thread that talks to a node, and for the programs that
 //! are started. Where the kernel has
 //! none, the process runs without; the sandbox of a systemd unit does the same from outside.
 
+use crate::error::Report;
 use landlock::{
     ABI, AccessFs, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr, RulesetCreatedAttr,
     RulesetStatus,
 };
-use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, geteuid, set_dumpable_behavior, setrlimit};
 use std::path::{Path, PathBuf};
 
 /// The version of Landlock that is asked for; older kernels give what they have.
 const ABI_WANTED: ABI = ABI::V4;
+
+/// Stops what runs as root, unless the operator said that it may.
+///
+/// # Errors
+/// `HOST-0001`.
+pub fn refuse_root(is_allowed: bool) -> Result<(), Report> {
+    if is_allowed || !geteuid().is_root() {
+        return Ok(());
+    }
+    let report = Report::new("a signer does not run as root").code_id("HOST-0001");
+    let report =
+        report.because("whoever breaks into it would have the whole host, and files that it makes would be root's");
+    Err(report
+        .hint("run it as a user of its own (User=tmkms in the unit; sudo -u tmkms in a shell), or say --allow-root"))
+}
 
 /// Keeps memory out of core files and away from debuggers of the same user. What failed comes back in words.
 pub fn seal_memory() -> Vec<String> {

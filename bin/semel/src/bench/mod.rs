@@ -193,6 +193,7 @@ impl Bench {
         let Some(command) = command else {
             let mut words = vec![text(&std::env::current_exe()?), "kms".into(), "start".into()];
             words.extend(["--ledger".into(), text(&home.join("ledger")), "--i-accept-volatile-ledger".into()]);
+            words.push("--allow-root".into());
             words.extend(["--durability".into(), self.durability.clone()]);
             words.extend(configs.iter().flat_map(|config| ["-c".into(), text(config)]));
             return Ok(vec![words]);

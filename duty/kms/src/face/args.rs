@@ -1,5 +1,6 @@
 //! The command line: tmkms's words, flags and defaults, and our own beside them.
 
+use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -88,6 +89,9 @@ pub struct Start {
     /// Leave the process free to write anywhere
     #[arg(long)]
     pub no_landlock: bool,
+    /// Run as root
+    #[arg(long, env = semel_ops::env::SEMEL_ALLOW_ROOT, hide_env_values = true, value_parser = FalseyValueParser::new())]
+    pub allow_root: bool,
 }
 
 /// When an admission counts as durable.

@@ -53,6 +53,10 @@ const KERNEL: &[(&str, &str)] = &[
         "The key was handed over to another host and signs nothing here. `semel handover accept` with the file of that handover takes it back.",
     ),
     (
+        "HOST-0001",
+        "The signer was started as root. Run it as a user of its own that owns its keys, states and ledger; `semel doctor` names files that it cannot reach. --allow-root, SEMEL_ALLOW_ROOT=1 or allow_root = true in [semel] allow it.",
+    ),
+    (
         "HSM-0001",
         "The connector of a YubiHSM cannot be reached. Is yubihsm-connector running and the device plugged in? The signer goes on trying each second.",
     ),
@@ -248,6 +252,10 @@ const KERNEL: &[(&str, &str)] = &[
         "Another signer runs with one of these configurations, and does not know this ledger. Stop it before this one starts.",
     ),
     ("DOC-0707", "How many signers run on this host."),
+    (
+        "DOC-0708",
+        "Whether the keys of the running signer lie in memory that is never swapped out. LimitMEMLOCK= in the unit, or ulimit -l, says how much may be locked; 64 kB are enough for a few keys.",
+    ),
     ("DOC-0801", "The units that were looked at."),
     ("DOC-0802", "Whether the program that a unit starts is there."),
     (
@@ -259,6 +267,10 @@ const KERNEL: &[(&str, &str)] = &[
     ("DOC-0806", "Whether the user of a unit may read its configuration. The fix is the chown that is meant."),
     ("DOC-0807", "Whether the user of a unit may write where the state file is. The fix is the chown that is meant."),
     ("DOC-0808", "Whether the user of a unit may read its keys. The fix is the chown that is meant."),
+    (
+        "DOC-0809",
+        "Whether a unit has a user of its own. As root a signer does not start unless it is told to (HOST-0001).",
+    ),
     ("EIP3076-0001", "An interchange file is empty."),
     ("EIP3076-0002", "An interchange file is too large."),
     ("EIP3076-0003", "An interchange file ends too early."),

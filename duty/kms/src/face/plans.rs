@@ -94,7 +94,16 @@ pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec
             fail_closed: hook.fail_closed,
         });
         let extensions = match chain.sign_extensions {
-            None | Some(true) => Extensions::Always,
+            None | Some(true) => {
+                if key.provider() != "softsign" {
+                    tracing::info!(
+                        "[{}] a precommit takes two signatures of the device: the vote and its extension, which CometBFT v0.38.0 to \
+                         v0.38.10 and v1.0.0 want even where it is empty; for other nodes, sign_extensions = false makes it one",
+                        chain.id.value
+                    );
+                }
+                Extensions::Always
+            }
             Some(false) => {
                 tracing::warn!(
                     "[{}] sign_extensions = false: CometBFT v0.38.0 to v0.38.10 and v1.0.0 stop without an extension \
@@ -114,6 +123,11 @@ pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec
             extensions,
             nodes,
         });
+    }
+    if let Some(why) = semel_keys::locked::refused() {
+        tracing::warn!(
+            "keys in memory may be swapped out: {why}; LimitMEMLOCK=8M in the unit, or ulimit -l, lets them be locked"
+        );
     }
     Ok(plans)
 }

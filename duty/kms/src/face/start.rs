@@ -29,6 +29,9 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(10);
 pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
     let paths = start.configs.paths();
     let configs = config::load(&paths)?;
+    // Before anything is made: files of root's would stop the right user later.
+    let is_root_allowed = configs.iter().filter_map(|config| config.semel.as_ref()?.allow_root).any(|allowed| allowed);
+    harden::refuse_root(start.allow_root || is_root_allowed)?;
     let settings = Settings::of(start, &configs);
     let options = LogOptions { format: settings.log_format, verbose: start.verbose };
     let logging = log::init(options).map_err(|error| Report::of(&error))?;
@@ -109,6 +112,10 @@ fn serve(
     let stop = Stop::new();
     let signals = Signals::install(&stop).map_err(|error| Report::new("cannot listen for signals").cause(&error))?;
     tracing::info!("{} {} starting up", manner.name(), manner.version());
+    // Before there is a key in it.
+    for failed in harden::seal_memory() {
+        tracing::warn!("{failed}");
+    }
     let health = Health::new();
     let ledger_condition = health.register("ledger");
     let recorder = Metrics::install().map_err(|error| Report::of(&error))?;
@@ -208,9 +215,6 @@ fn publish(status: &Status, health: &Health, ledger: &Path) {
 
 /// Gives up what a signer does not need.
 fn confine(start: &Start, configs: &[config::Config], settings: &Settings) {
-    for failed in harden::seal_memory() {
-        tracing::warn!("{failed}");
-    }
     let has_module = configs.iter().any(|config| !config.pkcs11.is_empty());
     if start.no_landlock || has_module {
         // A PKCS#11 module keeps its token where it likes.

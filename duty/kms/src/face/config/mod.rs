@@ -203,4 +203,5 @@ const KEYS: &[(&str, &str)] = &[
     ("http_addr", "[semel]"),
     ("metrics_addr", "[semel]"),
     ("log_format", "[semel]"),
+    ("allow_root", "[semel]"),
 ];

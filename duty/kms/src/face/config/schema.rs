@@ -362,6 +362,8 @@ pub struct Semel {
     pub http_addr: Option<SocketAddr>,
     /// Shape of log lines.
     pub log_format: Option<LogFormat>,
+    /// Whether the signer may run as root.
+    pub allow_root: Option<bool>,
     /// What is set, as text with its place.
     pub(super) set: Vec<(&'static str, Spanned<String>)>,
 }

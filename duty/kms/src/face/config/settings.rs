@@ -43,6 +43,10 @@ pub(super) fn read(mut table: Reader<'_>) -> Semel {
         semel.log_format = Some(format.value);
         semel.note("log_format", format.map(|value| format!("{value:?}").to_lowercase()));
     }
+    if let Some(allowed) = table.boolean("allow_root") {
+        semel.allow_root = Some(allowed.value);
+        semel.note("allow_root", allowed.map(|value| value.to_string()));
+    }
     table.finish();
     semel
 }

@@ -10,7 +10,7 @@ const FILES_MIN: u64 = 1024;
 /// Processes that are looked at, at most.
 const PROCESSES_MAX: usize = 100_000;
 
-pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config]) {
+pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
     let limit = |resource| rustix::process::getrlimit(resource).current;
     let files = limit(rustix::process::Resource::Nofile);
     doctor.demand(
@@ -54,7 +54,32 @@ pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config]) {
         if keeps_time { "the clock is kept" } else { "nothing on this host keeps the clock" },
         "install chrony or systemd-timesyncd: votes carry the node's clock, logs this one",
     );
-    others(doctor, configs);
+    memory(doctor, configs, running);
+    others(doctor, configs, running);
+}
+
+/// Whether the keys of signers that run lie in memory that is never swapped out.
+fn memory(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
+    let has_keys = configs.iter().any(|config| {
+        !config.softsign.is_empty() || config.validators.iter().any(|validator| validator.secret_key.is_some())
+    });
+    if !has_keys || running.is_empty() {
+        let why = if has_keys { "no signer runs with this ledger: its memory" } else { "no key is in a file: memory" };
+        return doctor.check("DOC-0708", Verdict::Skipped, format!("{why} was not looked at"), "");
+    }
+    for number in running {
+        let status = std::fs::read_to_string(format!("/proc/{number}/status")).unwrap_or_default();
+        let locked =
+            status.lines().find_map(|line| line.strip_prefix("VmLck:")?.split_whitespace().next()?.parse().ok());
+        let locked: u64 = locked.unwrap_or_default();
+        doctor.demand(
+            "DOC-0708",
+            locked > 0,
+            Verdict::Warn,
+            format!("process {number} keeps {locked} kB, with its keys, out of swap"),
+            "LimitMEMLOCK=64M in the unit, or `ulimit -l`, then start the signer again",
+        );
+    }
 }
 
 /// Number, name and command line of every process that can be seen.
@@ -70,7 +95,7 @@ fn processes() -> impl Iterator<Item = (u32, String, Vec<String>)> {
 }
 
 /// Another tmkms or horcrux with one of our files.
-fn others(doctor: &mut Doctor, configs: &[config::Config]) {
+fn others(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
     let paths: Vec<String> = configs.iter().map(|config| config.path.display().to_string()).collect();
     let mut seen = 0;
     for (number, name, words) in processes() {
@@ -80,8 +105,10 @@ fn others(doctor: &mut Doctor, configs: &[config::Config]) {
             continue;
         }
         seen += 1;
-        let is_ours = std::fs::read_link(format!("/proc/{number}/exe"))
-            .is_ok_and(|exe| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("semel")));
+        // The program of a signer is hidden from its own user, as its memory is.
+        let is_ours = running.contains(&number)
+            || std::fs::read_link(format!("/proc/{number}/exe"))
+                .is_ok_and(|exe| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("semel")));
         let shares = words.iter().find(|word| paths.contains(word));
         if let Some(path) = shares {
             doctor.demand(

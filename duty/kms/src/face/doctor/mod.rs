@@ -16,6 +16,7 @@ use semel_admin::Place;
 use semel_guard::Lane;
 use semel_ledger::interchange::floor_of;
 use semel_ledger::{Filesystem, Journal, LedgerErrorKind, filesystem_of};
+use semel_ops::control::ask_all;
 use semel_ops::doctor::{Doctor, Verdict};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
@@ -93,7 +94,7 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
     } else {
         states(&mut doctor, command, &checked.configs);
     }
-    host::examine(&mut doctor, &checked.configs);
+    host::examine(&mut doctor, &checked.configs, &running(command, &checked.configs));
     if let Some(pattern) = &command.units {
         units::examine(&mut doctor, pattern, &checked.configs);
     }
@@ -108,6 +109,13 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
         node::chain(&mut doctor, rpc, &checked.configs);
     }
     doctor.conclude(command.json, shell)
+}
+
+/// Processes that sign with this ledger: they answer at its control sockets.
+fn running(command: &Examine, configs: &[config::Config]) -> Vec<u32> {
+    let directory = super::start::directory_of(command.place.ledger.as_ref(), configs);
+    let answers = ask_all(&directory.join(super::status::CONTROL), "status");
+    answers.iter().filter_map(|answer| answer.get("pid")?.as_u64()?.try_into().ok()).collect()
 }
 
 /// Files with secrets belong to one user, and nobody else reads them.

@@ -5,6 +5,9 @@ use super::super::users::{READ, User, WRITE, setting};
 use semel_ops::doctor::{Doctor, Verdict};
 use std::path::{Path, PathBuf};
 
+/// What allows root in the environment of a unit.
+const ALLOW_ROOT: &str = "SEMEL_ALLOW_ROOT=1";
+
 /// Units that are looked at, at most.
 const UNITS_MAX: usize = 1000;
 
@@ -63,6 +66,7 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
             format!("{named} runs as {user}"),
             format!("there is no user {user}: useradd --system --user-group {user}"),
         );
+        root(doctor, &unit, &text, &user, configs);
         if let Some(group) = setting(&text, "Group") {
             doctor.demand(
                 "DOC-0805",
@@ -88,6 +92,22 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
             }
         }
     }
+}
+
+/// A unit without a user of its own starts no signer, unless somebody said that it may.
+fn root(doctor: &mut Doctor, unit: &Path, text: &str, user: &str, configs: &[config::Config]) {
+    let is_allowed =
+        text.lines().any(|line| {
+            line.starts_with("Environment") && line.contains(ALLOW_ROOT)
+                || line.starts_with("ExecStart") && line.contains("--allow-root")
+        }) || configs.iter().any(|config| config.semel.as_ref().is_some_and(|semel| semel.allow_root == Some(true)));
+    doctor.demand(
+        "DOC-0809",
+        user != "root" || is_allowed,
+        Verdict::Fail,
+        format!("{} starts a signer as {user}", unit.display()),
+        "add User= with a user of its own, who owns its files; or say --allow-root in ExecStart",
+    );
 }
 
 /// The unit's user reads and writes what the configuration names.

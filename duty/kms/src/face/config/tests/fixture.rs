@@ -49,6 +49,7 @@ reserve_heights = 4
 ledger = "DIR/ledger"
 http_addr = "127.0.0.1:9464"
 log_format = "json"
+allow_root = false
 "#;
 
 /// The directory.

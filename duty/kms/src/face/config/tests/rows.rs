@@ -380,6 +380,7 @@ fn each_slip_in_providers_and_settings_is_found_where_it_is_with_a_hint() {
             "keep http_addr",
         ),
         error("bad log_format", ("\"json\"", "\"xml\""), "CONFIG-0007", "\"xml\"", "\"text\", \"json\""),
+        error("bad allow_root", ("allow_root = false", "allow_root = 4711"), "CONFIG-0005", "4711", "true"),
         error(
             "reserve_heights of 0",
             ("reserve_heights = 4", "reserve_heights = 0"),
