@@ -349,5 +349,5 @@ pub struct Semel {
     /// Shape of log lines.
     pub log_format: Option<LogFormat>,
     /// What is set, as text with its place.
-    pub(super) set: Vec<(&'static str, Spanned<String>)>,
+    pub(in super::super) set: Vec<(&'static str, Spanned<String>)>,
 }
