@@ -10,6 +10,7 @@ mod explain;
 mod init;
 mod keyring;
 mod plans;
+mod processes;
 mod softsign;
 mod start;
 mod state;

@@ -168,3 +168,14 @@ pub(super) fn toml(value: &Value) -> String {
         other => other.to_string(),
     }
 }
+
+/// Every line of a file as it may be shown: passwords hidden.
+pub(super) fn lines(source: &Source) -> Vec<String> {
+    let mut at = 0;
+    let shown = source.text().split_inclusive('\n').map(|line| {
+        let place = source.place(at..at);
+        at += line.len();
+        place.shown().to_owned()
+    });
+    shown.collect()
+}

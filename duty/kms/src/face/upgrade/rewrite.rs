@@ -87,7 +87,7 @@ impl Change {
             if let Some(height) = validator.get("max_height") {
                 // It was the old chain's end.
                 max_heights.extend(height.as_str().map(str::to_owned));
-                edits.remove_line(height);
+                edits.remove(validator, "max_height");
             }
         }
         if let Some(providers) = document.get("providers").and_then(Item::as_table_like) {
