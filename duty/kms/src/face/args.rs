@@ -21,6 +21,9 @@ pub enum Command {
     /// See and move what was signed last.
     #[command(subcommand)]
     State(State),
+    /// Take over from another signer.
+    #[command(subcommand)]
+    Migrate(super::migrate::Migrate),
     /// What runs now: keys, nodes, last signatures, what is wrong.
     Status(super::status::Status),
     /// Have a running signer read its configurations again.

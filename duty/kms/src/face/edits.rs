@@ -15,6 +15,9 @@ pub(super) fn tables(item: Option<&Item>) -> Vec<&dyn TableLike> {
     }
 }
 
+/// Lines that differ, from 0: those of the old text, and those of the new one.
+pub(super) type Hunk = (Range<usize>, Range<usize>);
+
 /// Replacements of parts of a text.
 pub(super) struct Edits<'a> {
     text: &'a str,
@@ -112,11 +115,11 @@ impl<'a> Edits<'a> {
     }
 
     /// The new text, and which lines of both texts differ, from 0: old lines, new lines.
-    pub(super) fn finish(mut self) -> (String, Vec<(Range<usize>, Range<usize>)>) {
+    pub(super) fn finish(mut self) -> (String, Vec<Hunk>) {
         self.edits.sort_by_key(|(range, _)| (range.start, range.end));
         let text = self.text;
         let line_of = |at: usize| text.get(..at).unwrap_or_default().matches('\n').count();
-        let mut hunks: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+        let mut hunks: Vec<Hunk> = Vec::new();
         let mut shift: isize = 0;
         for (range, new) in &self.edits {
             let old = text.get(range.clone()).unwrap_or_default();

@@ -9,6 +9,7 @@ mod edits;
 mod explain;
 mod init;
 mod keyring;
+mod migrate;
 mod plans;
 mod processes;
 mod softsign;
@@ -77,6 +78,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
+        Command::Migrate(command) => command.run(shell),
         Command::Ledger(args::LedgerCommand::Look(look)) => look.run(shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)

@@ -137,32 +137,29 @@ impl Change {
     }
 
     fn to_json(&self) -> Value {
-        let about = |kind: &str, section: &Section| json!({ "change": kind, "table": section.table, "name": section.names.first() });
+        let about = |kind: &str, section: &Section, more: Value| {
+            let mut out = json!({ "change": kind, "table": section.table, "name": section.names.first() });
+            if let (Value::Object(out), Value::Object(more)) = (&mut out, more) {
+                out.extend(more);
+            }
+            out
+        };
         let place = |origin: &Origin| match origin {
             Origin::Line(path, line) => json!({ "file": path, "line": line }),
             _ => Value::Null,
         };
         let side = |key: Option<&Key>| key.map(|key| json!({ "value": key.value, "origin": key.origin.to_string() }));
         match self {
-            Self::Removed(section) => {
-                let mut out = about("removed", section);
-                out["at"] = place(&section.origin);
-                out
-            }
-            Self::Added(section) => {
-                let mut out = about("added", section);
-                out["at"] = place(&section.origin);
-                out
-            }
+            Self::Removed(section) => about("removed", section, json!({ "at": place(&section.origin) })),
+            Self::Added(section) => about("added", section, json!({ "at": place(&section.origin) })),
             Self::Changed(section, other, keys) => {
-                let mut out = about("changed", section);
-                (out["a"], out["b"]) = (place(&section.origin), place(&other.origin));
                 let keys = keys.iter().map(|(left, right)| {
                     let name = left.as_ref().or(right.as_ref()).map(|key| key.name);
                     json!({ "key": name, "a": side(left.as_ref()), "b": side(right.as_ref()) })
                 });
-                out["keys"] = keys.collect();
-                out
+                let keys: Vec<Value> = keys.collect();
+                let more = json!({ "a": place(&section.origin), "b": place(&other.origin), "keys": keys });
+                about("changed", section, more)
             }
         }
     }

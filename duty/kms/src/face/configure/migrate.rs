@@ -1,6 +1,6 @@
 //! `config migrate`: a configuration without what is deprecated, unneeded or wrong. Comments and order stay, and the old file does, too.
 
-use super::super::edits::{Edits, tables};
+use super::super::edits::{Edits, Hunk, tables};
 use super::super::{config, dated, key_report};
 use super::template::quoted;
 use super::{said, show};
@@ -35,7 +35,7 @@ pub(in super::super) struct Renewed {
     pub(in super::super) text: String,
     /// What was done, with the line of the old file.
     pub(in super::super) notes: Vec<(usize, String)>,
-    hunks: Vec<(Range<usize>, Range<usize>)>,
+    hunks: Vec<Hunk>,
 }
 
 impl Migrate {

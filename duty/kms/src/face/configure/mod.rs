@@ -2,10 +2,10 @@
 
 mod diff;
 mod init;
-mod migrate;
+pub(super) mod migrate;
 mod show;
 pub(super) mod template;
-mod tree;
+pub(super) mod tree;
 
 use super::args::Configs;
 use super::{config, said};

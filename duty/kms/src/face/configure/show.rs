@@ -89,11 +89,8 @@ impl Show {
                 root
             })
             .collect();
-        let mut root = json!({ "schema": 1, "files": files, "semel": self.table(process) });
-        if self.origin {
-            root["files_origin"] = self.files_origin().to_string().into();
-        }
-        root
+        let origin = self.origin.then(|| self.files_origin().to_string());
+        json!({ "schema": 1, "files_origin": origin, "files": files, "semel": self.table(process) })
     }
 
     fn table(&self, section: &Section) -> Value {
@@ -103,11 +100,9 @@ impl Show {
                 true => json!({ "value": value, "origin": origin.to_string() }),
                 false => value.clone(),
             };
-            let mut at = &mut table;
-            for part in name.split('.') {
-                at = &mut at[part];
+            if let Some(at) = name.split('.').try_fold(&mut table, child) {
+                *at = value;
             }
-            *at = value;
         }
         table
     }
@@ -143,20 +138,22 @@ impl Show {
     }
 }
 
+/// A member of an object; what is null becomes one.
+fn child<'a>(parent: &'a mut Value, name: &str) -> Option<&'a mut Value> {
+    if parent.is_null() {
+        *parent = Value::Object(Map::new());
+    }
+    // A list stands for its last table.
+    let parent = if parent.is_array() { parent.as_array_mut()?.last_mut()? } else { parent };
+    Some(parent.as_object_mut()?.entry(name).or_insert(Value::Null))
+}
+
 /// Puts a table at the end of the list of that name; a list below a list belongs to the last one.
 fn append(root: &mut Value, path: &str, table: Value) {
-    let (above, last) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut at = root;
-    for part in above.split('.').filter(|part| !part.is_empty()) {
-        at = &mut at[part];
-        if at.is_array() {
-            let Some(end) = at.as_array_mut().and_then(|list| list.last_mut()) else { return };
-            at = end;
-        }
-    }
-    match &mut at[last] {
-        Value::Array(list) => list.push(table),
-        other => *other = json!([table]),
+    match path.split('.').try_fold(root, child) {
+        Some(Value::Array(list)) => list.push(table),
+        Some(other) => *other = json!([table]),
+        None => {}
     }
 }
 
