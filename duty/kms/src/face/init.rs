@@ -10,7 +10,8 @@
 use super::args::Init;
 use super::configure::template::{self, Entry, Layout, NETWORKS, NODE};
 use super::key_report;
-use semel_keys::{identity, write_new};
+use semel_keys::identity::Identity;
+use semel_keys::write_new;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use std::os::unix::fs::DirBuilderExt;
@@ -67,22 +68,26 @@ pub(super) fn not_there(config: &Path, force: bool) -> Result<(), Report> {
 /// configuration is kept under a dated name.
 pub(super) fn lay_out(config: &Path, text: &str, shell: &Shell) -> Result<(), Report> {
     let home = config.parent().unwrap_or(Path::new("."));
-    prepare(home, shell)?;
+    directories(home)?;
     let kept = write_new(config, text.as_bytes(), Some(&super::dated())).map_err(|error| key_report(&error))?;
     if let Some(copy) = kept {
         shell.status("Kept", copy.display());
     }
     shell.status("Generated", format!("KMS configuration: {}", config.display()));
-    Ok(())
+    identity(home, shell)
 }
 
-/// The directories of secrets and states below `home`, and an identity. What is there stays.
-pub(super) fn prepare(home: &Path, shell: &Shell) -> Result<(), Report> {
+/// The directories of secrets and states below `home`. What is there stays.
+pub(super) fn directories(home: &Path) -> Result<(), Report> {
     make(&home.join("secrets"), 0o700)?;
-    make(&home.join("state"), 0o755)?;
+    make(&home.join("state"), 0o755)
+}
+
+/// The identity of connections. One that is there stays.
+pub(super) fn identity(home: &Path, shell: &Shell) -> Result<(), Report> {
     let secret = Layout(home).identity();
     if !secret.exists() {
-        identity::Identity::generate(&secret, None).map_err(|error| key_report(&error))?;
+        Identity::generate(&secret, None).map_err(|error| key_report(&error))?;
         shell.status("Generated", format!("Secret Connection key: {}", secret.display()));
     }
     Ok(())

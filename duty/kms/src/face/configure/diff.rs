@@ -73,7 +73,10 @@ fn changes(left: Vec<Section>, right: Vec<Section>) -> Vec<Change> {
             let fits = |other: &&mut Option<Section>| {
                 other.as_ref().is_some_and(|other| other.table == section.table && other.names.get(level) == Some(name))
             };
-            *partner = right.iter_mut().find(fits).and_then(Option::take);
+            // Of several, the one that is most like it.
+            let unlike =
+                |other: &&mut Option<Section>| other.as_ref().map_or(usize::MAX, |other| keys(section, other).len());
+            *partner = right.iter_mut().filter(fits).min_by_key(unlike).and_then(Option::take);
         }
     }
     let mut out = Vec::new();

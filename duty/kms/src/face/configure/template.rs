@@ -177,7 +177,8 @@ key_type = \"consensus\"
 path = {path}
 # key_format = \"base64\"                 # \"json\": a node's priv_validator_key.json as it is
 ",
-            shown = key.display(),
+            // In a comment a line end would end it.
+            shown = key.to_string_lossy().replace(char::is_control, "?"),
             path = path(key)
         ),
         KeyEntry::Json(key) => write!(

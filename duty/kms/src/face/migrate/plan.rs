@@ -1,7 +1,7 @@
 //! The plan of a key's way over, and its carrying out: floors first, then states and keys, the configuration last.
 
 use super::super::config::{self, Config};
-use super::super::init::{make, prepare};
+use super::super::init::{directories, identity, make};
 use super::super::keyring::Keyring;
 use super::super::start::{directory, options};
 use super::super::state::{history_of, position, state_report};
@@ -139,7 +139,8 @@ impl Plan {
         if let Some((path, text)) = &self.config {
             make(&self.home, 0o700)?;
             if self.is_fresh {
-                prepare(&self.home, shell)?;
+                directories(&self.home)?;
+                identity(&self.home, shell)?;
                 self.copy(&states, shell)?;
             }
             write_new(path, text.as_bytes(), None).map_err(|error| key_report(&error))?;

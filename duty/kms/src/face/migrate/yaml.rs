@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn what_is_more_than_it_looks_is_refused() {
         let bomb = "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n";
-        let deep = "[".repeat(50_000);
+        let (deep, deeper) = ("[".repeat(20), "[".repeat(50_000));
         for (text, what) in [
             (bomb, "an alias"),
             ("a: !!binary x\n", "a tag"),
@@ -131,6 +131,7 @@ mod tests {
             ("a: 1\na: 2\n", "there twice"),
             ("? [a]\n: b\n", "no word"),
             (deep.as_str(), "too deep"),
+            (deeper.as_str(), "line 1"),
             ("a: [b\n", "not YAML"),
         ] {
             let error = parse(text).unwrap_err();
