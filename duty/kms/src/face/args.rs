@@ -15,6 +15,9 @@ pub enum Command {
     /// Make and import keys in files.
     #[command(subcommand)]
     Softsign(Softsign),
+    /// See the keys of configurations, make and import them, let one go.
+    #[command(subcommand)]
+    Key(super::key::Key),
     /// Make, check, show, compare and renew configurations.
     #[command(subcommand)]
     Config(super::configure::Config),

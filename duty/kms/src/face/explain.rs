@@ -57,6 +57,10 @@ const KERNEL: &[(&str, &str)] = &[
         "`config init --generate-key` makes keys in files only. A device makes its own: `yubihsm keys generate`.",
     ),
     (
+        "CONFIG-0202",
+        "`key delete --erase` removes the file of a key that signs for one chain. A key in a device, or one that signs for other chains too, is not erased.",
+    ),
+    (
         "MIGRATE-0001",
         "The signer that has the key still runs, as far as this user can see. Two signers of one key sign twice: stop it, and keep it from starting again.",
     ),

@@ -8,6 +8,7 @@ pub mod doctor;
 mod edits;
 mod explain;
 mod init;
+mod key;
 mod keyring;
 mod migrate;
 mod plans;
@@ -71,6 +72,7 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Version => said(shell.line(manner.version())),
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
+        Command::Key(command) => command.run(shell),
         Command::Config(command) => configure::run(&command, shell),
         Command::Status(command) => command.run(shell),
         Command::Reload(command) => command.run(shell),
