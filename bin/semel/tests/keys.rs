@@ -1,7 +1,5 @@
 //! `semel kms key`: listing keys, making and importing them, and letting one go.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
-
 mod stage;
 
 use semel_devnet_tendermint::privval::Family;

@@ -237,6 +237,13 @@ fn nothing_comes_over_while_the_old_signer_runs() {
     seen("tmkms", &["start", "-c", "DIR/tmkms.toml"], &["tmkms", "DIR/tmkms.toml"]);
     seen("tmkms", &["start"], &["tmkms", "DIR/tmkms.toml"]);
     seen("horcrux", &["start", "--home", "DIR/horcrux"], &["horcrux", "DIR/horcrux"]);
+    seen("tmkms", &["start", "-cDIR/tmkms.toml"], &["tmkms", "DIR/tmkms.toml"]);
+    // A node that names nothing holds its database.
+    let lock = fs::File::create(stage.path("node/data/LOCK")).unwrap();
+    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    assert!(ran.code == 3 && ran.stderr.contains(&format!("process {} ", std::process::id())), "{ran:?}");
+    assert!(ran.stderr.contains("holds DIR/node/data/LOCK"), "{ran:?}");
+    drop(lock);
     // Another one's command line is no reason.
     let _other = stranger(&stage, "tmkms", &["start", "-c", "DIR/another.toml"]);
     assert_eq!(stage.run(&words(&["tmkms", "DIR/tmkms.toml"])).code, 0);

@@ -93,7 +93,8 @@ impl Watch {
         }
         let cwd = process.link("cwd");
         let meant = |word: &str| {
-            let path = Path::new(word.rsplit_once('=').map_or(word, |(_, path)| path));
+            let word = word.rsplit_once('=').map_or(word, |(_, path)| path);
+            let path = Path::new(word.strip_prefix("-c").unwrap_or(word));
             real(&cwd.as_ref().map_or_else(|| path.to_owned(), |cwd| cwd.join(path)))
         };
         let ours: Vec<PathBuf> = self.named.iter().map(|path| real(path)).collect();
