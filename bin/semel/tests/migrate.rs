@@ -8,7 +8,9 @@
 
 mod stage;
 
-use semel_devnet_tendermint::consensus::VoteKind;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use semel_devnet_tendermint::consensus::{BlockId, Vote, VoteKind};
 use semel_devnet_tendermint::privval::Family;
 use stage::{CHAIN, Stage, called, node, prevote, refusal, vote};
 use std::fs;
@@ -101,6 +103,16 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     // What the node signed last is answered with the node's own signature; another block there is refused; the next height is signed.
     let signer = stage.start(&stage.path("kms/tmkms.toml"));
     let mut remote = called(&listener);
+    let hash = |text: &str| <[u8; 32]>::try_from(hex::decode(text).unwrap()).unwrap();
+    let block = BlockId {
+        hash: hash("873013716FFCFE26F28886335D8795803B77BDCEA0D535717F06A6F42F5A0D7F"),
+        parts_total: 1,
+        parts_hash: hash("38A5290F1633CD584C50D1B78B12639CEE6334A222C54095BE376D0AE2F260B4"),
+    };
+    let last = Vote { block: Some(block), ..vote(VoteKind::Precommit, 5, None, 0) };
+    let repeat = remote.sign_vote(&last).unwrap();
+    let signature = BASE64.encode(repeat.signature);
+    assert!(COMET_STATE.contains(&signature), "{signature} is not the one that the node made");
     let error = refusal(remote.sign_vote(&vote(VoteKind::Precommit, 5, Some(7), 0)));
     assert!(error.1.contains("GUARD-"), "{error:?}");
     assert!(refusal(remote.sign_vote(&prevote(4, 1))).1.contains("GUARD-"));
