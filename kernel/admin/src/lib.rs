@@ -7,7 +7,7 @@ mod handover;
 mod look;
 
 pub use handover::{HANDOVER_HEIGHTS, Handover, HandoverError, HandoverErrorKind, HandoverFile};
-pub use look::Look;
+pub use look::{Look, Which};
 
 use clap::Args;
 use semel_guard::Subject;

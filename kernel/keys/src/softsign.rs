@@ -293,6 +293,14 @@ pub fn import(input: &Path, output: &Path, replace: Option<&str>) -> Result<(Pub
     Ok((key.public_key, kept))
 }
 
+/// Copies a `priv_validator_key.json`, as it is, into a new file.
+pub fn copy(input: &Path, output: &Path) -> Result<PublicKey, KeyError> {
+    let bytes = file::read(input)?;
+    let (key, _) = parse_json(&bytes).map_err(|kind| KeyError::at(input, kind))?;
+    file::write_new(output, &bytes, None)?;
+    Ok(key.public_key)
+}
+
 /// The 32 secret bytes of a key file, for a device to take in.
 pub fn secret_of(path: &Path, form: Form) -> Result<(PublicKey, Zeroizing<[u8; 32]>), KeyError> {
     let bytes = file::read(path)?;

@@ -16,12 +16,18 @@ pub enum Command {
     /// Make and import keys in files.
     #[command(subcommand)]
     Softsign(Softsign),
-    /// Check configurations.
+    /// See the keys of configurations, make and import them, let one go.
     #[command(subcommand)]
-    Config(Config),
+    Key(super::key::Key),
+    /// Make, check, show, compare and renew configurations.
+    #[command(subcommand)]
+    Config(super::configure::Config),
     /// See and move what was signed last.
     #[command(subcommand)]
     State(State),
+    /// Take over from another signer.
+    #[command(subcommand)]
+    Migrate(super::migrate::Migrate),
     /// What runs now: keys, nodes, last signatures, what is wrong.
     Status(super::status::Status),
     /// Have a running signer read its configurations again.
@@ -61,6 +67,23 @@ pub(crate) struct LedgerArgs {
     pub adopt_host: bool,
 }
 
+/// What `[semel]` says, too; the command line wins.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct SettingArgs {
+    /// When an admission counts as durable; wins over the configuration
+    #[arg(long, value_enum)]
+    pub(crate) durability: Option<DurabilityArg>,
+    /// Heights that `reserve` keeps ahead
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) reserve_heights: Option<u64>,
+    /// Serve /livez, /readyz and /metrics here
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) http: Option<std::net::SocketAddr>,
+    /// Shape of log lines
+    #[arg(long, value_enum)]
+    pub(crate) log_format: Option<LogFormatArg>,
+}
+
 /// `start`
 #[derive(Debug, Args)]
 pub struct Start {
@@ -71,18 +94,8 @@ pub struct Start {
     /// More words in the log
     #[arg(short, long)]
     pub verbose: bool,
-    /// When an admission counts as durable; wins over the configuration
-    #[arg(long, value_enum)]
-    pub durability: Option<DurabilityArg>,
-    /// Heights that `reserve` keeps ahead
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
-    pub reserve_heights: Option<u64>,
-    /// Serve /livez, /readyz and /metrics here
-    #[arg(long, value_name = "ADDR")]
-    pub http: Option<std::net::SocketAddr>,
-    /// Shape of log lines
-    #[arg(long, value_enum)]
-    pub log_format: Option<LogFormatArg>,
+    #[command(flatten)]
+    pub(crate) settings: SettingArgs,
     /// Connect and answer, but sign nothing
     #[arg(long)]
     pub dry_run: bool,
@@ -96,7 +109,7 @@ pub struct Start {
 
 /// When an admission counts as durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum DurabilityArg {
+pub(crate) enum DurabilityArg {
     /// Each position is on the disk before it is signed
     Sync,
     /// A bound a few heights ahead is
@@ -105,7 +118,7 @@ pub enum DurabilityArg {
 
 /// Shape of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormatArg {
+pub(crate) enum LogFormatArg {
     /// For people
     Text,
     /// One object a line
@@ -177,19 +190,6 @@ pub enum KeyKind {
 pub enum ImportFormat {
     /// priv_validator_key.json
     Json,
-}
-
-/// `config`
-#[derive(Debug, Subcommand)]
-pub enum Config {
-    /// Find every error in configurations, without a network
-    Check {
-        #[command(flatten)]
-        configs: Configs,
-        /// For machines
-        #[arg(long)]
-        json: bool,
-    },
 }
 
 /// Dialects of a state file.

@@ -21,7 +21,7 @@ use toml_edit::{Document, Item};
 const SECRETS: [&str; 4] = ["password", "pin", "api_key", "secret"];
 
 /// What stands in the place of a secret.
-const REDACTED: &str = "(redacted)";
+pub(super) const REDACTED: &str = "(redacted)";
 
 /// Longest file of the system that is taken in, in bytes.
 const FILE_MAX: usize = 64 * 1024;

@@ -57,6 +57,37 @@ const KERNEL: &[(&str, &str)] = &[
         "The signer was started as root. Run it as a user of its own that owns its keys, states and ledger; `semel doctor` names files that it cannot reach. --allow-root, SEMEL_ALLOW_ROOT=1 or allow_root = true in [semel] allow it.",
     ),
     (
+        "CONFIG-0201",
+        "`config init --generate-key` makes keys in files only. A device makes its own: `yubihsm keys generate`.",
+    ),
+    (
+        "CONFIG-0202",
+        "`key delete --erase` removes the file of a key that signs for one chain. A key in a device, or one that signs for other chains too, is not erased.",
+    ),
+    (
+        "MIGRATE-0001",
+        "The signer that has the key still runs, as far as this user can see. Two signers of one key sign twice: stop it, and keep it from starting again.",
+    ),
+    (
+        "MIGRATE-0002",
+        "The old signer left no state, so nobody knows how far its key signed. Bring the state from where the key signed last. Only a key that never signed anything may come over without one: --i-accept-double-sign-risk.",
+    ),
+    ("MIGRATE-0003", "A file that `migrate` would make is there already. Give another directory with --output."),
+    (
+        "MIGRATE-0004",
+        "The other signer holds a share of a threshold key. Shares are not put together here: stop all cosigners, import the whole key from its offline copy, and import the state of every cosigner, of which the highest counts.",
+    ),
+    ("MIGRATE-0005", "The files of the other signer leave something open. Say it as the hint tells."),
+    ("MIGRATE-0006", "A key of the other signer is of a kind, or in a place, that is not served here."),
+    (
+        "MIGRATE-0007",
+        "A file of the other signer cannot be read or understood. Name its directory or file, readable by this user.",
+    ),
+    (
+        "MIGRATE-0008",
+        "The ledger did not come to the floor that the old signer's state asks for. Nothing was written beside the ledger; run the command again.",
+    ),
+    (
         "HSM-0001",
         "The connector of a YubiHSM cannot be reached. Is yubihsm-connector running and the device plugged in? The signer goes on trying each second.",
     ),

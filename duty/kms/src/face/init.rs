@@ -8,40 +8,25 @@
 //! ```
 
 use super::args::Init;
-use semel_keys::identity;
+use super::configure::template::{self, Entry, Layout, NETWORKS, NODE};
+use super::key_report;
+use semel_keys::identity::Identity;
+use semel_keys::write_new;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-/// A network that `init` knows: name, current chain id, account and consensus key prefixes.
-struct Network {
-    name: &'static str,
-    chain_id: &'static str,
-    account: &'static str,
-    consensus: &'static str,
-}
-
-const NETWORKS: [Network; 5] = [
-    Network { name: "cosmoshub", chain_id: "cosmoshub-4", account: "cosmospub", consensus: "cosmosvalconspub" },
-    Network { name: "irishub", chain_id: "irishub-1", account: "iap", consensus: "icp" },
-    Network { name: "sentinelhub", chain_id: "sentinelhub-2", account: "sentpub", consensus: "sentvalconspub" },
-    Network { name: "osmosis", chain_id: "osmosis-1", account: "osmopub", consensus: "osmovalconspub" },
-    Network { name: "core", chain_id: "core-1", account: "persistencepub", consensus: "persistencevalconspub" },
-];
-
 /// Makes the directory.
 pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
-    let failed =
-        |path: &Path, error: &std::io::Error| Report::new(format!("cannot make {}", path.display())).cause(error);
-    let mut entries = Vec::new();
+    let mut chains = Vec::new();
     for name in &init.networks {
         let known = NETWORKS.iter().find(|network| network.name == name);
         // A chain id of one's own has a revision or is no name of the list.
         let is_chain_id = name.contains('-') && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
         match known {
-            Some(network) => entries.push((network.chain_id.to_owned(), Some(network))),
-            None if is_chain_id => entries.push((name.clone(), None)),
+            Some(network) => chains.push(network.chain_id.to_owned()),
+            None if is_chain_id => chains.push(name.clone()),
             None => {
                 let names: Vec<&str> = NETWORKS.iter().map(|network| network.name).collect();
                 return Err(Report::new(format!("unknown network: {name}"))
@@ -52,11 +37,7 @@ pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
     }
     let home = &init.path;
     let config = home.join("tmkms.toml");
-    if config.exists() && !init.force {
-        return Err(Report::new(format!("{} exists", config.display()))
-            .hint("nothing was changed; --force writes a new one and keeps a dated copy")
-            .exit(Exit::Failed));
-    }
+    not_there(&config, init.force)?;
     if init.dry_run {
         for path in ["", "schema", "secrets", "state"] {
             shell.status("Would make", home.join(path).display());
@@ -65,56 +46,59 @@ pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
         return Ok(());
     }
     shell.status("Creating", home.display());
-    for (path, mode) in [("", 0o700), ("schema", 0o755), ("secrets", 0o700), ("state", 0o755)] {
-        let path = home.join(path);
-        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(&path);
-        made.map_err(|error| failed(&path, &error))?;
+    for (path, mode) in [("", 0o700), ("schema", 0o755)] {
+        make(&home.join(path), mode)?;
     }
     let home = std::fs::canonicalize(home).map_err(|error| failed(home, &error))?;
-    let config = home.join("tmkms.toml");
-    if config.exists() {
-        let copy = home.join(format!("tmkms.toml.{}", super::dated()));
-        std::fs::rename(&config, &copy).map_err(|error| failed(&copy, &error))?;
+    let entries: Vec<Entry> = chains.iter().map(|chain| Layout(&home).entry(chain, vec![NODE.to_owned()])).collect();
+    lay_out(&home.join("tmkms.toml"), &template::text(&entries), shell)
+}
+
+/// Refuses where a configuration is, unless it is to be replaced.
+pub(super) fn not_there(config: &Path, force: bool) -> Result<(), Report> {
+    if config.exists() && !force {
+        return Err(Report::new(format!("{} exists", config.display()))
+            .hint("nothing was changed; --force writes a new one and keeps a dated copy")
+            .exit(Exit::Failed));
+    }
+    Ok(())
+}
+
+/// Writes a configuration, and makes what it needs beside it: the directories of secrets and states, and an identity. An older
+/// configuration is kept under a dated name.
+pub(super) fn lay_out(config: &Path, text: &str, shell: &Shell) -> Result<(), Report> {
+    let home = config.parent().unwrap_or(Path::new("."));
+    directories(home)?;
+    let kept = write_new(config, text.as_bytes(), Some(&super::dated())).map_err(|error| key_report(&error))?;
+    if let Some(copy) = kept {
         shell.status("Kept", copy.display());
     }
-    let written = std::fs::write(&config, text(&home, &entries));
-    written.map_err(|error| failed(&config, &error))?;
     shell.status("Generated", format!("KMS configuration: {}", config.display()));
-    let secret = home.join("secrets/kms-identity.key");
+    identity(home, shell)
+}
+
+/// The directories of secrets and states below `home`. What is there stays.
+pub(super) fn directories(home: &Path) -> Result<(), Report> {
+    make(&home.join("secrets"), 0o700)?;
+    make(&home.join("state"), 0o755)
+}
+
+/// The identity of connections. One that is there stays.
+pub(super) fn identity(home: &Path, shell: &Shell) -> Result<(), Report> {
+    let secret = Layout(home).identity();
     if !secret.exists() {
-        identity::Identity::generate(&secret, None).map_err(|error| super::key_report(&error))?;
+        Identity::generate(&secret, None).map_err(|error| key_report(&error))?;
         shell.status("Generated", format!("Secret Connection key: {}", secret.display()));
     }
     Ok(())
 }
 
-fn text(home: &Path, entries: &[(String, Option<&Network>)]) -> String {
-    let mut out = String::from("# Configuration of a Tendermint key management system.\n");
-    let path = |rest: String| home.join(rest).display().to_string();
-    let mut put = |text: String| out.push_str(&text);
-    for (chain, network) in entries {
-        let format = match network {
-            Some(Network { account, consensus, .. }) => format!(
-                "{{ type = \"bech32\", account_key_prefix = \"{account}\", consensus_key_prefix = \"{consensus}\" }}"
-            ),
-            None => "{ type = \"hex\" }".to_owned(),
-        };
-        let state = path(format!("state/{chain}-consensus.json"));
-        put(format!("\n[[chain]]\nid = \"{chain}\"\nkey_format = {format}\nstate_file = \"{state}\"\n"));
-    }
-    for (chain, _) in entries {
-        let secret = path("secrets/kms-identity.key".into());
-        put(format!(
-            "\n[[validator]]\nchain_id = \"{chain}\"\naddr = \"tcp://127.0.0.1:26659\"\nsecret_key = \"{secret}\"\n\
-             # The node's protocol is found out; `protocol_version` is needed only to refuse all others.\n"
-        ));
-    }
-    for (chain, _) in entries {
-        let key = path(format!("secrets/{chain}-consensus.key"));
-        put(format!(
-            "\n# Make it with `softsign keygen {key}` or `softsign import priv_validator_key.json {key}`.\n\
-             [[providers.softsign]]\nchain_ids = [\"{chain}\"]\nkey_type = \"consensus\"\npath = \"{key}\"\n"
-        ));
-    }
-    out
+/// Makes a directory and those above it.
+pub(super) fn make(path: &Path, mode: u32) -> Result<(), Report> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(path);
+    made.map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Report {
+    Report::new(format!("cannot make {}", path.display())).cause(error)
 }

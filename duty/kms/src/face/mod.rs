@@ -3,11 +3,16 @@
 mod args;
 pub mod bundle;
 pub mod config;
+mod configure;
 pub mod doctor;
+mod edits;
 mod explain;
 mod init;
+mod key;
 mod keyring;
+mod migrate;
 mod plans;
+mod processes;
 mod softsign;
 mod start;
 mod state;
@@ -67,13 +72,15 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Version => said(shell.line(manner.version())),
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
-        Command::Config(args::Config::Check { configs, json }) => check(&configs.paths(), json, shell),
+        Command::Key(command) => command.run(shell),
+        Command::Config(command) => configure::run(&command, shell),
         Command::Status(command) => command.run(shell),
         Command::Reload(command) => command.run(shell),
         Command::Doctor(command) => doctor::run(&command, shell),
         Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
+        Command::Migrate(command) => command.run(shell),
         Command::Ledger(args::LedgerCommand::Look(look)) => look.run(shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
@@ -84,29 +91,6 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
 /// What the host is to run for these configurations.
 pub fn plans(paths: &[PathBuf]) -> Result<Vec<ChainPlan>, Report> {
     plans_of(&config::load(paths)?, &mut Keyring::default())
-}
-
-fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {
-    let checked = config::check(paths, config::Look::Everything);
-    if json {
-        said(shell.json(&checked.found.to_json()))?;
-        return match checked.found.has_errors() {
-            true => Err(Report::new(checked.found.summary())),
-            false => Ok(()),
-        };
-    }
-    if checked.found.has_errors() {
-        return Err(checked.found.into());
-    }
-    if !checked.found.is_empty() {
-        shell.diagnostics(&checked.found);
-    }
-    let chains: usize = checked.configs.iter().map(|config| config.chains.len()).sum();
-    let validators: usize = checked.configs.iter().map(|config| config.validators.len()).sum();
-    let counted = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
-    let counts = [(checked.configs.len(), "file"), (chains, "chain"), (validators, "validator")];
-    shell.status("Checked", counts.map(|(count, what)| counted(count, what)).join(", "));
-    Ok(())
 }
 
 /// A sentence for a failed write to standard output.

@@ -1,10 +1,11 @@
 //! `start`: the daemon, from its arguments to its end.
 
-use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, Start};
+use super::args::{DurabilityArg, LedgerArgs, LogFormatArg, SettingArgs, Start};
 use super::status::{self, CONTROL, Reloads};
 use super::{Keyring, Manner, config, ledger_report, plans_of, service_report};
 use crate::host::meters;
 use crate::host::service::Service;
+use rustix::fs::{Access, access};
 use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, Status, default_directories};
 use semel_ops::control::Server;
 use semel_ops::error::Report;
@@ -32,7 +33,7 @@ pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
     // Before anything is made: files of root's would stop the right user later.
     let is_root_allowed = configs.iter().filter_map(|config| config.semel.as_ref()?.allow_root).any(|allowed| allowed);
     harden::refuse_root(start.allow_root || is_root_allowed)?;
-    let settings = Settings::of(start, &configs);
+    let settings = Settings::of(&start.settings, start.ledger.ledger.as_ref(), &configs);
     let options = LogOptions { format: settings.log_format, verbose: start.verbose };
     let logging = log::init(options).map_err(|error| Report::of(&error))?;
     let done = serve(start, manner, &paths, configs, settings);
@@ -43,31 +44,31 @@ pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
 
 /// What the command line and the configurations say together; the command line wins.
 #[derive(Clone, PartialEq)]
-struct Settings {
-    ledger: PathBuf,
-    durability: Durability,
-    http: Option<std::net::SocketAddr>,
-    log_format: LogFormat,
+pub(super) struct Settings {
+    pub(super) ledger: PathBuf,
+    pub(super) durability: Durability,
+    pub(super) http: Option<std::net::SocketAddr>,
+    pub(super) log_format: LogFormat,
 }
 
 impl Settings {
-    fn of(start: &Start, configs: &[config::Config]) -> Self {
+    pub(super) fn of(arguments: &SettingArgs, ledger: Option<&PathBuf>, configs: &[config::Config]) -> Self {
         let semel = || configs.iter().filter_map(|config| config.semel.as_ref());
-        let reserve = match start.durability {
+        let reserve = match arguments.durability {
             Some(DurabilityArg::Sync) => false,
             Some(DurabilityArg::Reserve) => true,
             None => semel().any(|semel| semel.durability == Some(config::Durability::Reserve)),
         };
-        let heights = start.reserve_heights.or_else(|| semel().find_map(|semel| semel.reserve_heights));
+        let heights = arguments.reserve_heights.or_else(|| semel().find_map(|semel| semel.reserve_heights));
         Self {
-            ledger: directory(&start.ledger, configs),
+            ledger: directory_of(ledger, configs),
             durability: if reserve {
                 Durability::Reserve { heights: heights.unwrap_or(RESERVE_HEIGHTS_DEFAULT) }
             } else {
                 Durability::Sync
             },
-            http: start.http.or_else(|| semel().find_map(|semel| semel.http_addr)),
-            log_format: match start.log_format {
+            http: arguments.http.or_else(|| semel().find_map(|semel| semel.http_addr)),
+            log_format: match arguments.log_format {
                 Some(LogFormatArg::Json) => LogFormat::Json,
                 Some(LogFormatArg::Text) => LogFormat::Text,
                 None => semel().find_map(|semel| semel.log_format).unwrap_or_default(),
@@ -88,10 +89,16 @@ pub(super) fn directory_of(argument: Option<&PathBuf>, configs: &[config::Config
         let (host, user) = default_directories();
         match user {
             // A host directory that is there is never passed over: it may hold floors.
-            Some(user) if !host.exists() && std::fs::create_dir_all(&host).is_err() => user,
+            Some(user) if !host.exists() && !can_be_made(&host) => user,
             _ => host,
         }
     })
+}
+
+/// Whether this user could make a directory. Nothing is made: commands that only look ask this, too.
+fn can_be_made(directory: &Path) -> bool {
+    let above = directory.ancestors().find(|above| above.exists());
+    above.is_some_and(|above| access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok())
 }
 
 /// Options of the ledger, as the command line has them.
@@ -254,7 +261,7 @@ fn reload(
 ) -> Result<String, String> {
     let applied = config::load(paths).map_err(Report::from).and_then(|configs| {
         service.apply(plans_of(&configs, keyring)?).map_err(|error| service_report(&error))?;
-        Ok(Settings::of(start, &configs) == *settings)
+        Ok(Settings::of(&start.settings, start.ledger.ledger.as_ref(), &configs) == *settings)
     });
     match applied {
         Ok(true) => {

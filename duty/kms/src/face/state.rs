@@ -6,13 +6,14 @@ use super::plans::{Tenant, tenants};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
 use crate::host::state::{StateError, read, state_of_history};
-use semel_guard::{Lane, Ledger, Mark, Unavailable};
+use semel_guard::{History, Lane, Ledger, Mark, Subject, Unavailable};
 use semel_ledger::interchange::{Dialect, StateFile, floor_of};
 use semel_ledger::{Journal, LedgerError};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde_json::json;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Runs a command.
 pub(super) fn run(command: &State, shell: &Shell) -> Result<(), Report> {
@@ -25,7 +26,7 @@ pub(super) fn run(command: &State, shell: &Shell) -> Result<(), Report> {
     }
 }
 
-fn state_report(error: &StateError) -> Report {
+pub(super) fn state_report(error: &StateError) -> Report {
     Report::new(error.to_string()).code_id(error.code()).hint(error.hint())
 }
 
@@ -53,14 +54,18 @@ fn only<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Tenant<'a>, 
     }
 }
 
-/// What the ledger holds of a key, read without its lock.
-fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<StateFile, Report> {
-    let directory = directory(&which.ledger, configs);
-    let all = if directory.exists() { Journal::inspect(&directory) } else { Ok(Vec::new()) };
+/// What a ledger holds of a key, read without its lock.
+pub(super) fn history_of(directory: &Path, subject: &Subject) -> Result<Arc<History>, Report> {
+    let all = if directory.exists() { Journal::inspect(directory) } else { Ok(Vec::new()) };
     let all = all.map_err(|error| ledger_report(&error))?;
-    let lanes = all.into_iter().find(|known| known.subject == tenant.subject).map(|known| known.lanes);
+    let lanes = all.into_iter().find(|known| known.subject == *subject).map(|known| known.lanes);
     let lane = lanes.into_iter().flatten().find(|(lane, _)| *lane == Lane::Tendermint);
-    let history = lane.map(|(_, history)| history).unwrap_or_default();
+    Ok(lane.map(|(_, history)| history).unwrap_or_default())
+}
+
+/// The same, as a state file.
+fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<StateFile, Report> {
+    let history = history_of(&directory(&which.ledger, configs), &tenant.subject)?;
     Ok(state_of_history(&tenant.subject, &history))
 }
 
@@ -70,7 +75,7 @@ fn open(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Resul
     opened.map_err(|error| ledger_report(&error))
 }
 
-fn position(state: &StateFile) -> String {
+pub(super) fn position(state: &StateFile) -> String {
     floor_of(state).map_or_else(|| "nothing signed".into(), |mark| Lane::Tendermint.show(mark))
 }
 

@@ -247,6 +247,20 @@ fn adopt(ledger: &impl Ledger, subject: &Subject, entry: Entry) -> Result<(), St
     Err(Unavailable(why).into())
 }
 
+/// Raises the ledger to what a state says, and puts the answer in, if the state holds it. False: the ledger stood there, or higher.
+pub fn adopt_state(ledger: &impl Ledger, subject: &Subject, state: &StateFile) -> Result<bool, StateError> {
+    let lane = Lane::Tendermint;
+    let known = ledger.history(subject, lane)?.floor;
+    let Some(wanted) = floor_of(state).filter(|wanted| known.is_none_or(|known| *wanted > known)) else {
+        return Ok(false);
+    };
+    match entry_of(state, subject, wanted) {
+        Some(entry) => adopt(ledger, subject, entry)?,
+        None => ledger.raise(subject, lane, wanted)?,
+    }
+    Ok(true)
+}
+
 /// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
 pub fn reconcile(
     ledger: &impl Ledger,
@@ -267,10 +281,7 @@ pub fn reconcile(
         (None, Some(floor)) => StateNews::Rewritten(lane.show(floor)),
         (Some(None), None) => StateNews::Same("nothing signed yet".into()),
         (Some(Some(wanted)), floor) if floor.is_none_or(|floor| wanted > floor) => {
-            match file.as_ref().and_then(|state| entry_of(state, subject, wanted)) {
-                Some(entry) => adopt(ledger, subject, entry)?,
-                None => ledger.raise(subject, lane, wanted)?,
-            }
+            file.as_ref().map_or(Ok(false), |state| adopt_state(ledger, subject, state))?;
             StateNews::Adopted(lane.show(wanted))
         }
         (Some(said), Some(floor)) if said == Some(floor) => StateNews::Same(lane.show(floor)),

@@ -8,6 +8,10 @@ use semel_ops::config::{Diagnostic, Reader, Spanned};
 /// Most entries of `allow_sign_bytes`.
 const DOMAINS_MAX: usize = 64;
 
+/// Words of `dialect`.
+pub const DIALECTS: [(&str, Dialect); 3] =
+    [("auto", Dialect::Auto), ("celestia", Dialect::Celestia), ("v1", Dialect::V1)];
+
 /// What the two keys say.
 #[derive(Debug, Default)]
 pub(super) struct Bytes {
@@ -18,8 +22,7 @@ pub(super) struct Bytes {
 }
 
 pub(super) fn read(table: &mut Reader<'_>) -> Bytes {
-    let words = [("auto", Dialect::Auto), ("celestia", Dialect::Celestia), ("v1", Dialect::V1)];
-    let dialect = table.choice("dialect", &words);
+    let dialect = table.choice("dialect", &DIALECTS);
     let list = table.strings("allow_sign_bytes");
     let found = table.found();
     let mut domains = Vec::new();

@@ -20,10 +20,11 @@ mod tenants;
 mod tests;
 mod validator;
 
+pub use bytes::DIALECTS;
 pub use files::Look;
 pub use schema::{
-    Adapter, Address, Auth, Chain, Config, ConnectorServer, Dialect, Durability, KeyFormat, KeyType, Password,
-    ProtocolVersion, Semel, SigningKey, Softsign, SoftsignFormat, StateHook, Validator, Yubihsm, YubihsmKey,
+    Adapter, Address, Auth, Chain, Config, ConnectorServer, Dialect, Durability, KeyFormat, KeyType, Password, Pkcs11,
+    Pkcs11Key, ProtocolVersion, Semel, SigningKey, Softsign, SoftsignFormat, StateHook, Validator, Yubihsm, YubihsmKey,
 };
 
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Reader, Severity, Source, parse, read};

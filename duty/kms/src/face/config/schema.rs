@@ -365,5 +365,5 @@ pub struct Semel {
     /// Whether the signer may run as root.
     pub allow_root: Option<bool>,
     /// What is set, as text with its place.
-    pub(super) set: Vec<(&'static str, Spanned<String>)>,
+    pub(in super::super) set: Vec<(&'static str, Spanned<String>)>,
 }

@@ -1,14 +1,12 @@
 //! The host under a signer: limits, clock, memory, other signers.
 
 use super::super::config;
+use super::super::processes::processes;
 use semel_ops::doctor::{Doctor, Verdict};
 use std::path::Path;
 
 /// Files that a signer should be able to open: the guide's unit allows 4096.
 const FILES_MIN: u64 = 1024;
-
-/// Processes that are looked at, at most.
-const PROCESSES_MAX: usize = 100_000;
 
 pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
     let limit = |resource| rustix::process::getrlimit(resource).current;
@@ -46,7 +44,7 @@ pub(super) fn examine(doctor: &mut Doctor, configs: &[config::Config], running: 
     );
     let is_synchronized = Path::new("/run/systemd/timesync/synchronized").exists();
     let disciplines = ["chronyd", "ntpd", "systemd-timesyn", "ntpsec"];
-    let keeps_time = is_synchronized || processes().any(|(_, name, _)| disciplines.contains(&name.as_str()));
+    let keeps_time = is_synchronized || processes().any(|process| disciplines.contains(&process.name.as_str()));
     doctor.demand(
         "DOC-0705",
         keeps_time,
@@ -82,23 +80,12 @@ fn memory(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
     }
 }
 
-/// Number, name and command line of every process that can be seen.
-fn processes() -> impl Iterator<Item = (u32, String, Vec<String>)> {
-    std::fs::read_dir("/proc").into_iter().flatten().take(PROCESSES_MAX).filter_map(|entry| {
-        let entry = entry.ok()?;
-        let number: u32 = entry.file_name().to_str()?.parse().ok()?;
-        let name = std::fs::read_to_string(entry.path().join("comm")).ok()?.trim().to_owned();
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let words = line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        Some((number, name, words))
-    })
-}
-
 /// Another tmkms or horcrux with one of our files.
 fn others(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
     let paths: Vec<String> = configs.iter().map(|config| config.path.display().to_string()).collect();
     let mut seen = 0;
-    for (number, name, words) in processes() {
+    for process in processes() {
+        let (number, name, words) = (process.id, &process.name, &process.words);
         let is_signer =
             matches!(name.as_str(), "tmkms" | "horcrux" | "semel") && words.iter().any(|word| word == "start");
         if !is_signer {
@@ -107,8 +94,9 @@ fn others(doctor: &mut Doctor, configs: &[config::Config], running: &[u32]) {
         seen += 1;
         // The program of a signer is hidden from its own user, as its memory is.
         let is_ours = running.contains(&number)
-            || std::fs::read_link(format!("/proc/{number}/exe"))
-                .is_ok_and(|exe| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("semel")));
+            || process
+                .link("exe")
+                .is_some_and(|exe| exe.file_name().is_some_and(|name| name.to_string_lossy().starts_with("semel")));
         let shares = words.iter().find(|word| paths.contains(word));
         if let Some(path) = shares {
             doctor.demand(
