@@ -17,9 +17,6 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Heights that stay closed above the last one where a key arrives: whatever was under way when it left has settled by then.
-pub const HANDOVER_HEIGHTS: u64 = 3;
-
 /// Version of the file's format.
 const SCHEMA: u32 = 1;
 
@@ -221,15 +218,6 @@ impl HandoverFile {
     }
 }
 
-/// The floor where a key arrives: some heights above its last, where positions have heights.
-fn held(lane: Lane, mark: Mark) -> Mark {
-    match lane.order() {
-        // Nothing lies at the very beginning of a height.
-        Order::Rising => Mark([mark.0[0].saturating_add(HANDOVER_HEIGHTS + 1), 0, 0]),
-        _ => mark,
-    }
-}
-
 impl Handover {
     /// Runs the command.
     pub fn run(&self, shell: &Shell) -> Result<(), Report> {
@@ -309,12 +297,12 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
             known.lanes.iter().find(|(other, _)| *other == lane).and_then(|(_, history)| highest(lane, history))
         });
         // Above what was accepted before, it signed here since.
-        if let Some(here) = here.filter(|here| *here > held(lane, mark)) {
+        if let Some(here) = here.filter(|here| *here > lane.held(mark)) {
             let kind = HandoverErrorKind::Older { here: lane.show(here), file: lane.show(mark) };
             return Err(HandoverError::at(path, kind).report());
         }
         let open = match lane.order() {
-            Order::Rising => format!("signs here from #{} on", held(lane, mark).0[0]),
+            Order::Rising => format!("signs here from #{} on", lane.held(mark).0[0]),
             _ => "signs here above it".into(),
         };
         said(shell.line(format!("{named}: {lane} signed up to {}, {open}", lane.show(mark))))?;
@@ -326,7 +314,7 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
     let journal = place.open(std::slice::from_ref(&subject)).map_err(|error| ledger_report(&error))?;
     let failed = |why: semel_guard::Unavailable| Report::new(why.to_string());
     for (lane, mark) in file.marks() {
-        journal.raise(&subject, lane, held(lane, mark)).map_err(failed)?;
+        journal.raise(&subject, lane, lane.held(mark)).map_err(failed)?;
     }
     if was_buried {
         journal.bury(&subject, false).map_err(failed)?;

@@ -6,7 +6,7 @@
 mod handover;
 mod look;
 
-pub use handover::{HANDOVER_HEIGHTS, Handover, HandoverError, HandoverErrorKind, HandoverFile};
+pub use handover::{Handover, HandoverError, HandoverErrorKind, HandoverFile};
 pub use look::Look;
 
 use clap::Args;

@@ -126,17 +126,18 @@ fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<()
         for (lane, history) in &known.lanes {
             let position = highest(*lane, history).map(|mark| (mark, lane.show(mark)));
             let time = times.get(&(subject_id(&known.subject), lane.code())).copied();
-            rows.push((&known.subject, lane, position, time, history.tombstone));
+            rows.push((&known.subject, lane, position, time, history));
         }
     }
     if as_json {
         let keys: Vec<_> = rows
             .iter()
-            .map(|(subject, lane, position, time, buried)| {
+            .map(|(subject, lane, position, time, history)| {
                 json!({
                     "key": subject.key.to_string(), "algorithm": subject.key.algorithm().to_string(), "chain": subject.chain.as_str(),
                     "lane": lane.to_string(), "height": position.as_ref().map(|(mark, _)| mark.0[0]),
-                    "position": position.as_ref().map(|(_, text)| text), "time": time.map(rfc_3339), "handed_over": buried,
+                    "position": position.as_ref().map(|(_, text)| text), "time": time.map(rfc_3339),
+                    "handed_over": history.tombstone, "holds": history.hold.map(|hold| hold.cause.to_string()),
                 })
             })
             .collect();
@@ -151,11 +152,15 @@ fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<()
         "{:<SHORT$}  {:<widest$}  {:<24}  {:<20}  lane",
         "key", "chain", "closed up to", "last admitted"
     )))?;
-    for (subject, lane, position, time, buried) in rows {
+    for (subject, lane, position, time, history) in rows {
         let key: String = subject.key.to_string().chars().take(SHORT).collect();
         let position = position.map_or_else(|| "nothing".into(), |(_, text)| text);
         let time = time.map_or_else(|| "-".into(), rfc_3339);
-        let mark = if buried { "  handed over, signs nothing" } else { "" };
+        let mark = match (history.tombstone, history.hold) {
+            (true, _) => "  handed over, signs nothing".into(),
+            (false, Some(hold)) => format!("  waits: {}", hold.cause),
+            (false, None) => String::new(),
+        };
         said(
             shell.line(format!("{key}  {:<widest$}  {position:<24}  {time:<20}  {lane}{mark}", subject.chain.as_str())),
         )?;

@@ -20,6 +20,7 @@ mod commit;
 pub mod conformance;
 pub mod disk;
 mod error;
+mod hold;
 mod host;
 pub mod interchange;
 mod journal;

@@ -182,3 +182,12 @@ pub(crate) fn adopt_subject(
         }
     }
 }
+
+/// Those of `fresh` whose public key this ledger has never seen, where it has a history with others: not all of it began here, now.
+pub(crate) fn strangers(state: &State, others: &[(u64, Scan)], fresh: &[Subject]) -> Vec<Subject> {
+    let known = || others.iter().map(|(_, scan)| &scan.state).chain([state]).flat_map(|state| state.subjects.values());
+    if !known().any(SubjectState::has_history) {
+        return Vec::new();
+    }
+    fresh.iter().filter(|subject| !known().any(|known| known.subject.key == subject.key)).cloned().collect()
+}

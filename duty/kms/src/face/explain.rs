@@ -375,6 +375,9 @@ fn codes() -> Vec<(&'static str, String)> {
             Reason::Unknown => "A write to the ledger has an unknown outcome; the position counts as signed",
             Reason::Tombstoned => "The key was deleted or handed over on this host",
             Reason::Unavailable => "The ledger cannot answer",
+            Reason::Held => {
+                "The key is new to this host, or its floor came from a file, and watches a few heights before it signs"
+            }
         };
         (reason.code(), format!("{what}. Nothing was signed. {}.", capitalized(reason.hint())))
     });

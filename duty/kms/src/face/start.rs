@@ -39,6 +39,7 @@ pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
 struct Settings {
     ledger: PathBuf,
     durability: Durability,
+    hold_new_keys: bool,
     http: Option<std::net::SocketAddr>,
     log_format: LogFormat,
 }
@@ -59,6 +60,7 @@ impl Settings {
             } else {
                 Durability::Sync
             },
+            hold_new_keys: semel().all(|semel| semel.hold_new_keys != Some(false)),
             http: start.http.or_else(|| semel().find_map(|semel| semel.http_addr)),
             log_format: match start.log_format {
                 Some(LogFormatArg::Json) => LogFormat::Json,
@@ -117,7 +119,7 @@ fn serve(
     let mut keyring = Keyring::default();
     let plans = plans_of(&configs, &mut keyring)?;
     let mut options = options(settings.ledger.clone(), &start.ledger);
-    options.durability = settings.durability;
+    (options.durability, options.hold_new_keys) = (settings.durability, settings.hold_new_keys);
     tracing::info!("ledger in {}", options.directory.display());
     let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
     // Before there is a thread that talks to a node: what it gives up, those give up, too.

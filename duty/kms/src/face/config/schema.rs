@@ -346,6 +346,8 @@ pub struct Semel {
     pub ledger: Option<PathBuf>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub http_addr: Option<SocketAddr>,
+    /// A key that is new to a ledger with a history watches a few heights before it signs.
+    pub hold_new_keys: Option<bool>,
     /// Shape of log lines.
     pub log_format: Option<LogFormat>,
     /// What is set, as text with its place.

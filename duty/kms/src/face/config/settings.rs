@@ -43,6 +43,10 @@ pub(super) fn read(mut table: Reader<'_>) -> Semel {
         semel.log_format = Some(format.value);
         semel.note("log_format", format.map(|value| format!("{value:?}").to_lowercase()));
     }
+    if let Some(hold) = table.boolean("hold_new_keys") {
+        semel.hold_new_keys = Some(hold.value);
+        semel.note("hold_new_keys", hold.map(|value| value.to_string()));
+    }
     table.finish();
     semel
 }

@@ -107,7 +107,7 @@ pub fn export(ledger: &dyn Ledger, root: Root, keys: &[PublicKey]) -> Result<Int
 pub fn export_known(known: &[Known], root: Root) -> Result<Interchange, Eip3076Error> {
     let chain = root.chain()?;
     let mut records = BTreeMap::new();
-    for Known { subject, lanes } in known.iter().filter(|known| known.subject.chain == chain) {
+    for Known { subject, lanes, .. } in known.iter().filter(|known| known.subject.chain == chain) {
         let history = |wanted| lanes.iter().find(|(lane, _)| *lane == wanted).map(|(_, history)| history);
         let (blocks, attestations) = (history(Lane::EthereumBlock), history(Lane::EthereumAttestation));
         records.insert(checked(&subject.key)?, record(&subject.key, blocks, attestations));
