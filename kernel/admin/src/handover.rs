@@ -3,7 +3,7 @@
 //! The file holds public things only: which key, which chain, how far it signed. The key itself goes its own way.
 
 use crate::look::{Which, highest};
-use crate::{Place, ledger_report, said};
+use crate::{Place, ledger_report, said, write_new};
 use clap::Subcommand;
 use semel_guard::{Algorithm, ChainId, Lane, Ledger, Mark, Order, PublicKey, Subject};
 use semel_ledger::{Journal, Known};
@@ -12,9 +12,8 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's format.
@@ -263,20 +262,12 @@ fn export(place: &Place, which: &Which, output: &Path, dry_run: bool, shell: &Sh
         &Which { key: Some(known.subject.key.to_string()), chain: Some(known.subject.chain.as_str().into()) },
     )?;
     let file = HandoverFile::of(&known, seconds())?;
-    write_new(output, &file).map_err(|error| HandoverError::at(output, error).report())?;
+    let text = serde_json::to_string_pretty(&file).map_err(std::io::Error::from);
+    let written = text.and_then(|text| write_new(output, format!("{text}\n").as_bytes()));
+    written.map_err(|error| HandoverError::at(output, error).report())?;
     shell.status("Let go", format!("{named}: this host signs nothing with it any more"));
     shell.status("Wrote", format!("{}; `semel handover accept` takes it on the other host", output.display()));
     Ok(())
-}
-
-fn write_new(path: &Path, content: &HandoverFile) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let mut text = serde_json::to_string_pretty(content)?;
-    text.push('\n');
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<(), Report> {

@@ -2,7 +2,7 @@
 
 use crate::{Place, ledger_report, said};
 use clap::{Args, Subcommand};
-use semel_guard::{Lane, Mark, Reason};
+use semel_guard::{Lane, Mark, Reason, Subject};
 use semel_ledger::{Journal, Kind, Known, Record, SubjectId, subject_id};
 use semel_ops::clock::rfc_3339;
 use semel_ops::error::Report;
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Characters of a key or digest in a table.
-const SHORT: usize = 12;
+pub(crate) const SHORT: usize = 12;
 
 /// `ledger`
 #[derive(Debug, Subcommand)]
@@ -73,9 +73,13 @@ pub struct Which {
 
 impl Which {
     pub(crate) fn takes(&self, known: &Known) -> bool {
-        let key = known.subject.key.to_string();
+        self.means(&known.subject)
+    }
+
+    pub(crate) fn means(&self, subject: &Subject) -> bool {
+        let key = subject.key.to_string();
         self.key.as_ref().is_none_or(|wanted| key.starts_with(&wanted.to_uppercase()))
-            && self.chain.as_ref().is_none_or(|wanted| known.subject.chain.as_str() == wanted)
+            && self.chain.as_ref().is_none_or(|wanted| subject.chain.as_str() == wanted)
     }
 }
 
@@ -100,12 +104,7 @@ pub(crate) fn highest(lane: Lane, history: &semel_guard::History) -> Option<Mark
 }
 
 fn known(place: &Place, which: &Which) -> Result<Vec<Known>, Report> {
-    let directory = place.directory();
-    if !directory.exists() {
-        return Err(Report::new(format!("there is no ledger in {}", directory.display()))
-            .hint("name another directory with --ledger"));
-    }
-    let all = Journal::inspect(&directory).map_err(|error| ledger_report(&error))?;
+    let all = crate::known(&place.directory())?;
     Ok(all.into_iter().filter(|known| which.takes(known)).collect())
 }
 

@@ -52,6 +52,54 @@ const KERNEL: &[(&str, &str)] = &[
         "HANDOVER-0006",
         "The key was handed over to another host and signs nothing here. `semel handover accept` with the file of that handover takes it back.",
     ),
+    ("TRANSFER-0001", "A file to import cannot be read, or is longer than any such file can be."),
+    (
+        "TRANSFER-0002",
+        "It is not clear which key and chain a file of another signer belongs to, or which one is to be exported. Name it with --key and --chain.",
+    ),
+    (
+        "TRANSFER-0003",
+        "A file to import is of another kind than --format says. Leave --format away: the file tells what it is.",
+    ),
+    ("TRANSFER-0004", "The file to export to cannot be made. A file that is there already is never written over."),
+    (
+        "BACKUP-0001",
+        "The backup does not open: the passphrase or identity is another one, or the file was changed or cut off. Try the right secret, then another copy.",
+    ),
+    ("BACKUP-0002", "A file is no backup. Name the file that `backup create` made."),
+    ("BACKUP-0003", "A backup is of another version. Use the version of this program that made it, or a newer one."),
+    (
+        "BACKUP-0004",
+        "What is in the backup contradicts its own digests or makes no sense. Nothing was restored; use another copy or an older backup.",
+    ),
+    (
+        "BACKUP-0005",
+        "A passphrase file, recipient or identity cannot be used. A passphrase is one line; a recipient begins with age1, an identity with AGE-SECRET-KEY-1.",
+    ),
+    ("BACKUP-0006", "The backup cannot be made. A file that is there already is never written over."),
+    ("BACKUP-0007", "A backup, or a file for it, is larger than a backup may be, or has too many parts."),
+    ("BACKUP-0008", "A file that the backup needs cannot be read. Run the command as the user that runs the signer."),
+    (
+        "BACKUP-0009",
+        "A file of the backup cannot be put in place. Files are put into an empty place only; floors may be raised already, and the command may be given again.",
+    ),
+    (
+        "BACKUP-0010",
+        "A name in the backup leads out of the directory it is restored into. Nothing was restored; somebody made this file by hand.",
+    ),
+    ("BACKUP-0011", "The backup would hold nothing: the ledger has no key and no configuration was named."),
+    (
+        "FSCK-0001",
+        "The ledger has something that is not safe and that cannot be mended without guessing. Nothing was changed; restore the disk, or restore a backup into a new ledger.",
+    ),
+    (
+        "FSCK-0002",
+        "The ledger has something that can be mended safely: `ledger fsck --repair` does, while no signer runs with it.",
+    ),
+    (
+        "ADOPT-0001",
+        "The ledger was made on another host. Stop the other host for good, then say `--i-accept-double-sign-risk`: two hosts that sign with one key are how keys get slashed.",
+    ),
     (
         "HSM-0001",
         "The connector of a YubiHSM cannot be reached. Is yubihsm-connector running and the device plugged in? The signer goes on trying each second.",

@@ -23,6 +23,7 @@ pub use plans::plans_of;
 pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
+use crate::host::state::state_of_history;
 use semel_keys::KeyError;
 use semel_ops::clock;
 use semel_ops::env;
@@ -74,11 +75,16 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Upgrade(command) => upgrade::run(&command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
-        Command::Ledger(args::LedgerCommand::Look(look)) => look.run(shell),
+        Command::Ledger(args::LedgerCommand::Kernel(verb)) => ledger(&verb, shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
         }
     }
+}
+
+/// Runs a command of the ledger.
+pub fn ledger(verb: &semel_admin::LedgerVerb, shell: &Shell) -> Result<(), Report> {
+    verb.run(state_of_history, shell)
 }
 
 /// What the host is to run for these configurations.

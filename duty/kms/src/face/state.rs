@@ -6,9 +6,10 @@ use super::plans::{Tenant, tenants};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
 use crate::host::state::{StateError, read, state_of_history};
-use semel_guard::{Lane, Ledger, Mark, Unavailable};
+use semel_admin::{Floor, Wait, put_out};
+use semel_guard::{Lane, Mark};
+use semel_ledger::Journal;
 use semel_ledger::interchange::{Dialect, StateFile, floor_of};
-use semel_ledger::{Journal, LedgerError};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde_json::json;
@@ -62,12 +63,6 @@ fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Resu
     let lane = lanes.into_iter().flatten().find(|(lane, _)| *lane == Lane::Tendermint);
     let history = lane.map(|(_, history)| history).unwrap_or_default();
     Ok(state_of_history(&tenant.subject, &history))
-}
-
-fn open(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<Journal, Report> {
-    let options = options(directory(&which.ledger, configs), &which.ledger);
-    let opened: Result<Journal, LedgerError> = Journal::open(options, std::slice::from_ref(&tenant.subject));
-    opened.map_err(|error| ledger_report(&error))
 }
 
 fn position(state: &StateFile) -> String {
@@ -152,10 +147,9 @@ fn raise(
         shell.status("Would raise", change);
         return Ok(());
     }
-    let failed = |error: Unavailable| Report::new(error.to_string());
-    let journal = open(which, configs, tenant)?;
-    journal.raise(&tenant.subject, lane, floor).map_err(failed)?;
-    journal.close().map_err(|error| ledger_report(&error))?;
+    let options = options(directory(&which.ledger, configs), &which.ledger);
+    let floor = Floor { subject: tenant.subject.clone(), lane, mark: floor };
+    semel_admin::raise(options, &[floor], Wait::AsBefore)?;
     shell.status("Raised", change);
     Ok(())
 }
@@ -169,15 +163,7 @@ fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shel
         DialectArg::Horcrux => Dialect::Horcrux,
     };
     let text = known(which, &configs, &tenant)?.render(dialect);
-    let Some(path) = output else { return said(shell.line(text)) };
-    let mut file = std::fs::OpenOptions::new();
-    let made = file.write(true).create_new(true).open(path);
-    let written = made.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
-    written.map_err(|error| {
-        Report::new(format!("cannot make {}", path.display())).cause(&error).hint("a state is never written over")
-    })?;
-    shell.status("Wrote", path.display());
-    Ok(())
+    put_out(output, &text, shell)
 }
 
 fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(), Report> {
