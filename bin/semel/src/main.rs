@@ -39,6 +39,9 @@ enum Verb {
     /// See what was signed, check that the memory of it is whole, and move it between signers
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(semel_admin::LedgerVerb),
+    /// Keep what was signed in an encrypted file, and take it back after a loss
+    #[command(subcommand, arg_required_else_help = true)]
+    Backup(semel_admin::Backup),
     /// Move a key to another host
     #[command(subcommand, arg_required_else_help = true)]
     Handover(semel_admin::Handover),
@@ -96,6 +99,7 @@ fn main() -> ExitCode {
             Verb::Doctor(examine) => face::doctor::run(&examine, &shell),
             Verb::Bundle(bundle) => bundle.run(&shell),
             Verb::Ledger(verb) => face::ledger(&verb, &shell),
+            Verb::Backup(verb) => face::backup(&verb, &shell),
             Verb::Handover(handover) => handover.run(&shell),
             Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),
             Verb::Dev(dev) => dev.run(&shell),

@@ -1,8 +1,9 @@
 //! Floors that come from files: what each would change, as a table, and the change itself. They only rise.
 
 use crate::look::SHORT;
-use crate::{ledger_report, said};
-use semel_guard::{HoldCause, Lane, Ledger, Mark, Subject, Unavailable};
+use crate::{Place, ledger_report, said};
+use clap::Args;
+use semel_guard::{HOLD_HEIGHTS, HoldCause, Lane, Ledger, Mark, Subject, Unavailable};
 use semel_ledger::{Journal, Known, Options};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
@@ -27,6 +28,17 @@ pub enum Wait {
     Begin(HoldCause),
     /// They do not, not even those that did.
     End,
+}
+
+/// How floors are taken in.
+#[derive(Debug, Clone, Args)]
+pub struct How {
+    /// Let the keys sign at once: whoever signed with them has stopped, and this file knows the last of it
+    #[arg(long)]
+    no_hold: bool,
+    /// Show what would change
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 /// One line of the table.
@@ -58,12 +70,32 @@ impl<'a> Plan<'a> {
     }
 
     /// The floors that rise.
-    pub(crate) fn rising(&self) -> Vec<Floor> {
+    fn rising(&self) -> Vec<Floor> {
         self.rows.iter().filter(|row| row.now != Some(row.after)).map(|row| row.floor.clone()).collect()
     }
 
+    /// Shows the table and raises what rises. The keys of what rose watch first, for this cause; with `no_hold` none of the file does.
+    pub(crate) fn carry_out(&self, place: &Place, cause: HoldCause, how: &How, shell: &Shell) -> Result<(), Report> {
+        self.show(shell)?;
+        let rising = self.rising();
+        let count = rising.len();
+        if rising.is_empty() && !how.no_hold {
+            shell.status("Unchanged", "the ledger knows all of it, or more");
+        } else if how.dry_run {
+            shell.status("Would raise", format!("{count} floors"));
+        } else if how.no_hold {
+            let all: Vec<Floor> = self.rows.iter().map(|row| row.floor.clone()).collect();
+            raise(place.options(), &all, Wait::End)?;
+            shell.status("Raised", format!("{count} floors; no key watches before it signs"));
+        } else {
+            raise(place.options(), &rising, Wait::Begin(cause))?;
+            shell.status("Raised", format!("{count} floors; their keys watch {HOLD_HEIGHTS} heights before they sign"));
+        }
+        Ok(())
+    }
+
     /// A line per lane: the floor now, what the file says, the floor after.
-    pub(crate) fn show(&self, shell: &Shell) -> Result<(), Report> {
+    fn show(&self, shell: &Shell) -> Result<(), Report> {
         let [now, source, after] = self.columns.map(str::to_owned);
         let mut lines = vec![["key".to_owned(), "chain".to_owned(), "lane".to_owned(), now, source, after]];
         for Row { floor, now, after } in &self.rows {

@@ -205,9 +205,7 @@ impl HandoverFile {
 
     /// Whose key it is.
     fn subject(&self) -> Option<Subject> {
-        let algorithms = [Algorithm::Ed25519, Algorithm::Secp256k1, Algorithm::Bls12381, Algorithm::Sr25519];
-        let algorithm = algorithms.into_iter().find(|algorithm| algorithm.to_string() == self.algorithm)?;
-        let key = PublicKey::new(algorithm, &hex::decode(&self.key).ok()?).ok()?;
+        let key = PublicKey::new(Algorithm::from_name(&self.algorithm)?, &hex::decode(&self.key).ok()?).ok()?;
         Some(Subject { key, chain: ChainId::new(&self.chain).ok()? })
     }
 

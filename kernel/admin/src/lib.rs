@@ -3,12 +3,14 @@
 //! Looking never takes a lock and never writes: it works beside a running signer. Whatever writes takes the lock of its key, so it
 //! refuses while somebody signs with it.
 
+pub mod backup;
 mod floors;
 mod handover;
 mod look;
 mod transfer;
 
-pub use floors::{Floor, Wait, raise};
+pub use backup::Backup;
+pub use floors::{Floor, How, Wait, raise};
 pub use handover::{Handover, HandoverError, HandoverErrorKind, HandoverFile};
 pub use look::Look;
 pub use transfer::{Export, FileFormat, Import};

@@ -1,6 +1,6 @@
 //! `ledger import` and `ledger export`: floors from other signers, and for them. Floors only rise.
 
-use crate::floors::{Floor, Plan, Wait, raise};
+use crate::floors::{Floor, How, Plan};
 use crate::look::Which;
 use crate::{Place, StateOf, known, put_out, read_bounded};
 use clap::{Args, ValueEnum};
@@ -55,12 +55,9 @@ pub struct Import {
     /// What wrote the file [default: the file tells]
     #[arg(long, value_enum)]
     format: Option<FileFormat>,
-    /// Let the keys sign at once: the other signer has stopped, and this file is its last word
-    #[arg(long)]
-    no_hold: bool,
-    /// Show what would change
-    #[arg(long)]
-    dry_run: bool,
+    /// How
+    #[command(flatten)]
+    how: How,
     /// State file of tmkms, a node or horcrux, or a slashing-protection interchange file
     file: PathBuf,
 }
@@ -117,22 +114,7 @@ impl Import {
             return Ok(());
         }
         let plan = Plan::of(&known, &floors, "in the file");
-        plan.show(shell)?;
-        let rising = plan.rising();
-        let wait = if self.no_hold { Wait::End } else { Wait::Begin(HoldCause::Imported) };
-        match (rising.len(), self.dry_run) {
-            (0, _) if !self.no_hold => shell.status("Unchanged", "the ledger knows all of it, or more"),
-            (count, true) => shell.status("Would raise", format!("{count} floors")),
-            (count, false) => {
-                let floors = if self.no_hold { &floors } else { &rising };
-                raise(self.place.options(), floors, wait)?;
-                shell.status("Raised", format!("{count} floors"));
-                if !self.no_hold {
-                    shell.note("The keys watch a few heights before they sign; --no-hold leaves that out.");
-                }
-            }
-        }
-        Ok(())
+        plan.carry_out(&self.place, HoldCause::Imported, &self.how, shell)
     }
 
     fn interchange(&self, bytes: &[u8]) -> Result<Vec<Floor>, Report> {
