@@ -3,14 +3,18 @@
 //! Looking never takes a lock and never writes: it works beside a running signer. Whatever writes takes the lock of its key, so it
 //! refuses while somebody signs with it.
 
+mod adopt;
 pub mod backup;
 mod floors;
+mod fsck;
 mod handover;
 mod look;
 mod transfer;
 
+pub use adopt::Adopt;
 pub use backup::Backup;
 pub use floors::{Floor, How, Wait, raise};
+pub use fsck::Fsck;
 pub use handover::{Handover, HandoverError, HandoverErrorKind, HandoverFile};
 pub use look::Look;
 pub use transfer::{Export, FileFormat, Import};
@@ -72,6 +76,10 @@ pub enum LedgerVerb {
     Import(Import),
     /// Write what is known for another signer
     Export(Export),
+    /// Check every file of the ledger, and mend what can be mended without guessing
+    Fsck(Fsck),
+    /// Take over a ledger that was made on another host, which must never sign again
+    Adopt(Adopt),
 }
 
 impl LedgerVerb {
@@ -81,16 +89,23 @@ impl LedgerVerb {
             Self::Look(look) => look.run(shell),
             Self::Import(import) => import.run(shell),
             Self::Export(export) => export.run(state_of, shell),
+            Self::Fsck(fsck) => fsck.run(shell),
+            Self::Adopt(adopt) => adopt.run(shell),
         }
+    }
+}
+
+fn present(directory: &Path) -> Result<(), Report> {
+    match directory.exists() {
+        true => Ok(()),
+        false => Err(Report::new(format!("there is no ledger in {}", directory.display()))
+            .hint("name another directory with --ledger")),
     }
 }
 
 /// Every key of the ledger in this directory, read without a lock.
 fn known(directory: &Path) -> Result<Vec<Known>, Report> {
-    if !directory.exists() {
-        return Err(Report::new(format!("there is no ledger in {}", directory.display()))
-            .hint("name another directory with --ledger"));
-    }
+    present(directory)?;
     Journal::inspect(directory).map_err(|error| ledger_report(&error))
 }
 

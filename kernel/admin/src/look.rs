@@ -112,7 +112,7 @@ fn records(place: &Place) -> Result<Vec<(u64, Vec<Record>)>, Report> {
     Journal::records(&place.directory()).map_err(|error| ledger_report(&error))
 }
 
-fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
+pub(crate) fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
     let known = known(place, which)?;
     // When something was admitted last, as far as records go back.
     let mut times: BTreeMap<(SubjectId, u16), u64> = BTreeMap::new();
@@ -233,18 +233,23 @@ fn history(
 }
 
 fn verify(place: &Place, as_json: bool, shell: &Shell) -> Result<(), Report> {
-    let volumes = records(place)?;
-    let count: usize = volumes.iter().map(|(_, records)| records.len()).sum();
+    let volumes: Vec<(u64, usize)> =
+        records(place)?.into_iter().map(|(number, records)| (number, records.len())).collect();
     if as_json {
-        let volumes: Vec<_> =
-            volumes.iter().map(|(n, records)| json!({ "volume": n, "records": records.len() })).collect();
+        let volumes: Vec<_> = volumes.iter().map(|(n, records)| json!({ "volume": n, "records": records })).collect();
         return said(
             shell.json(&json!({ "schema": 1, "ledger": place.directory(), "is_whole": true, "volumes": volumes })),
         );
     }
+    verified(&volumes, shell);
+    Ok(())
+}
+
+/// Says how much is whole.
+pub(crate) fn verified(volumes: &[(u64, usize)], shell: &Shell) {
+    let count: usize = volumes.iter().map(|(_, records)| records).sum();
     shell.status(
         "Verified",
         format!("{count} records in {} volumes: every one is whole, and follows the one before it", volumes.len()),
     );
-    Ok(())
 }

@@ -20,6 +20,10 @@ pub enum HoldCause {
     Imported = 2,
     /// What is known of it came from a backup, which may be old.
     Restored = 3,
+    /// The end of the ledger's records was written half, and cut off.
+    Mended = 4,
+    /// The ledger was made on another host, and adopted.
+    Adopted = 5,
 }
 
 impl HoldCause {
@@ -29,6 +33,8 @@ impl HoldCause {
             1 => Some(Self::New),
             2 => Some(Self::Imported),
             3 => Some(Self::Restored),
+            4 => Some(Self::Mended),
+            5 => Some(Self::Adopted),
             _ => None,
         }
     }
@@ -40,6 +46,8 @@ impl fmt::Display for HoldCause {
             Self::New => "it is new to this host",
             Self::Imported => "its floor was imported",
             Self::Restored => "its floor comes from a backup",
+            Self::Mended => "the end of the ledger was mended",
+            Self::Adopted => "the ledger was adopted from another host",
         })
     }
 }

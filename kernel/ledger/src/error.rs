@@ -96,7 +96,7 @@ impl LedgerError {
                     .into()
             }
             LedgerErrorKind::OtherHost { .. } => {
-                "if this is a copy, the original may still sign: stop it for good, then say so once with --adopt-host"
+                "if this is a copy, the original may still sign: stop it for good, then say so once with `ledger adopt`, or --adopt-host"
                     .into()
             }
             LedgerErrorKind::Filesystem(_) => {
