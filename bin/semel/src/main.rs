@@ -36,7 +36,7 @@ enum Verb {
     Doctor(face::doctor::Examine),
     /// Gather what somebody who helps needs to see, without secrets
     Bundle(face::bundle::Bundle),
-    /// See what was signed, check that the memory of it is whole, and move it between signers
+    /// See, check and mend the memory of what was signed, and move it
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(semel_admin::LedgerVerb),
     /// Keep what was signed in an encrypted file, and take it back after a loss

@@ -10,6 +10,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+/// What is done to a segment whose last record is in this slot.
+type Damage = fn(&mut [u8], usize);
+
 /// Bytes of a record.
 const RECORD: usize = 512;
 
@@ -101,7 +104,7 @@ fn ledger_read(stage: &Stage, verb: &str) -> Ran {
 
 #[test]
 fn what_may_have_been_acknowledged_is_not_mended() {
-    let damages: [(&str, fn(&mut [u8], usize)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("a bit of the last record", |bytes, at| bytes[at * RECORD + 60] ^= 1),
         ("a bit of its end", |bytes, at| bytes[at * RECORD + 495] ^= 1),
         ("a record before", |bytes, at| bytes[(at - 1) * RECORD + 60] ^= 1),

@@ -1,4 +1,5 @@
-//! What an operator does with a ledger, whatever duty writes it: looking into it, checking it, moving a key to another host.
+//! What an operator does with a ledger, whatever duty writes it: looking into it, checking and mending it, moving floors between
+//! signers, backing it up, adopting it, moving a key to another host.
 //!
 //! Looking never takes a lock and never writes: it works beside a running signer. Whatever writes takes the lock of its key, so it
 //! refuses while somebody signs with it.

@@ -91,7 +91,7 @@ impl LedgerError {
                 "stop the other process first; two signers with one key are how keys get slashed".into()
             }
             LedgerErrorKind::Damaged(_) => {
-                "do not delete it: restore the disk, or start a new ledger with a floor above every height this key \
+                "do not delete it: `ledger fsck` says what can be mended; else restore the disk, or start a new ledger with a floor above every height this key \
                  may have signed (`state set-floor`)"
                     .into()
             }

@@ -179,11 +179,11 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "LEDGER-0003",
-        "The ledger is damaged: what was acknowledged is not all there. It is never repaired silently. Restore the disk, or start a new ledger with a floor above every height that its keys may have signed (`state set-floor`).",
+        "The ledger is damaged: what was acknowledged is not all there. It is never repaired silently: `ledger fsck` says what can be mended safely. Else restore the disk, or start a new ledger with a floor above every height that its keys may have signed (`state set-floor`).",
     ),
     (
         "LEDGER-0004",
-        "The ledger was made on another host. If this is a copy, the original may still sign: stop it for good, then say so once with --adopt-host.",
+        "The ledger was made on another host. If this is a copy, the original may still sign: stop it for good, then say so once with `ledger adopt --i-accept-double-sign-risk`.",
     ),
     (
         "LEDGER-0005",
