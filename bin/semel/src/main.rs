@@ -38,9 +38,12 @@ enum Verb {
     Doctor(face::doctor::Examine),
     /// Gather what somebody who helps needs to see, without secrets
     Bundle(face::bundle::Bundle),
-    /// See what was signed, and check that the memory of it is whole
+    /// See, check and mend the memory of what was signed, and move it
     #[command(subcommand, arg_required_else_help = true)]
-    Ledger(semel_admin::Look),
+    Ledger(semel_admin::LedgerVerb),
+    /// Keep what was signed in an encrypted file, and take it back after a loss
+    #[command(subcommand, arg_required_else_help = true)]
+    Backup(semel_admin::Backup),
     /// Move a key to another host
     #[command(subcommand, arg_required_else_help = true)]
     Handover(semel_admin::Handover),
@@ -98,7 +101,8 @@ fn main() -> ExitCode {
             Verb::WaitWindow(wait) => wait.run(&shell),
             Verb::Doctor(examine) => face::doctor::run(&examine, &shell),
             Verb::Bundle(bundle) => bundle.run(&shell),
-            Verb::Ledger(look) => look.run(&shell),
+            Verb::Ledger(verb) => face::ledger(&verb, &shell),
+            Verb::Backup(verb) => face::backup(&verb, &shell),
             Verb::Handover(handover) => handover.run(&shell),
             Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),
             Verb::Dev(dev) => dev.run(&shell),

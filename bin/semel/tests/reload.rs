@@ -37,6 +37,8 @@ fn two_chains() -> (Stage, [Listener; 2]) {
     let nodes = [node(Family::V034), node_of("other-1")];
     let [first, second] = nodes.each_ref().map(|node| [node.address().to_string()]);
     stage.config_of("conf/first.toml", CHAIN, "consensus", &first);
+    let text = stage.read("conf/first.toml");
+    fs::write(stage.path("conf/first.toml"), format!("{text}\n[semel]\nhold_new_keys = false\n")).unwrap();
     stage.config_of("other.toml", "other-1", "other", &second);
     (stage, nodes)
 }
@@ -198,4 +200,45 @@ fn what_only_a_start_can_take_up_is_named() {
     fs::write(&config, format!("{text}\n[semel]\ndurability = \"reserve\"\n")).unwrap();
     reload(&signer, "but for [semel]");
     remote.sign_vote(&prevote(1, 1)).unwrap();
+}
+
+#[test]
+fn a_key_that_is_new_to_a_ledger_with_a_history_watches_before_it_signs() {
+    let (stage, [first, second]) = two_chains();
+    stage.edit("conf/first.toml", "hold_new_keys = false", "hold_new_keys = true");
+    let signer = stage.start(&stage.path("conf"));
+    // The ledger is its own: nothing waits.
+    let mut remote = called(&first);
+    remote.sign_vote(&prevote(1000, 1)).unwrap();
+    fs::copy(stage.path("other.toml"), stage.path("conf/second.toml")).unwrap();
+    reload(&signer, RELOADED);
+    signer.said("[other-1] this key signs nothing yet: it is new to this host");
+    let mut other = called(&second);
+    for height in [5000, 5003] {
+        let (_, words) = refusal(other.sign_vote(&prevote(height, 1)));
+        assert!(words.contains("GUARD-0007") && words.contains("everything up to height #5003"), "{words}");
+    }
+    signer.said("`[semel] hold_new_keys`");
+    let status = ["status", "--ledger", "DIR/ledger"];
+    assert!(stage.run(&status).stdout.contains("other-1: signs nothing yet: it is new to this host; closed is"));
+    let shown = stage.run(&["ledger", "show", "--ledger", "DIR/ledger"]);
+    assert!(shown.stdout.contains("waits: it is new to this host"), "{shown:?}");
+    remote.sign_vote(&prevote(1001, 1)).unwrap();
+    other.sign_vote(&prevote(5004, 1)).unwrap();
+    assert!(!stage.run(&status).stdout.contains("signs nothing yet"));
+}
+
+#[test]
+fn a_hold_that_is_not_wanted_ends_with_the_next_start() {
+    let (stage, [first, second]) = two_chains();
+    stage.edit("conf/first.toml", "hold_new_keys = false", "");
+    let signer = stage.start(&stage.path("conf"));
+    called(&first).sign_vote(&prevote(1000, 1)).unwrap();
+    fs::copy(stage.path("other.toml"), stage.path("conf/second.toml")).unwrap();
+    reload(&signer, RELOADED);
+    refusal(called(&second).sign_vote(&prevote(5000, 1)));
+    drop(signer);
+    stage.edit("conf/first.toml", "[semel]", "[semel]\nhold_new_keys = false");
+    let _signer = stage.start(&stage.path("conf"));
+    called(&second).sign_vote(&prevote(5000, 1)).unwrap();
 }

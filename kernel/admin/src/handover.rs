@@ -3,7 +3,7 @@
 //! The file holds public things only: which key, which chain, how far it signed. The key itself goes its own way.
 
 use crate::look::{Which, highest};
-use crate::{Place, ledger_report, said};
+use crate::{Place, ledger_report, said, write_new};
 use clap::Subcommand;
 use semel_guard::{Algorithm, ChainId, Lane, Ledger, Mark, Order, PublicKey, Subject};
 use semel_ledger::{Journal, Known};
@@ -12,13 +12,9 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// Heights that stay closed above the last one where a key arrives: whatever was under way when it left has settled by then.
-pub const HANDOVER_HEIGHTS: u64 = 3;
 
 /// Version of the file's format.
 const SCHEMA: u32 = 1;
@@ -209,24 +205,13 @@ impl HandoverFile {
 
     /// Whose key it is.
     fn subject(&self) -> Option<Subject> {
-        let algorithms = [Algorithm::Ed25519, Algorithm::Secp256k1, Algorithm::Bls12381, Algorithm::Sr25519];
-        let algorithm = algorithms.into_iter().find(|algorithm| algorithm.to_string() == self.algorithm)?;
-        let key = PublicKey::new(algorithm, &hex::decode(&self.key).ok()?).ok()?;
+        let key = PublicKey::new(Algorithm::from_name(&self.algorithm)?, &hex::decode(&self.key).ok()?).ok()?;
         Some(Subject { key, chain: ChainId::new(&self.chain).ok()? })
     }
 
     /// The lanes, by name.
     fn marks(&self) -> Vec<(Lane, Mark)> {
         self.lanes.iter().filter_map(|(code, mark)| Some((Lane::from_code(*code)?, Mark(*mark)))).collect()
-    }
-}
-
-/// The floor where a key arrives: some heights above its last, where positions have heights.
-fn held(lane: Lane, mark: Mark) -> Mark {
-    match lane.order() {
-        // Nothing lies at the very beginning of a height.
-        Order::Rising => Mark([mark.0[0].saturating_add(HANDOVER_HEIGHTS + 1), 0, 0]),
-        _ => mark,
     }
 }
 
@@ -275,20 +260,12 @@ fn export(place: &Place, which: &Which, output: &Path, dry_run: bool, shell: &Sh
         &Which { key: Some(known.subject.key.to_string()), chain: Some(known.subject.chain.as_str().into()) },
     )?;
     let file = HandoverFile::of(&known, seconds())?;
-    write_new(output, &file).map_err(|error| HandoverError::at(output, error).report())?;
+    let text = serde_json::to_string_pretty(&file).map_err(std::io::Error::from);
+    let written = text.and_then(|text| write_new(output, format!("{text}\n").as_bytes()));
+    written.map_err(|error| HandoverError::at(output, error).report())?;
     shell.status("Let go", format!("{named}: this host signs nothing with it any more"));
     shell.status("Wrote", format!("{}; `semel handover accept` takes it on the other host", output.display()));
     Ok(())
-}
-
-fn write_new(path: &Path, content: &HandoverFile) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    let mut text = serde_json::to_string_pretty(content)?;
-    text.push('\n');
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(directory)?.sync_all()
 }
 
 fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<(), Report> {
@@ -309,12 +286,12 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
             known.lanes.iter().find(|(other, _)| *other == lane).and_then(|(_, history)| highest(lane, history))
         });
         // Above what was accepted before, it signed here since.
-        if let Some(here) = here.filter(|here| *here > held(lane, mark)) {
+        if let Some(here) = here.filter(|here| *here > lane.held(mark)) {
             let kind = HandoverErrorKind::Older { here: lane.show(here), file: lane.show(mark) };
             return Err(HandoverError::at(path, kind).report());
         }
         let open = match lane.order() {
-            Order::Rising => format!("signs here from #{} on", held(lane, mark).0[0]),
+            Order::Rising => format!("signs here from #{} on", lane.held(mark).0[0]),
             _ => "signs here above it".into(),
         };
         said(shell.line(format!("{named}: {lane} signed up to {}, {open}", lane.show(mark))))?;
@@ -326,7 +303,7 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
     let journal = place.open(std::slice::from_ref(&subject)).map_err(|error| ledger_report(&error))?;
     let failed = |why: semel_guard::Unavailable| Report::new(why.to_string());
     for (lane, mark) in file.marks() {
-        journal.raise(&subject, lane, held(lane, mark)).map_err(failed)?;
+        journal.raise(&subject, lane, lane.held(mark)).map_err(failed)?;
     }
     if was_buried {
         journal.bury(&subject, false).map_err(failed)?;

@@ -2,7 +2,7 @@
 
 use crate::{Place, ledger_report, said};
 use clap::{Args, Subcommand};
-use semel_guard::{Lane, Mark, Reason};
+use semel_guard::{Lane, Mark, Reason, Subject};
 use semel_ledger::{Journal, Kind, Known, Record, SubjectId, subject_id};
 use semel_ops::clock::rfc_3339;
 use semel_ops::error::Report;
@@ -11,7 +11,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Characters of a key or digest in a table.
-const SHORT: usize = 12;
+pub(crate) const SHORT: usize = 12;
 
 /// `ledger`
 #[derive(Debug, Subcommand)]
@@ -73,9 +73,13 @@ pub struct Which {
 
 impl Which {
     pub(crate) fn takes(&self, known: &Known) -> bool {
-        let key = known.subject.key.to_string();
+        self.means(&known.subject)
+    }
+
+    pub(crate) fn means(&self, subject: &Subject) -> bool {
+        let key = subject.key.to_string();
         self.key.as_ref().is_none_or(|wanted| key.starts_with(&wanted.to_uppercase()))
-            && self.chain.as_ref().is_none_or(|wanted| known.subject.chain.as_str() == wanted)
+            && self.chain.as_ref().is_none_or(|wanted| subject.chain.as_str() == wanted)
     }
 }
 
@@ -100,12 +104,7 @@ pub(crate) fn highest(lane: Lane, history: &semel_guard::History) -> Option<Mark
 }
 
 fn known(place: &Place, which: &Which) -> Result<Vec<Known>, Report> {
-    let directory = place.directory();
-    if !directory.exists() {
-        return Err(Report::new(format!("there is no ledger in {}", directory.display()))
-            .hint("name another directory with --ledger"));
-    }
-    let all = Journal::inspect(&directory).map_err(|error| ledger_report(&error))?;
+    let all = crate::known(&place.directory())?;
     Ok(all.into_iter().filter(|known| which.takes(known)).collect())
 }
 
@@ -113,7 +112,7 @@ fn records(place: &Place) -> Result<Vec<(u64, Vec<Record>)>, Report> {
     Journal::records(&place.directory()).map_err(|error| ledger_report(&error))
 }
 
-fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
+pub(crate) fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
     let known = known(place, which)?;
     // When something was admitted last, as far as records go back.
     let mut times: BTreeMap<(SubjectId, u16), u64> = BTreeMap::new();
@@ -126,17 +125,18 @@ fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<()
         for (lane, history) in &known.lanes {
             let position = highest(*lane, history).map(|mark| (mark, lane.show(mark)));
             let time = times.get(&(subject_id(&known.subject), lane.code())).copied();
-            rows.push((&known.subject, lane, position, time, history.tombstone));
+            rows.push((&known.subject, lane, position, time, history));
         }
     }
     if as_json {
         let keys: Vec<_> = rows
             .iter()
-            .map(|(subject, lane, position, time, buried)| {
+            .map(|(subject, lane, position, time, history)| {
                 json!({
                     "key": subject.key.to_string(), "algorithm": subject.key.algorithm().to_string(), "chain": subject.chain.as_str(),
                     "lane": lane.to_string(), "height": position.as_ref().map(|(mark, _)| mark.0[0]),
-                    "position": position.as_ref().map(|(_, text)| text), "time": time.map(rfc_3339), "handed_over": buried,
+                    "position": position.as_ref().map(|(_, text)| text), "time": time.map(rfc_3339),
+                    "handed_over": history.tombstone, "holds": history.hold.map(|hold| hold.cause.to_string()),
                 })
             })
             .collect();
@@ -151,11 +151,15 @@ fn show(place: &Place, which: &Which, as_json: bool, shell: &Shell) -> Result<()
         "{:<SHORT$}  {:<widest$}  {:<24}  {:<20}  lane",
         "key", "chain", "closed up to", "last admitted"
     )))?;
-    for (subject, lane, position, time, buried) in rows {
+    for (subject, lane, position, time, history) in rows {
         let key: String = subject.key.to_string().chars().take(SHORT).collect();
         let position = position.map_or_else(|| "nothing".into(), |(_, text)| text);
         let time = time.map_or_else(|| "-".into(), rfc_3339);
-        let mark = if buried { "  handed over, signs nothing" } else { "" };
+        let mark = match (history.tombstone, history.hold) {
+            (true, _) => "  handed over, signs nothing".into(),
+            (false, Some(hold)) => format!("  waits: {}", hold.cause),
+            (false, None) => String::new(),
+        };
         said(
             shell.line(format!("{key}  {:<widest$}  {position:<24}  {time:<20}  {lane}{mark}", subject.chain.as_str())),
         )?;
@@ -229,18 +233,23 @@ fn history(
 }
 
 fn verify(place: &Place, as_json: bool, shell: &Shell) -> Result<(), Report> {
-    let volumes = records(place)?;
-    let count: usize = volumes.iter().map(|(_, records)| records.len()).sum();
+    let volumes: Vec<(u64, usize)> =
+        records(place)?.into_iter().map(|(number, records)| (number, records.len())).collect();
     if as_json {
-        let volumes: Vec<_> =
-            volumes.iter().map(|(n, records)| json!({ "volume": n, "records": records.len() })).collect();
+        let volumes: Vec<_> = volumes.iter().map(|(n, records)| json!({ "volume": n, "records": records })).collect();
         return said(
             shell.json(&json!({ "schema": 1, "ledger": place.directory(), "is_whole": true, "volumes": volumes })),
         );
     }
+    verified(&volumes, shell);
+    Ok(())
+}
+
+/// Says how much is whole.
+pub(crate) fn verified(volumes: &[(u64, usize)], shell: &Shell) {
+    let count: usize = volumes.iter().map(|(_, records)| records).sum();
     shell.status(
         "Verified",
         format!("{count} records in {} volumes: every one is whole, and follows the one before it", volumes.len()),
     );
-    Ok(())
 }

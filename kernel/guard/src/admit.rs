@@ -1,6 +1,8 @@
 //! Admission: decide, make it durable, and only then let one signature happen.
 
-use crate::{Advance, Digest, Duty, Entry, Ledger, PublicKey, Reason, Refusal, SignError, Signature, Verdict, Version};
+use crate::{
+    Advance, Digest, Duty, Entry, Hold, Ledger, PublicKey, Reason, Refusal, SignError, Signature, Verdict, Version,
+};
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -83,6 +85,15 @@ impl<L: Ledger> Guard<L> {
             let history = self.ledger.history(duty.subject, lane).map_err(|why| unavailable(why.0))?;
             match crate::decide(&history, duty) {
                 Verdict::Refuse(refusal) => return Err(self.refused(refusal)),
+                Verdict::Watch => {
+                    let watched = self
+                        .ledger
+                        .watch(duty.subject, lane, duty.position.mark())
+                        .map_err(|why| unavailable(why.0))?;
+                    // None: the hold was lifted meanwhile.
+                    let Some(Hold { cause, until: Some(until) }) = watched else { continue };
+                    return Err(self.refused(Refusal::held(duty, until, cause)));
+                }
                 Verdict::Replay(Entry { signature: Some(signature), bytes, .. }) => {
                     return Ok(Answer { signature, bytes, repeated: true });
                 }

@@ -1,6 +1,6 @@
 //! What is known of one lane of one key: the floor, and the last answers.
 
-use crate::{Digest, Lane, Mark, Order, Signature};
+use crate::{Digest, Hold, Lane, Mark, Order, Signature};
 use std::sync::Arc;
 
 /// Answers that are kept for repeats, per lane.
@@ -35,6 +35,8 @@ pub struct History {
     pub recent: Vec<Entry>,
     /// The key was deleted here; nothing is signed until it is brought back on purpose.
     pub tombstone: bool,
+    /// It watches before it signs.
+    pub hold: Option<Hold>,
 }
 
 impl History {

@@ -1,6 +1,6 @@
 //! What a ledger must do. Its implementations live elsewhere and pass one conformance suite.
 
-use crate::{Digest, Entry, History, Lane, Mark, Refusal, Signature, Subject, Version};
+use crate::{Digest, Entry, History, Hold, Lane, Mark, Refusal, Signature, Subject, Version};
 use std::sync::Arc;
 
 /// The ledger cannot answer: closed, halted by a failed write, or not the owner of this key.
@@ -39,6 +39,12 @@ pub trait Ledger: Send + Sync {
     /// Writes a tombstone for every lane of the subject, or takes it away, durably.
     fn bury(&self, subject: &Subject, buried: bool) -> Result<(), Unavailable>;
 
+    /// A held lane was asked for `asked`: from here on, everything up to [`Lane::held`] of it is refused, durably. The first word
+    /// counts. Returns the hold; None: there is none. A ledger that never holds keeps this.
+    fn watch(&self, _subject: &Subject, _lane: Lane, _asked: Mark) -> Result<Option<Hold>, Unavailable> {
+        Err(Unavailable("this ledger knows no hold".into()))
+    }
+
     /// Takes a refusal into the audit log, before the answer leaves. Need not be durable.
     fn refused(&self, refusal: &Refusal);
 }
@@ -58,6 +64,9 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
     }
     fn bury(&self, subject: &Subject, buried: bool) -> Result<(), Unavailable> {
         (**self).bury(subject, buried)
+    }
+    fn watch(&self, subject: &Subject, lane: Lane, asked: Mark) -> Result<Option<Hold>, Unavailable> {
+        (**self).watch(subject, lane, asked)
     }
     fn refused(&self, refusal: &Refusal) {
         (**self).refused(refusal);

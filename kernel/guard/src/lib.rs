@@ -15,6 +15,7 @@
 //! * at most one digest is ever admitted for one (key, chain, lane, position);
 //! * a permit exists only after the ledger has said `Committed`;
 //! * floors never fall;
+//! * a key that holds signs nothing at or below its bound;
 //! * an unknown write outcome closes the position;
 //! * the same question gets the same stored signature, and a lost signature is made again from the *stored* bytes.
 //!
@@ -50,6 +51,7 @@ mod benign;
 mod domain;
 mod duty;
 mod history;
+mod hold;
 mod key;
 mod ledger;
 mod policy;
@@ -62,6 +64,7 @@ pub use benign::{Benign, RAW_BYTES_DOMAIN};
 pub use domain::{DOMAIN_MAX, DOMAIN_MIN, Domain, DomainError};
 pub use duty::{BYTES_MAX, Digest, Duty, DutyError};
 pub use history::{Entry, History, RECENT_MAX, Version};
+pub use hold::{HOLD_HEIGHTS, Hold, HoldCause};
 pub use key::{Admitted, Key, SIGNATURE_MAX, SignError, Signature, SignatureError, Signer};
 pub use ledger::{Advance, Ledger, Unavailable};
 pub use policy::{HEIGHT_FIRST_MAX, HEIGHT_LEAP_MAX, SLOT_FIRST_MAX, SLOT_LEAP_MAX, Verdict, decide};

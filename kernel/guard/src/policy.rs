@@ -13,7 +13,7 @@
 //! bytes (tmkms's state file), the same question is answered once more, as that signer would. A request that leaps further than a named bound is refused, so
 //! that nobody can burn the future by asking once for height 2⁶³.
 
-use crate::{Duty, Entry, History, Lane, Mark, Order, Reason, Refusal};
+use crate::{Duty, Entry, History, Hold, Lane, Mark, Order, Reason, Refusal};
 
 /// Furthest a Tendermint height may lie above the last one. At one block per second: 11 days without a signature.
 pub const HEIGHT_LEAP_MAX: u64 = 1_000_000;
@@ -34,6 +34,8 @@ pub enum Verdict {
     Fresh,
     /// The question was answered before: this is the entry.
     Replay(Entry),
+    /// Not yet: the lane begins to watch here.
+    Watch,
     /// No.
     Refuse(Refusal),
 }
@@ -62,7 +64,11 @@ pub fn decide(history: &History, duty: &Duty<'_>) -> Verdict {
     if is_too_far(lane, history, mark) {
         return refuse(Reason::TooFar, None);
     }
-    Verdict::Fresh
+    match history.hold.filter(|hold| !hold.spares(lane, mark)) {
+        Some(Hold { until: None, .. }) => Verdict::Watch,
+        Some(Hold { until: Some(until), cause }) if mark <= until => Verdict::Refuse(Refusal::held(duty, until, cause)),
+        _ => Verdict::Fresh,
+    }
 }
 
 /// Whether `mark` lies at or below the floor, or can never be signed.

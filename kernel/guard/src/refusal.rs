@@ -1,6 +1,6 @@
 //! "No", as a type of its own: not an error, and never a signature.
 
-use crate::{Digest, Duty, Lane, Mark, Position, Subject};
+use crate::{Digest, Duty, HoldCause, Lane, Mark, Position, Subject};
 use std::fmt;
 
 /// Why nothing was signed.
@@ -18,12 +18,21 @@ pub enum Reason {
     Tombstoned,
     /// The ledger cannot answer.
     Unavailable,
+    /// The key watches before it signs.
+    Held,
 }
 
 impl Reason {
     /// Every reason, in the order of the codes.
-    pub const ALL: [Self; 6] =
-        [Self::Regression, Self::TooFar, Self::Conflict, Self::Unknown, Self::Tombstoned, Self::Unavailable];
+    pub const ALL: [Self; 7] = [
+        Self::Regression,
+        Self::TooFar,
+        Self::Conflict,
+        Self::Unknown,
+        Self::Tombstoned,
+        Self::Unavailable,
+        Self::Held,
+    ];
 
     /// The stable code, for logs, alerts and `semel explain`.
     pub const fn code(self) -> &'static str {
@@ -34,6 +43,7 @@ impl Reason {
             Self::Unknown => "GUARD-0004",
             Self::Tombstoned => "GUARD-0005",
             Self::Unavailable => "GUARD-0006",
+            Self::Held => "GUARD-0007",
         }
     }
 
@@ -46,6 +56,7 @@ impl Reason {
             Self::Unknown => "unknown",
             Self::Tombstoned => "tombstoned",
             Self::Unavailable => "unavailable",
+            Self::Held => "held",
         }
     }
 
@@ -58,6 +69,9 @@ impl Reason {
             Self::Unknown => "the disk under the ledger failed; check it, then restart",
             Self::Tombstoned => "the key was handed over or deleted here",
             Self::Unavailable => "check the ledger's disk and the process log, then restart",
+            Self::Held => {
+                "wait a few heights and make sure that no other signer has this key; `[semel] hold_new_keys` and `--no-hold` leave it out"
+            }
         }
     }
 }
@@ -92,6 +106,12 @@ impl Refusal {
         Self { detail: Some(detail), ..Self::new(reason, duty, None, None) }
     }
 
+    /// The lane watches up to `until`.
+    pub(crate) fn held(duty: &Duty<'_>, until: Mark, cause: HoldCause) -> Self {
+        let detail = format!("{cause}; closed is {}", duty.position.lane().show(until));
+        Self { detail: Some(detail), ..Self::new(Reason::Held, duty, Some(until), None) }
+    }
+
     fn lane(&self) -> Lane {
         self.asked.lane()
     }
@@ -110,6 +130,7 @@ impl fmt::Display for Refusal {
             (Reason::Regression, None) => f.write_str("it can never be signed")?,
             (Reason::Unknown, _) => f.write_str("the outcome of a write is unknown, the position is burnt")?,
             (Reason::Tombstoned, _) => f.write_str("the key has a tombstone")?,
+            (Reason::Held, _) => f.write_str("the key waits a few heights before it signs here")?,
             (Reason::Unavailable, _) => f.write_str("the ledger cannot answer")?,
         }
         if let Some(detail) = &self.detail {

@@ -53,6 +53,11 @@ impl Algorithm {
         }
     }
 
+    /// The algorithm with this name, as it prints.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Ed25519, Self::Secp256k1, Self::Bls12381, Self::Sr25519].into_iter().find(|one| one.to_string() == name)
+    }
+
     /// The algorithm with this number in a ledger record.
     pub const fn from_code(code: u8) -> Option<Self> {
         match code {

@@ -5,8 +5,8 @@
 mod stage;
 
 use semel_guard::{
-    Digest, Duty, Entry, EthereumDuty, HEIGHT_FIRST_MAX, HEIGHT_LEAP_MAX, History, Mark, Position, RECENT_MAX, Reason,
-    SLOT_FIRST_MAX, SLOT_LEAP_MAX, SignedEntity, Step, Verdict, decide,
+    Digest, Duty, Entry, EthereumDuty, HEIGHT_FIRST_MAX, HEIGHT_LEAP_MAX, History, Hold, HoldCause, Mark, Position,
+    RECENT_MAX, Reason, SLOT_FIRST_MAX, SLOT_LEAP_MAX, SignedEntity, Step, Verdict, decide,
 };
 use stage::{signature_of, subject};
 
@@ -15,10 +15,11 @@ use stage::{signature_of, subject};
 enum Expect {
     Fresh,
     Repeat,
+    Watches,
     No(Reason),
 }
-use Expect::{Fresh, No, Repeat};
-use Reason::{Conflict, Regression, TooFar};
+use Expect::{Fresh, No, Repeat, Watches};
+use Reason::{Conflict, Held, Regression, TooFar};
 
 fn entry(position: Position, content: &str) -> Entry {
     let bytes = format!("{content} first");
@@ -51,6 +52,7 @@ fn verdict(history: &History, position: Position, content: &str) -> Expect {
             assert_eq!(&*stored.bytes, format!("{content} first").as_bytes(), "a repeat has the bytes of the first");
             Repeat
         }
+        Verdict::Watch => Watches,
         Verdict::Refuse(refusal) => {
             assert_eq!((refusal.asked, &refusal.subject), (position, &subject));
             No(refusal.reason)
@@ -292,5 +294,36 @@ fn the_last_sixteen_answers_can_be_given_again_and_older_ones_cannot() {
         let expected = if *height > 4 { Repeat } else { No(Regression) };
         assert_eq!(verdict(&history, *position, "A"), expected, "{position}");
         assert!(matches!(verdict(&history, *position, "B"), No(Conflict | Regression)));
+    }
+}
+
+#[test]
+fn a_held_lane_watches_first_and_signs_above_the_bound() {
+    let held = |cause, until| {
+        let mut history = history(&[(vote(100, 0, Step::Precommit), "A")]);
+        history.hold = Some(Hold { cause, until });
+        history
+    };
+    let first = History { hold: Some(Hold { cause: HoldCause::New, until: None }), ..History::default() };
+    let bound = semel_guard::Lane::Tendermint.held(vote(105, 2, Step::Propose).mark());
+    let rows = [
+        // Nothing was asked yet: what was closed stays so, what was answered is answered.
+        (held(HoldCause::Restored, None), vote(100, 0, Step::Precommit), "A", Repeat),
+        (held(HoldCause::Restored, None), vote(100, 0, Step::Precommit), "B", No(Conflict)),
+        (held(HoldCause::Restored, None), vote(99, 0, Step::Precommit), "A", No(Regression)),
+        (held(HoldCause::Restored, None), vote(101, 0, Step::Prevote), "A", Watches),
+        (held(HoldCause::Imported, None), vote(100 + HEIGHT_LEAP_MAX + 1, 0, Step::Prevote), "A", No(TooFar)),
+        (held(HoldCause::New, Some(bound)), vote(105, 2, Step::Propose), "A", No(Held)),
+        (held(HoldCause::New, Some(bound)), vote(108, 9, Step::Precommit), "A", No(Held)),
+        (held(HoldCause::New, Some(bound)), vote(109, 0, Step::Propose), "A", Fresh),
+        // A chain that has just begun has no block in which others could have signed.
+        (first.clone(), vote(1, 0, Step::Propose), "A", Fresh),
+        (first.clone(), vote(3, 0, Step::Precommit), "A", Fresh),
+        (first.clone(), vote(4, 0, Step::Propose), "A", Watches),
+        (first, vote(HEIGHT_FIRST_MAX + 1, 0, Step::Propose), "A", No(TooFar)),
+        (held(HoldCause::New, Some(bound)), vote(101, 0, Step::Propose), "A", No(Held)),
+    ];
+    for (history, position, content, expected) in rows {
+        assert_eq!(verdict(&history, position, content), expected, "{position} under {:?}", history.hold);
     }
 }

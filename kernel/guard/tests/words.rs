@@ -75,6 +75,7 @@ fn reasons_have_frozen_codes_labels_and_a_hint() {
             ("GUARD-0004", "unknown"),
             ("GUARD-0005", "tombstoned"),
             ("GUARD-0006", "unavailable"),
+            ("GUARD-0007", "held"),
         ]
     );
     assert!(Reason::ALL.iter().all(|reason| reason.hint().len() > 20));

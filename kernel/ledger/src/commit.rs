@@ -8,7 +8,7 @@ use crate::state::{LaneState, SubjectState, entry_records, signature_record};
 use crate::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use crate::waited;
 use semel_guard::{
-    Advance, BYTES_MAX, Digest, Entry, History, Lane, Ledger, Mark, Order, Reason, Refusal, Signature, Subject,
+    Advance, BYTES_MAX, Digest, Entry, History, Hold, Lane, Ledger, Mark, Order, Reason, Refusal, Signature, Subject,
     Unavailable, Version,
 };
 use std::io;
@@ -266,6 +266,19 @@ fn reserve_record(subject: SubjectId, lane: Lane, bound: Mark) -> Record {
     Record { subject, lane: lane.code(), mark: bound, ..Record::new(Kind::Reserve) }
 }
 
+/// Changes what is known of a key, and returns once the records of it are durable.
+pub(crate) fn write_and_settle(
+    shared: &Shared,
+    id: SubjectId,
+    change: impl FnOnce(&mut SubjectState) -> Vec<Record>,
+) -> Result<(), Unavailable> {
+    let mut guard = shared.lock();
+    let inner = &mut *guard;
+    let records = change(inner.subject(id)?);
+    let sequence = shared.write(inner, records).map_err(|error| Unavailable(error.to_string()))?;
+    shared.settle(guard, sequence).map(drop).map_err(Unavailable)
+}
+
 impl Ledger for Journal {
     fn history(&self, subject: &Subject, lane: Lane) -> Result<Arc<History>, Unavailable> {
         let id = subject_id(subject);
@@ -286,12 +299,13 @@ impl Ledger for Journal {
         let mut guard = shared.lock();
         let inner = &mut *guard;
         let durable = inner.volume.durable;
+        let holds = inner.state.subjects.get(&id).map(|known| known.holds).unwrap_or_default();
         let state = match inner.lane(id, lane) {
             Ok(state) if state.history.version == expected => state,
             Ok(_) => return Advance::Conflict,
             Err(why) => return Advance::Unavailable(why),
         };
-        let version = expected + 1;
+        let (version, mark) = (expected + 1, entry.mark);
         let base = |kind| Record { subject: id, lane: lane.code(), ..Record::new(kind) };
         let mut records = entry_records(base, &entry, version);
         let (covered, extension) = match (shared.options.durability, lane.order()) {
@@ -301,6 +315,7 @@ impl Ledger for Journal {
         let history = Arc::make_mut(&mut state.history);
         history.push(lane, entry);
         history.version = version;
+        state.pass(&holds, mark);
         if let (Some(bound), false) = (extension, covered) {
             records.insert(0, reserve_record(id, lane, bound));
         }
@@ -393,6 +408,10 @@ impl Ledger for Journal {
             inner.subject(id)?.settles = settles;
         }
         shared.settle(guard, settles).map(drop).map_err(Unavailable)
+    }
+
+    fn watch(&self, subject: &Subject, lane: Lane, asked: Mark) -> Result<Option<Hold>, Unavailable> {
+        self.begin_watch(subject, lane, asked)
     }
 
     fn refused(&self, refusal: &Refusal) {

@@ -91,12 +91,12 @@ impl LedgerError {
                 "stop the other process first; two signers with one key are how keys get slashed".into()
             }
             LedgerErrorKind::Damaged(_) => {
-                "do not delete it: restore the disk, or start a new ledger with a floor above every height this key \
+                "do not delete it: `ledger fsck` says what can be mended; else restore the disk, or start a new ledger with a floor above every height this key \
                  may have signed (`state set-floor`)"
                     .into()
             }
             LedgerErrorKind::OtherHost { .. } => {
-                "if this is a copy, the original may still sign: stop it for good, then say so once with --adopt-host"
+                "if this is a copy, the original may still sign: stop it for good, then say so once with `ledger adopt`, or --adopt-host"
                     .into()
             }
             LedgerErrorKind::Filesystem(_) => {

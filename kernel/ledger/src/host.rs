@@ -13,6 +13,9 @@ pub(crate) const TMPFS: u64 = 0x0102_1994;
 /// Version of the format, in the first line of the `host` file.
 const VERSION: u32 = 1;
 
+/// What stands for a host without an identity.
+const NO_HOST: &str = "none";
+
 /// Longest `host` file, in bytes.
 const HOST_FILE_MAX: u64 = 512;
 
@@ -69,6 +72,32 @@ impl fmt::Display for HostIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The host that a ledger is bound to, and this one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// Fingerprint in the ledger.
+    pub stored: String,
+    /// Fingerprint of this host.
+    pub present: String,
+}
+
+impl Binding {
+    /// Of a ledger that is there.
+    pub fn of(directory: &Path) -> Result<Option<Self>, LedgerError> {
+        let present = fingerprint(HostIdentity::of_this_host().as_ref());
+        Ok(identity(&crate::disk::HostDisk, directory)?.map(|(_, stored)| Self { stored, present }))
+    }
+
+    /// Whether it may be used here. One that was made where hosts have no identity is bound to none.
+    pub fn is_here(&self) -> bool {
+        self.stored == self.present || self.stored == NO_HOST || self.present == NO_HOST
+    }
+}
+
+fn fingerprint(host: Option<&HostIdentity>) -> String {
+    host.map_or(NO_HOST.to_owned(), ToString::to_string)
 }
 
 /// Kinds of file system, by what they mean for a ledger.
@@ -163,14 +192,14 @@ pub(crate) fn bind(
     fresh_id: LedgerId,
 ) -> Result<LedgerId, LedgerError> {
     let path = dir.join("host");
-    let present = host.map_or("none".to_owned(), ToString::to_string);
+    let present = fingerprint(host);
     let put = |id: LedgerId| {
         let text = format!("semel-ledger {VERSION}\nid {}\nhost {present}\n", hex::encode(id));
         replace(disk, dir, &path, &text).map_err(|error| LedgerError::at(&path, error)).map(|()| id)
     };
     match identity(disk, dir)? {
         None => put(fresh_id),
-        Some((id, stored)) if stored == present || stored == "none" || present == "none" => {
+        Some((id, stored)) if (Binding { stored: stored.clone(), present: present.clone() }).is_here() => {
             // Who made it may have ended before its name was durable; a volume that outlived it would be taken for damage.
             disk.sync_dir(dir).map_err(|error| LedgerError::at(dir, error)).map(|()| id)
         }

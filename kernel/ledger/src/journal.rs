@@ -23,7 +23,7 @@ use crate::state::{State, SubjectState};
 use crate::sync::{Arc, Condvar, Mutex, PoisonError, thread};
 use crate::volume::{LedgerId, Scan, Volume, scan};
 use crate::witness::Witness;
-use semel_guard::{History, Lane, Mark, Subject};
+use semel_guard::{History, Hold, Lane, Mark, Subject};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -95,6 +95,8 @@ pub struct Known {
     pub subject: Subject,
     /// Its lanes.
     pub lanes: Vec<(Lane, Arc<History>)>,
+    /// It watches before it signs.
+    pub hold: Option<Hold>,
 }
 
 pub(crate) fn now() -> u64 {
@@ -180,8 +182,13 @@ impl Journal {
         let volumes = open::read_volumes(disk, dir, shared.ledger)?;
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
         let before = inner.state.clone();
+        let strangers = open::strangers(&inner.state, &others, &fresh);
         for subject in &fresh {
             open::adopt_subject(&mut inner.state, subject, &others, options, shared.ledger);
+            let known = inner.state.subjects.get_mut(&subject_id(subject));
+            if let Some(known) = known {
+                known.meet(strangers.contains(subject), options.hold_new_keys);
+            }
         }
         // A checkpoint is the one way in which a whole state becomes durable at once.
         let rotated = shared.rotate(&mut inner);
@@ -262,6 +269,7 @@ impl Journal {
             }
         }
         let known = |subject: SubjectState| Known {
+            hold: subject.hold(),
             lanes: subject.lanes.values().map(|lane| (lane.lane, Arc::clone(&lane.history))).collect(),
             subject: subject.subject,
         };

@@ -8,6 +8,7 @@
 //! DIR/lock                   held while a process opens the ledger
 //! DIR/host                   identity of the ledger and the host it is bound to
 //! DIR/keys/ID                one lock per (public key, chain): one process of this host signs with it
+//! DIR/damaged/            copies of what was mended
 //! DIR/volume-N/lock          one lock per volume: one process writes it
 //! DIR/volume-N/segment-M     records; four segments are used in turn, each starts with a complete checkpoint
 //! ```
@@ -20,6 +21,8 @@ mod commit;
 pub mod conformance;
 pub mod disk;
 mod error;
+mod examine;
+mod hold;
 mod host;
 pub mod interchange;
 mod journal;
@@ -35,7 +38,8 @@ mod witness;
 
 pub use claim::Claim;
 pub use error::{LedgerError, LedgerErrorKind};
-pub use host::{Filesystem, HostIdentity, default_directories, filesystem_of};
+pub use examine::{Examined, Finding, examine, mend};
+pub use host::{Binding, Filesystem, HostIdentity, default_directories, filesystem_of};
 pub use journal::{Journal, Known, SYNC_SECONDS, Status};
 pub use options::{Durability, Options, RESERVE_HEIGHTS_DEFAULT};
 pub use record::{Kind, RECORD_LEN, Record, SubjectId, subject_id};

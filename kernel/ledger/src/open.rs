@@ -105,18 +105,24 @@ pub(crate) fn read_volumes(disk: &dyn Disk, dir: &Path, ledger: LedgerId) -> Res
     let names = disk.list(dir).map_err(|error| LedgerError::at(dir, error))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|name| name.strip_prefix("volume-")?.parse().ok()).collect();
     numbers.sort_unstable();
-    let mut volumes = Vec::new();
-    for number in numbers {
-        let mut attempt = 1;
-        let found = loop {
-            match scan(disk, &volume_dir(dir, number), ledger, number) {
-                Err(LedgerError { kind: LedgerErrorKind::Damaged(_), .. }) if attempt < SCAN_ATTEMPTS => attempt += 1,
-                other => break other?,
-            }
-        };
-        volumes.extend(found.map(|scan| (number, scan)));
+    let read = |number| Ok(read_volume(disk, dir, ledger, number)?.map(|scan| (number, scan)));
+    numbers.into_iter().filter_map(|number| read(number).transpose()).collect()
+}
+
+/// What one volume holds; read again when another process moved it meanwhile.
+pub(crate) fn read_volume(
+    disk: &dyn Disk,
+    dir: &Path,
+    ledger: LedgerId,
+    number: u64,
+) -> Result<Option<Scan>, LedgerError> {
+    let mut attempt = 1;
+    loop {
+        match scan(disk, &volume_dir(dir, number), ledger, number) {
+            Err(LedgerError { kind: LedgerErrorKind::Damaged(_), .. }) if attempt < SCAN_ATTEMPTS => attempt += 1,
+            other => return other,
+        }
     }
-    Ok(volumes)
 }
 
 /// The volume that this process writes: the one that knows most of its keys, among those nobody writes; else a new one.
@@ -181,4 +187,13 @@ pub(crate) fn adopt_subject(
             }
         }
     }
+}
+
+/// Those of `fresh` whose public key this ledger has never seen, where it has a history with others: not all of it began here, now.
+pub(crate) fn strangers(state: &State, others: &[(u64, Scan)], fresh: &[Subject]) -> Vec<Subject> {
+    let known = || others.iter().map(|(_, scan)| &scan.state).chain([state]).flat_map(|state| state.subjects.values());
+    if !known().any(SubjectState::has_history) {
+        return Vec::new();
+    }
+    fresh.iter().filter(|subject| !known().any(|known| known.subject.key == subject.key)).cloned().collect()
 }

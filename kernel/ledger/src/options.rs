@@ -32,6 +32,8 @@ pub struct Options {
     pub host: Option<HostIdentity>,
     /// Take over a ledger that was made on another host.
     pub adopt: bool,
+    /// A key that is new to a ledger with a history watches its chain before it signs.
+    pub hold_new_keys: bool,
     /// Allow a file system that forgets.
     pub allow_volatile: bool,
     /// The disk; a test puts another one here.
@@ -58,6 +60,7 @@ impl Options {
             durability: Durability::Sync,
             host: HostIdentity::of_this_host(),
             adopt: false,
+            hold_new_keys: false,
             allow_volatile: false,
             disk: Arc::new(HostDisk),
             witness: Some(PathBuf::from("/dev/shm")),

@@ -79,10 +79,13 @@ pub enum Kind {
     Refusal = 9,
     /// The process ended in order; nothing is outstanding.
     Close = 10,
+    /// Of a subject: its hold with this number (version) began for this cause (flag), or was lifted (flag 0). Of a lane: this hold
+    /// watches up to the mark (flag: cause), or was passed (flag 0).
+    Hold = 11,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Segment,
         Self::Subject,
         Self::Floor,
@@ -93,6 +96,7 @@ impl Kind {
         Self::Reserve,
         Self::Refusal,
         Self::Close,
+        Self::Hold,
     ];
 }
 

@@ -1,5 +1,6 @@
 //! What the records of a volume add up to.
 
+use crate::hold::{Holds, Watch};
 use crate::record::{Kind, ROOM, Record, SubjectId, subject_id};
 use semel_guard::{Entry, History, Lane, Mark, Signature, Subject};
 use std::collections::BTreeMap;
@@ -21,6 +22,8 @@ pub(crate) struct SubjectState {
     pub(crate) burials: u64,
     /// The burial is on the medium once this sequence is.
     pub(crate) settles: u64,
+    /// When it watches before it signs.
+    pub(crate) holds: Holds,
     pub(crate) lanes: BTreeMap<u16, LaneState>,
 }
 
@@ -35,23 +38,26 @@ pub(crate) struct LaneState {
     pub(crate) promised: Option<(Mark, u64)>,
     /// The lane answers once this sequence is durable.
     pub(crate) settles: u64,
+    pub(crate) watch: Watch,
     /// How many heights the last bound lay ahead, and when it was wanted.
     pace: Option<(u64, Instant)>,
 }
 
 impl SubjectState {
     pub(crate) fn new(subject: Subject) -> Self {
-        Self { subject, buried: false, burials: 0, settles: 0, lanes: BTreeMap::new() }
+        Self { subject, buried: false, burials: 0, settles: 0, holds: Holds::default(), lanes: BTreeMap::new() }
     }
 
     pub(crate) fn lane(&mut self, lane: Lane) -> &mut LaneState {
-        let buried = self.buried;
+        let (buried, watch) = (self.buried, Watch::default());
+        let hold = self.holds.of(&watch);
         self.lanes.entry(lane.code()).or_insert_with(|| LaneState {
             lane,
-            history: Arc::new(History { tombstone: buried, ..History::default() }),
+            history: Arc::new(History { tombstone: buried, hold, ..History::default() }),
             bound: None,
             promised: None,
             settles: 0,
+            watch,
             pace: None,
         })
     }
@@ -85,11 +91,14 @@ impl SubjectState {
             entries.into_values().for_each(|entry| joined.push(lane, entry));
             joined.version = history.version.max(theirs.history.version) + 1;
             *history = joined;
+            ours.watch.merge(&theirs.watch);
             debug_assert_eq!(*code, lane.code());
         }
         let (buried, burials) =
             if other.burials > self.burials { (other.buried, other.burials) } else { (self.buried, self.burials) };
         self.set_buried(buried, burials);
+        self.holds.merge(&other.holds);
+        self.tell_lanes();
     }
 
     /// The records from which this state can be read back.
@@ -118,6 +127,9 @@ impl SubjectState {
             let bound = lane.promised.map(|(mark, _)| mark).max(lane.bound);
             records.extend(bound.map(|mark| Record { mark, ..base(Kind::Reserve) }));
         }
+        // After all entries: one of before a hold does not end it.
+        records.extend(self.holds.records(id));
+        records.extend(self.lanes.iter().flat_map(|(code, lane)| lane.watch.records(id, *code)));
         records
     }
 }
@@ -207,6 +219,10 @@ impl State {
             subject.set_buried(record.flag == 1, record.version);
             return true;
         }
+        if let Kind::Hold = record.kind {
+            return subject.apply_hold(record);
+        }
+        let holds = subject.holds;
         let Some(lane) = Lane::from_code(record.lane) else { return false };
         let state = subject.lane(lane);
         let history = Arc::make_mut(&mut state.history);
@@ -219,6 +235,7 @@ impl State {
                     history.push(lane, Entry { mark, digest, content, bytes, signature: record.signature });
                 }
                 history.version = record.version;
+                state.pass(&holds, record.mark);
             }
             Kind::Signature => {
                 if let Some(signature) = record.signature {

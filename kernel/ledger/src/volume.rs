@@ -72,7 +72,7 @@ pub(crate) struct Volume {
     pub(crate) durable: u64,
 }
 
-fn segment_path(dir: &Path, index: u64) -> PathBuf {
+pub(crate) fn segment_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("segment-{index}"))
 }
 
@@ -99,7 +99,22 @@ struct Segment {
     claims: u64,
 }
 
-fn read_segment(disk: &dyn Disk, dir: &Path, index: u64, owner: (LedgerId, u64)) -> Result<Segment, LedgerError> {
+/// Damage that a scan looks past, to find out what kind it is.
+#[derive(Default)]
+pub(crate) struct Tolerated {
+    /// Segment and slot of what is neither whole nor empty.
+    pub(crate) damaged: Vec<(u64, usize)>,
+    /// Segment, its generation, the length of the chain in it, and the hash of the last record.
+    pub(crate) chains: Vec<(u64, u64, usize, Option<[u8; 16]>)>,
+}
+
+fn read_segment(
+    disk: &dyn Disk,
+    dir: &Path,
+    index: u64,
+    owner: (LedgerId, u64),
+    mut tolerated: Option<&mut Tolerated>,
+) -> Result<Segment, LedgerError> {
     let path = &segment_path(dir, index);
     let io = |error| LedgerError::at(path, LedgerErrorKind::Io(error));
     let file = disk.open(path, Open::Read).map_err(io)?;
@@ -117,6 +132,11 @@ fn read_segment(disk: &dyn Disk, dir: &Path, index: u64, owner: (LedgerId, u64))
     for (at, slot) in bytes.chunks_exact(RECORD_LEN).enumerate() {
         let (record, place) = match decode(slot) {
             Slot::Zero => {
+                broken = true;
+                continue;
+            }
+            Slot::Damaged if let Some(tolerated) = tolerated.as_mut() => {
+                tolerated.damaged.push((index, at));
                 broken = true;
                 continue;
             }
@@ -146,6 +166,10 @@ fn read_segment(disk: &dyn Disk, dir: &Path, index: u64, owner: (LedgerId, u64))
         if known.is_some_and(|(_, _, known)| *known == hash) {
             return Err(damaged(path, format!("record {sequence} is there twice")));
         }
+    }
+    if let Some(tolerated) = tolerated {
+        let last = segment.chain.last().map(|(_, _, hash)| *hash);
+        tolerated.chains.push((index, segment.generation, segment.chain.len(), last));
     }
     Ok(segment)
 }
@@ -180,13 +204,33 @@ fn is_header(
 
 /// Reads a volume back. None: nothing was ever acknowledged in it.
 pub(crate) fn scan(disk: &dyn Disk, dir: &Path, ledger: LedgerId, number: u64) -> Result<Option<Scan>, LedgerError> {
+    read(disk, dir, (ledger, number), None)
+}
+
+/// The same, and looks past damaged slots. For finding out what they are; not for signing.
+pub(crate) fn scan_tolerantly(
+    disk: &dyn Disk,
+    dir: &Path,
+    ledger: LedgerId,
+    number: u64,
+    tolerated: &mut Tolerated,
+) -> Result<Option<Scan>, LedgerError> {
+    read(disk, dir, (ledger, number), Some(tolerated))
+}
+
+fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+    owner: (LedgerId, u64),
+    mut tolerated: Option<&mut Tolerated>,
+) -> Result<Option<Scan>, LedgerError> {
     let names = disk.list(dir).map_err(|error| LedgerError::at(dir, error))?;
     let mut best: Option<Segment> = None;
     let (mut claims, mut has_records, mut absent) = (0, false, None);
     for index in making_order() {
         let path = segment_path(dir, index);
         let segment = match names.contains(&format!("segment-{index}")) {
-            true => read_segment(disk, dir, index, (ledger, number))?,
+            true => read_segment(disk, dir, index, owner, tolerated.as_deref_mut())?,
             false => Segment { empty: true, ..Segment::default() },
         };
         match &absent {

@@ -273,7 +273,7 @@ pub enum State {
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
     #[command(flatten)]
-    Look(semel_admin::Look),
+    Kernel(semel_admin::LedgerVerb),
     /// Sign nothing at or below a height
     Init {
         #[command(flatten)]

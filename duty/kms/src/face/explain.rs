@@ -52,6 +52,54 @@ const KERNEL: &[(&str, &str)] = &[
         "HANDOVER-0006",
         "The key was handed over to another host and signs nothing here. `semel handover accept` with the file of that handover takes it back.",
     ),
+    ("TRANSFER-0001", "A file to import cannot be read, or is longer than any such file can be."),
+    (
+        "TRANSFER-0002",
+        "It is not clear which key and chain a file of another signer belongs to, or which one is to be exported. Name it with --key and --chain.",
+    ),
+    (
+        "TRANSFER-0003",
+        "A file to import is of another kind than --format says. Leave --format away: the file tells what it is.",
+    ),
+    ("TRANSFER-0004", "The file to export to cannot be made. A file that is there already is never written over."),
+    (
+        "BACKUP-0001",
+        "The backup does not open: the passphrase or identity is another one, or the file was changed or cut off. Try the right secret, then another copy.",
+    ),
+    ("BACKUP-0002", "A file is no backup. Name the file that `backup create` made."),
+    ("BACKUP-0003", "A backup is of another version. Use the version of this program that made it, or a newer one."),
+    (
+        "BACKUP-0004",
+        "What is in the backup contradicts its own digests or makes no sense. Nothing was restored; use another copy or an older backup.",
+    ),
+    (
+        "BACKUP-0005",
+        "A passphrase file, recipient or identity cannot be used. A passphrase is one line; a recipient begins with age1, an identity with AGE-SECRET-KEY-1.",
+    ),
+    ("BACKUP-0006", "The backup cannot be made. A file that is there already is never written over."),
+    ("BACKUP-0007", "A backup, or a file for it, is larger than a backup may be, or has too many parts."),
+    ("BACKUP-0008", "A file that the backup needs cannot be read. Run the command as the user that runs the signer."),
+    (
+        "BACKUP-0009",
+        "A file of the backup cannot be put in place. Files are put into an empty place only; floors may be raised already, and the command may be given again.",
+    ),
+    (
+        "BACKUP-0010",
+        "A name in the backup leads out of the directory it is restored into. Nothing was restored; somebody made this file by hand.",
+    ),
+    ("BACKUP-0011", "The backup would hold nothing: the ledger has no key and no configuration was named."),
+    (
+        "FSCK-0001",
+        "The ledger has something that is not safe and that cannot be mended without guessing. Nothing was changed; restore the disk, or restore a backup into a new ledger.",
+    ),
+    (
+        "FSCK-0002",
+        "The ledger has something that can be mended safely: `ledger fsck --repair` does, while no signer runs with it.",
+    ),
+    (
+        "ADOPT-0001",
+        "The ledger was made on another host. Stop the other host for good, then say `--i-accept-double-sign-risk`: two hosts that sign with one key are how keys get slashed.",
+    ),
     (
         "HOST-0001",
         "The signer was started as root. Run it as a user of its own that owns its keys, states and ledger; `semel doctor` names files that it cannot reach. --allow-root, SEMEL_ALLOW_ROOT=1 or allow_root = true in [semel] allow it.",
@@ -166,11 +214,11 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "LEDGER-0003",
-        "The ledger is damaged: what was acknowledged is not all there. It is never repaired silently. Restore the disk, or start a new ledger with a floor above every height that its keys may have signed (`state set-floor`).",
+        "The ledger is damaged: what was acknowledged is not all there. It is never repaired silently: `ledger fsck` says what can be mended safely. Else restore the disk, or start a new ledger with a floor above every height that its keys may have signed (`state set-floor`).",
     ),
     (
         "LEDGER-0004",
-        "The ledger was made on another host. If this is a copy, the original may still sign: stop it for good, then say so once with --adopt-host.",
+        "The ledger was made on another host. If this is a copy, the original may still sign: stop it for good, then say so once with `ledger adopt --i-accept-double-sign-risk`.",
     ),
     (
         "LEDGER-0005",
@@ -418,6 +466,9 @@ fn codes() -> Vec<(&'static str, String)> {
             Reason::Unknown => "A write to the ledger has an unknown outcome; the position counts as signed",
             Reason::Tombstoned => "The key was deleted or handed over on this host",
             Reason::Unavailable => "The ledger cannot answer",
+            Reason::Held => {
+                "The key is new to this host, or its floor came from a file, and watches a few heights before it signs"
+            }
         };
         (reason.code(), format!("{what}. Nothing was signed. {}.", capitalized(reason.hint())))
     });

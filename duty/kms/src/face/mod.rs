@@ -28,8 +28,11 @@ pub use plans::plans_of;
 pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
+use crate::host::state::state_of_history;
+use semel_admin::backup::Role;
 use semel_keys::KeyError;
 use semel_ops::clock;
+use semel_ops::config::Diagnostics;
 use semel_ops::env;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
@@ -81,11 +84,42 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
         Command::State(state) => state::run(&state, shell),
         Command::Migrate(command) => command.run(shell),
-        Command::Ledger(args::LedgerCommand::Look(look)) => look.run(shell),
+        Command::Ledger(args::LedgerCommand::Kernel(verb)) => ledger(&verb, shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
         }
     }
+}
+
+/// Runs a command of the ledger.
+pub fn ledger(verb: &semel_admin::LedgerVerb, shell: &Shell) -> Result<(), Report> {
+    verb.run(state_of_history, shell)
+}
+
+/// Runs a command of backups.
+pub fn backup(verb: &semel_admin::Backup, shell: &Shell) -> Result<(), Report> {
+    verb.run(files_of, shell)
+}
+
+/// Configurations, and the secrets that they name as files.
+fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Vec<(PathBuf, Role)>, Report> {
+    let found = Diagnostics::new();
+    let files = config::files_of(paths, &found);
+    if found.has_errors() {
+        return Err(found.into());
+    }
+    let mut all: Vec<(PathBuf, Role)> = files.into_iter().map(|path| (path, Role::Configuration)).collect();
+    if with_secrets {
+        let checked = config::check(paths, config::Look::Text);
+        if checked.found.has_errors() {
+            return Err(checked.found.into());
+        }
+        let mut secrets: Vec<PathBuf> = checked.configs.iter().flat_map(config::Config::secrets).cloned().collect();
+        secrets.sort();
+        secrets.dedup();
+        all.extend(secrets.into_iter().map(|path| (path, Role::Secret)));
+    }
+    Ok(all)
 }
 
 /// What the host is to run for these configurations.

@@ -47,6 +47,7 @@ pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
 pub(super) struct Settings {
     pub(super) ledger: PathBuf,
     pub(super) durability: Durability,
+    pub(super) hold_new_keys: bool,
     pub(super) http: Option<std::net::SocketAddr>,
     pub(super) log_format: LogFormat,
 }
@@ -67,6 +68,7 @@ impl Settings {
             } else {
                 Durability::Sync
             },
+            hold_new_keys: semel().all(|semel| semel.hold_new_keys != Some(false)),
             http: arguments.http.or_else(|| semel().find_map(|semel| semel.http_addr)),
             log_format: match arguments.log_format {
                 Some(LogFormatArg::Json) => LogFormat::Json,
@@ -136,7 +138,7 @@ fn serve(
     let mut keyring = Keyring::default();
     let plans = plans_of(&configs, &mut keyring)?;
     let mut options = options(settings.ledger.clone(), &start.ledger);
-    options.durability = settings.durability;
+    (options.durability, options.hold_new_keys) = (settings.durability, settings.hold_new_keys);
     tracing::info!("ledger in {}", options.directory.display());
     let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
     // Before there is a thread that talks to a node: what it gives up, those give up, too.

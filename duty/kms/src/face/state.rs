@@ -6,9 +6,10 @@ use super::plans::{Tenant, tenants};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
 use crate::host::state::{StateError, read, state_of_history};
-use semel_guard::{History, Lane, Ledger, Mark, Subject, Unavailable};
+use semel_admin::{Floor, Wait, put_out};
+use semel_guard::{History, Lane, Mark, Subject};
+use semel_ledger::Journal;
 use semel_ledger::interchange::{Dialect, StateFile, floor_of};
-use semel_ledger::{Journal, LedgerError};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde_json::json;
@@ -67,12 +68,6 @@ pub(super) fn history_of(directory: &Path, subject: &Subject) -> Result<Arc<Hist
 fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<StateFile, Report> {
     let history = history_of(&directory(&which.ledger, configs), &tenant.subject)?;
     Ok(state_of_history(&tenant.subject, &history))
-}
-
-fn open(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<Journal, Report> {
-    let options = options(directory(&which.ledger, configs), &which.ledger);
-    let opened: Result<Journal, LedgerError> = Journal::open(options, std::slice::from_ref(&tenant.subject));
-    opened.map_err(|error| ledger_report(&error))
 }
 
 pub(super) fn position(state: &StateFile) -> String {
@@ -157,10 +152,9 @@ fn raise(
         shell.status("Would raise", change);
         return Ok(());
     }
-    let failed = |error: Unavailable| Report::new(error.to_string());
-    let journal = open(which, configs, tenant)?;
-    journal.raise(&tenant.subject, lane, floor).map_err(failed)?;
-    journal.close().map_err(|error| ledger_report(&error))?;
+    let options = options(directory(&which.ledger, configs), &which.ledger);
+    let floor = Floor { subject: tenant.subject.clone(), lane, mark: floor };
+    semel_admin::raise(options, &[floor], Wait::AsBefore)?;
     shell.status("Raised", change);
     Ok(())
 }
@@ -174,15 +168,7 @@ fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shel
         DialectArg::Horcrux => Dialect::Horcrux,
     };
     let text = known(which, &configs, &tenant)?.render(dialect);
-    let Some(path) = output else { return said(shell.line(text)) };
-    let mut file = std::fs::OpenOptions::new();
-    let made = file.write(true).create_new(true).open(path);
-    let written = made.and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()));
-    written.map_err(|error| {
-        Report::new(format!("cannot make {}", path.display())).cause(&error).hint("a state is never written over")
-    })?;
-    shell.status("Wrote", path.display());
-    Ok(())
+    put_out(output, &text, shell)
 }
 
 fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(), Report> {

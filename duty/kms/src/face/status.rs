@@ -5,7 +5,7 @@ use crate::host::service::Service;
 use clap::Args;
 use metrics::gauge;
 use semel_admin::Place;
-use semel_guard::{Lane, Ledger, Step};
+use semel_guard::{HOLD_HEIGHTS, Hold, Lane, Ledger, Step};
 use semel_ops::control::ask_all;
 use semel_ops::error::{Exit, Report};
 use semel_ops::health::Health;
@@ -81,6 +81,7 @@ pub(super) fn of(service: &Service, health: &Health, up: Duration, manner: Manne
                 "chain": chain.subject().chain.as_str(), "key": key, "provider": chain.provider(),
                 "height": mark.map(|mark| mark.0[0]), "position": mark.map(|mark| Lane::Tendermint.show(mark)),
                 "is_precommit": mark.is_some_and(|mark| mark.0[2] == Step::Precommit as u64),
+                "holds": service.journal().hold(chain.subject()).map(words_of),
                 "signed": counts.signed, "refused": counts.refused, "missed": counts.missed,
                 "last_signed_ms_ago": ago,
             })
@@ -94,6 +95,15 @@ pub(super) fn of(service: &Service, health: &Health, up: Duration, manner: Manne
         "chains": chains, "conditions": conditions, "reload": reloads.answer(),
         "ledger": { "volume": ledger.volume, "records": ledger.sequence, "durable": ledger.durable, "syncs": ledger.syncs, "failed": ledger.failed },
     })
+}
+
+/// A hold, and when it ends.
+fn words_of(hold: Hold) -> String {
+    let until = hold.until.map_or_else(
+        || format!("it waits for {HOLD_HEIGHTS} heights above the first that a node asks for"),
+        |mark| format!("closed is {}", Lane::Tendermint.show(mark)),
+    );
+    format!("{}; {until}", hold.cause)
 }
 
 fn asked(place: &Place, word: &str) -> Result<Vec<Value>, Report> {
@@ -199,6 +209,9 @@ fn screen(answers: &[Value]) -> String {
                 text(chain, "/key"),
                 text(chain, "/provider")
             ));
+        }
+        for chain in list(answer, "chains").iter().filter(|chain| !text(chain, "/holds").is_empty()) {
+            out.push(format!("  {}: signs nothing yet: {}", text(chain, "/chain"), text(chain, "/holds")));
         }
         for condition in list(answer, "conditions") {
             let reason = text(condition, "/reason");

@@ -4,7 +4,7 @@ use super::chain::Chain;
 use super::node::{Node, NodePlan};
 use super::state::{self, StateNews};
 use crate::core::session::{Extensions, Terms};
-use semel_guard::{Guard, Key, Lane, Ledger, Subject};
+use semel_guard::{Guard, HOLD_HEIGHTS, Key, Lane, Ledger, Subject};
 use semel_ledger::{Claim, Journal, LedgerError};
 use semel_ops::health::Health;
 use semel_ops::shutdown::{Stop, StopReason};
@@ -142,6 +142,13 @@ impl Service {
                     say(&subject, &news);
                     if let Some(hook) = hook {
                         hook.raise_floor(&self.journal, &subject, &self.stop)?;
+                    }
+                    if let Some(hold) = self.journal.hold(&subject) {
+                        tracing::warn!(
+                            "[{}] this key signs nothing yet: {}, so it watches for {HOLD_HEIGHTS} heights above the first that a node asks for (GUARD-0007)",
+                            subject.chain,
+                            hold.cause
+                        );
                     }
                     let guard = Guard::new(self.journal.clone());
                     let chain = Arc::new(Chain::new(subject.clone(), key, guard, Some(mirror)));

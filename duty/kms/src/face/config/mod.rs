@@ -200,6 +200,7 @@ const KEYS: &[(&str, &str)] = &[
     ("pkcs11", "[providers]"),
     ("durability", "[semel]"),
     ("reserve_heights", "[semel]"),
+    ("hold_new_keys", "[semel]"),
     ("ledger", "[semel]"),
     ("http_addr", "[semel]"),
     ("metrics_addr", "[semel]"),

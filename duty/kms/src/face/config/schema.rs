@@ -52,6 +52,19 @@ impl Config {
         self.validators.iter().filter(move |validator| validator.chain == chain)
     }
 
+    /// Every file with a secret in it that it names.
+    pub fn secrets(&self) -> impl Iterator<Item = &PathBuf> {
+        let keys = self.softsign.iter().map(|key| &key.path);
+        let identities = self.validators.iter().filter_map(|validator| validator.secret_key.as_ref());
+        let passwords = self.yubihsm.iter().map(|device| &device.auth.password);
+        let passwords =
+            passwords.chain(self.pkcs11.iter().map(|token| &token.pin)).filter_map(|password| match password {
+                Password::File(path) => Some(path),
+                Password::Text(_) => None,
+            });
+        keys.chain(identities).chain(passwords).map(|path| &path.value)
+    }
+
     /// The key that signs for a chain, by its name: its consensus key, or, when it has none, its only account key.
     pub fn signing_key(&self, chain: &str) -> Option<SigningKey<'_>> {
         let keys = self.keys_of(chain);
@@ -360,6 +373,8 @@ pub struct Semel {
     pub ledger: Option<PathBuf>,
     /// Where `/livez`, `/readyz` and `/metrics` are served.
     pub http_addr: Option<SocketAddr>,
+    /// A key that is new to a ledger with a history watches a few heights before it signs.
+    pub hold_new_keys: Option<bool>,
     /// Shape of log lines.
     pub log_format: Option<LogFormat>,
     /// Whether the signer may run as root.

@@ -47,6 +47,10 @@ pub(super) fn read(mut table: Reader<'_>) -> Semel {
         semel.allow_root = Some(allowed.value);
         semel.note("allow_root", allowed.map(|value| value.to_string()));
     }
+    if let Some(hold) = table.boolean("hold_new_keys") {
+        semel.hold_new_keys = Some(hold.value);
+        semel.note("hold_new_keys", hold.map(|value| value.to_string()));
+    }
     table.finish();
     semel
 }

@@ -295,6 +295,7 @@ pub(super) fn process(configs: &[Config], arguments: &SettingArgs, ledger: Optio
             settings.http.map(|addr| addr.to_string()).into(),
             or_flag(arguments.http.is_some(), "--http", "http_addr"),
         ),
+        ("hold_new_keys", settings.hold_new_keys.into(), in_file("hold_new_keys")),
         (
             "allow_root",
             configs

@@ -92,7 +92,7 @@ fn show(provision: &Provision, serial: &str, shell: &Shell) -> Result<(), Option
             line(&text)?;
         }
     }
-    let key = Zeroizing::new(hex::encode(provision.wrap_key().map_err(|_| None)?.as_ref()));
+    let key = Zeroizing::new(hex::encode(provision.wrap_key().map_err(|_| None)?.as_slice()));
     let text = Zeroizing::new(format!("- wrapkey 0x0001 [primary]: {}\n", key.as_str()));
     line(&text)
 }

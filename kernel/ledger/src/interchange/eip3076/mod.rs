@@ -21,7 +21,7 @@ mod wire;
 pub use error::Eip3076Error;
 pub use transfer::{Change, Report, export, export_known, import};
 
-use semel_guard::{ChainId, Lane, Mark, PublicKey, Subject, SubjectError};
+use semel_guard::{ChainId, Lane, Mark, PublicKey, SLOT_FIRST_MAX, Subject, SubjectError};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -143,6 +143,21 @@ impl Interchange {
         }
         let records = keys.into_values().map(|record| minimal(&record)).collect();
         Self { genesis_validators_root: self.genesis_validators_root, records }
+    }
+
+    /// What the file closes. Refuses one with numbers that no chain reaches.
+    pub fn floors(&self) -> Result<Vec<(Subject, Lane, Mark)>, Eip3076Error> {
+        let chain = self.genesis_validators_root.chain()?;
+        let mut floors = Vec::new();
+        for record in self.minified().records {
+            for (lane, floor) in record.floors() {
+                if let Some(number) = floor.0.into_iter().find(|number| *number > SLOT_FIRST_MAX) {
+                    return Err(Eip3076Error::Unreachable { key: record.key.to_string(), number });
+                }
+                floors.push((Subject { key: record.key.clone(), chain: chain.clone() }, lane, floor));
+            }
+        }
+        Ok(floors)
     }
 
     /// The keys of the file on its chain, each once: those that a ledger must be open for before an import.

@@ -2,7 +2,7 @@
 
 use super::{Eip3076Error, Interchange, Record, Root, SignedAttestation, SignedBlock};
 use crate::journal::Known;
-use semel_guard::{Algorithm, History, Lane, Ledger, Mark, PublicKey, SLOT_FIRST_MAX, Subject, SubjectError};
+use semel_guard::{Algorithm, History, Lane, Ledger, Mark, PublicKey, Subject, SubjectError};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -51,32 +51,23 @@ pub fn import(ledger: &dyn Ledger, file: &Interchange, expected: Root) -> Result
     if found != expected {
         return Err(Eip3076Error::OtherChain { found, expected });
     }
-    let chain = expected.chain()?;
     let unavailable = |key: &PublicKey, why: semel_guard::Unavailable, done| Eip3076Error::Unavailable {
         key: key.to_string(),
         why: why.0,
         done,
     };
-    let minimal = file.minified();
+    let floors = file.floors()?;
     let mut report = Report {
-        keys: minimal.records.len(),
+        keys: file.subjects()?.len(),
         blocks: file.records.iter().map(|record| record.blocks.len()).sum(),
         attestations: file.records.iter().map(|record| record.attestations.len()).sum(),
         lanes: Vec::new(),
     };
-    let mut floors = Vec::new();
-    for record in &minimal.records {
-        let key = &record.key;
-        for (lane, floor) in record.floors() {
-            if let Some(number) = floor.0.into_iter().find(|number| *number > SLOT_FIRST_MAX) {
-                return Err(Eip3076Error::Unreachable { key: key.to_string(), number });
-            }
-            let subject = Subject { key: key.clone(), chain: chain.clone() };
-            let before = ledger.history(&subject, lane).map_err(|why| unavailable(key, why, 0))?.floor;
-            let after = before.map_or(floor, |before| lane.higher(before, floor));
-            report.lanes.push(Change { key: key.clone(), lane, before, after });
-            floors.push((subject, lane, floor));
-        }
+    for (subject, lane, floor) in &floors {
+        let (key, lane) = (&subject.key, *lane);
+        let before = ledger.history(subject, lane).map_err(|why| unavailable(key, why, 0))?.floor;
+        let after = before.map_or(*floor, |before| lane.higher(before, *floor));
+        report.lanes.push(Change { key: key.clone(), lane, before, after });
     }
     for (done, (subject, lane, floor)) in floors.iter().enumerate() {
         // Also where nothing rises: a floor counts when it is durable, whoever raised it.
@@ -107,7 +98,7 @@ pub fn export(ledger: &dyn Ledger, root: Root, keys: &[PublicKey]) -> Result<Int
 pub fn export_known(known: &[Known], root: Root) -> Result<Interchange, Eip3076Error> {
     let chain = root.chain()?;
     let mut records = BTreeMap::new();
-    for Known { subject, lanes } in known.iter().filter(|known| known.subject.chain == chain) {
+    for Known { subject, lanes, .. } in known.iter().filter(|known| known.subject.chain == chain) {
         let history = |wanted| lanes.iter().find(|(lane, _)| *lane == wanted).map(|(_, history)| history);
         let (blocks, attestations) = (history(Lane::EthereumBlock), history(Lane::EthereumAttestation));
         records.insert(checked(&subject.key)?, record(&subject.key, blocks, attestations));
