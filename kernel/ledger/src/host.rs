@@ -2,6 +2,7 @@
 
 use crate::disk::{Disk, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
+use crate::journal::now;
 use crate::volume::LedgerId;
 use sha2::{Digest as _, Sha256};
 use std::fmt;
@@ -18,6 +19,9 @@ const NO_HOST: &str = "none";
 
 /// Longest `host` file, in bytes.
 const HOST_FILE_MAX: u64 = 512;
+
+/// How long a new ledger is being set up: its operator starts one process after the other.
+const YOUNG_SECONDS: u64 = 600;
 
 /// Lines of the kernel's table of locks that are read, at most.
 const LOCKS_MAX: usize = 100_000;
@@ -92,8 +96,12 @@ impl Binding {
 
     /// Whether it may be used here. One that was made where hosts have no identity is bound to none.
     pub fn is_here(&self) -> bool {
-        self.stored == self.present || self.stored == NO_HOST || self.present == NO_HOST
+        is_same(&self.stored, &self.present)
     }
+}
+
+fn is_same(stored: &str, present: &str) -> bool {
+    stored == present || stored == NO_HOST || present == NO_HOST
 }
 
 fn fingerprint(host: Option<&HostIdentity>) -> String {
@@ -151,8 +159,26 @@ pub(crate) fn check_directory(dir: &Path, allow_volatile: bool) -> Result<(), Le
     }
 }
 
+/// What the `host` file of a ledger says.
+struct HostFile {
+    id: LedgerId,
+    host: String,
+    /// When the ledger was made, in seconds since 1970.
+    made: Option<u64>,
+}
+
 /// The identity of an existing ledger and the host it is bound to. None: there is no ledger here yet.
 pub(crate) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<(LedgerId, String)>, LedgerError> {
+    Ok(read(disk, dir)?.map(|file| (file.id, file.host)))
+}
+
+/// Whether the ledger was made just now, so that what starts with it belongs to its first set-up.
+pub(crate) fn is_young(disk: &dyn Disk, dir: &Path) -> bool {
+    let made = read(disk, dir).ok().flatten().and_then(|file| file.made);
+    made.is_some_and(|made| (made..made.saturating_add(YOUNG_SECONDS)).contains(&now()))
+}
+
+fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<HostFile>, LedgerError> {
     let path = dir.join("host");
     let io = |error| LedgerError::at(&path, LedgerErrorKind::Io(error));
     let damaged = |what: &str| LedgerError::at(&path, LedgerErrorKind::Damaged(what.into()));
@@ -178,7 +204,8 @@ pub(crate) fn identity(disk: &dyn Disk, dir: &Path) -> Result<Option<(LedgerId, 
         let mut lines = text.lines().skip(1);
         let id = lines.next()?.strip_prefix("id ")?;
         let host = lines.next()?.strip_prefix("host ")?.to_owned();
-        Some((hex::decode(id).ok()?.try_into().ok()?, host))
+        let made = lines.next().and_then(|line| line.strip_prefix("made ")?.parse().ok());
+        Some(HostFile { id: hex::decode(id).ok()?.try_into().ok()?, host, made })
     };
     parse().map(Some).ok_or_else(|| damaged("not the identity of a ledger"))
 }
@@ -193,18 +220,21 @@ pub(crate) fn bind(
 ) -> Result<LedgerId, LedgerError> {
     let path = dir.join("host");
     let present = fingerprint(host);
-    let put = |id: LedgerId| {
-        let text = format!("semel-ledger {VERSION}\nid {}\nhost {present}\n", hex::encode(id));
+    let put = |id: LedgerId, made: Option<u64>| {
+        let mut text = format!("semel-ledger {VERSION}\nid {}\nhost {present}\n", hex::encode(id));
+        text.extend(made.map(|made| format!("made {made}\n")));
         replace(disk, dir, &path, &text).map_err(|error| LedgerError::at(&path, error)).map(|()| id)
     };
-    match identity(disk, dir)? {
-        None => put(fresh_id),
-        Some((id, stored)) if (Binding { stored: stored.clone(), present: present.clone() }).is_here() => {
+    match read(disk, dir)? {
+        None => put(fresh_id, Some(now())),
+        Some(HostFile { id, host: stored, .. }) if is_same(&stored, &present) => {
             // Who made it may have ended before its name was durable; a volume that outlived it would be taken for damage.
             disk.sync_dir(dir).map_err(|error| LedgerError::at(dir, error)).map(|()| id)
         }
-        Some((id, _)) if adopt => put(id),
-        Some((_, stored)) => Err(LedgerError::at(&path, LedgerErrorKind::OtherHost { stored, present })),
+        Some(file) if adopt => put(file.id, file.made),
+        Some(HostFile { host: stored, .. }) => {
+            Err(LedgerError::at(&path, LedgerErrorKind::OtherHost { stored, present }))
+        }
     }
 }
 

@@ -182,7 +182,9 @@ impl Journal {
         let volumes = open::read_volumes(disk, dir, shared.ledger)?;
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
         let before = inner.state.clone();
-        let strangers = open::strangers(&inner.state, &others, &fresh);
+        // Processes that start with a new ledger are its first set-up; what a reload brings later is not.
+        let is_setup = inner.locks.is_empty() && host::is_young(disk, dir);
+        let strangers = if is_setup { Vec::new() } else { open::strangers(&inner.state, &others, &fresh) };
         for subject in &fresh {
             open::adopt_subject(&mut inner.state, subject, &others, options, shared.ledger);
             let known = inner.state.subjects.get_mut(&subject_id(subject));

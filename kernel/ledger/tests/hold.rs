@@ -21,6 +21,15 @@ fn signer(directory: &Path, subjects: &[Subject]) -> Guard<Journal> {
     Guard::new(journal)
 }
 
+/// Makes the ledger one of an hour ago.
+fn age(directory: &Path) {
+    let path = directory.join("ledger/host");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (rest, made) = text.split_once("made ").unwrap();
+    let made: u64 = made.trim().parse().unwrap();
+    std::fs::write(&path, format!("{rest}made {}\n", made - 3600)).unwrap();
+}
+
 fn asked(guard: &Guard<Journal>, subject: &Subject, height: u64) -> Option<Reason> {
     refusal(ask(guard, subject, precommit(height), "A"))
 }
@@ -52,7 +61,10 @@ fn keys_that_start_together_or_move_to_a_new_chain_are_no_strangers() {
     first.ledger().register(std::slice::from_ref(&next)).unwrap();
     assert_eq!(asked(&first, &next, 700), None, "this key is at home here");
     let third = signer(directory.path(), &[subject(3)]);
-    assert_eq!(asked(&third, &subject(3), 500), Some(Reason::Held), "two others have signed");
+    assert_eq!(asked(&third, &subject(3), 500), None, "the ledger is being set up");
+    age(directory.path());
+    let late = signer(directory.path(), &[subject(4)]);
+    assert_eq!(asked(&late, &subject(4), 500), Some(Reason::Held), "others have signed here for long");
 }
 
 #[test]
@@ -61,6 +73,7 @@ fn a_hold_outlives_the_process_and_the_volume_that_it_began_in() {
     let (one, two) = (subject(1), subject(2));
     let guard = signer(directory.path(), std::slice::from_ref(&one));
     assert_eq!(asked(&guard, &one, 10), None);
+    age(directory.path());
     let other = signer(directory.path(), std::slice::from_ref(&two));
     assert_eq!(asked(&other, &two, 100), Some(Reason::Held));
     drop(other);
