@@ -140,6 +140,7 @@ id = {id}
 key_format = {format}
 state_file = {state}
 # require_state = false                 # true: a missing state file is an error
+# sign_extensions = true                # false: only where there is one, which saves a device a signature per precommit
 # state_hook = {{ cmd = [\"/path/to/program\"], timeout_secs = 5, fail_closed = true }}  # tells the height of the chain
 "
     )
@@ -158,6 +159,8 @@ fn validators(out: &mut String, entry: &Entry) -> std::fmt::Result {
         out.push_str(
             "# reconnect = true\n\
              # max_height = \"1234567\"                # the last height that is signed\n\
+             # allow_sign_bytes = [\"APP::\"]         # how bytes must begin that CometBFT v1 asks to sign; none without it\n\
+             # dialect = \"auto\"                    # \"celestia\", \"v1\": whose request for a signature of bytes is meant\n\
              # The node's protocol is found out; `protocol_version` is needed only to refuse all others.\n",
         );
     }
@@ -223,6 +226,8 @@ fn process(out: &mut String) -> std::fmt::Result {
 # reserve_heights = {RESERVE_HEIGHTS_DEFAULT}
 # http_addr = \"127.0.0.1:26680\"         # serves /livez, /readyz and /metrics
 # log_format = \"text\"                   # or \"json\"
+# hold_new_keys = true                  # a key that is new to this host watches a few heights before it signs
+# allow_root = false
 "
     )
 }
