@@ -117,7 +117,9 @@ fn an_older_backup_lowers_nothing_and_a_key_in_use_is_not_touched() {
     remote.sign_vote(&prevote(9, 1)).unwrap();
     assert_eq!(create(&stage, &secret, "", "new.age").code, 0);
     let old = "restore --identity DIR/identity.age DIR/old.age";
-    let ran = backup(&stage, old);
+    // How far a running signer is, only its lock tells.
+    assert_eq!(backup(&stage, old).code, 3);
+    let ran = backup(&stage, &format!("{old} --dry-run"));
     assert!(ran.code == 0 && ran.stderr.contains("Unchanged"), "{ran:?}");
     assert!(ran.stdout.contains("prevote #9/0  prevote #3/0   prevote #9/0"), "{ran:?}");
     remote.sign_vote(&prevote(10, 1)).unwrap();
@@ -133,6 +135,8 @@ fn an_older_backup_lowers_nothing_and_a_key_in_use_is_not_touched() {
     remote.sign_vote(&prevote(11, 1)).unwrap();
     signer.signal(rustix::process::Signal::TERM);
     assert!(signer.ended().success());
+    let ran = backup(&stage, old);
+    assert!(ran.code == 0 && ran.stderr.contains("Unchanged"), "{ran:?}");
     assert_eq!(backup(&stage, ahead).code, 0);
     let shown = stage.run(&["ledger", "show", "--ledger", "DIR/ledger"]);
     assert!(shown.stdout.contains("prevote #500/0") && shown.stdout.contains("waits"), "{shown:?}");
@@ -275,6 +279,30 @@ fn a_key_that_was_handed_over_is_dead_where_its_backup_is_restored() {
     assert_eq!(backup(&host, "restore --identity DIR/identity.age DIR/out.age").code, 0);
     let node = node(Family::V034);
     let mut dead = host.start(&host.config(&[node.address().to_string()]));
+    assert_eq!(dead.ended().code(), Some(3), "{}", dead.text());
+    dead.said("HANDOVER-0006");
+}
+
+#[test]
+fn a_key_that_was_handed_over_is_dead_again_where_an_older_disk_has_it_alive() {
+    let (stage, secret, mut signer, remote) = signing(2);
+    drop(remote);
+    signer.signal(rustix::process::Signal::TERM);
+    assert!(signer.ended().success());
+    let copied = |from: &str, to: &str| {
+        let done = std::process::Command::new("cp").arg("-a").args([stage.path(from), stage.path(to)]).status();
+        assert!(done.unwrap().success());
+    };
+    copied("ledger", "image");
+    let place = ["--ledger", "DIR/ledger", "--i-accept-volatile-ledger"];
+    assert_eq!(stage.run(&[&["handover", "export"], &place[..], &["-o", "DIR/h.json"]].concat()).code, 0);
+    assert_eq!(create(&stage, &secret, "", "out.age").code, 0);
+    // The disk failed, and an image of before came back.
+    fs::remove_dir_all(stage.path("ledger")).unwrap();
+    copied("image", "ledger");
+    assert_eq!(backup(&stage, "restore --identity DIR/identity.age DIR/out.age").code, 0);
+    let node = node(Family::V034);
+    let mut dead = stage.start(&stage.config(&[node.address().to_string()]));
     assert_eq!(dead.ended().code(), Some(3), "{}", dead.text());
     dead.said("HANDOVER-0006");
 }

@@ -303,7 +303,7 @@ fn a_ledger_that_was_damaged_moved_or_closed_to_us_refuses_and_is_left_as_it_is(
     let foreign = |stage: &Stage| {
         let path = stage.path("ledger/host");
         let text = fs::read_to_string(&path).unwrap();
-        let host = text.lines().last().unwrap().to_owned();
+        let host = text.lines().find(|line| line.starts_with("host ")).unwrap().to_owned();
         fs::write(&path, text.replace(&host, "host 0123456789abcdef")).unwrap();
     };
     let open_to_all = |stage: &Stage| {

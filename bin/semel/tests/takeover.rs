@@ -236,3 +236,27 @@ fn commands_read_beside_a_running_signer_and_do_not_write() {
     let signed = remote.sign_vote(&prevote(101, 1)).unwrap();
     assert_eq!(signed.vote.height, Height(101));
 }
+
+#[test]
+fn a_block_that_only_the_state_file_knows_stays_in_it_and_an_unknown_one_is_never_nil() {
+    let stage = Stage::new();
+    let hash = "01".repeat(32).to_uppercase();
+    let block = format!(r#"{{"hash":"{hash}","parts":{{"total":1,"hash":"{hash}"}}}}"#);
+    stage.secret("consensus.json", &format!(r#"{{"height":"50","round":"0","step":2,"block_id":{block}}}"#));
+    let config = stage.config(&["unix:///nowhere.sock".into()]);
+    let started = |words: &str| {
+        let mut signer = stage.start(&config);
+        signer.said(words);
+        signer.signal(rustix::process::Signal::TERM);
+        assert!(signer.ended().success());
+        stage.read("consensus.json").split_whitespace().collect::<String>()
+    };
+    for words in ["the floor is now", "state: precommit #50/0"] {
+        let state = started(words);
+        assert!(state.contains(&hash) && state.contains(r#""height":"50","round":"0","step":2"#), "{words}: {state}");
+    }
+    // Who goes back to tmkms with this one signs nothing at that height, and not nil.
+    std::fs::remove_file(stage.path("consensus.json")).unwrap();
+    let state = started("the state file was missing");
+    assert!(state.contains(r#""height":"50","round":"2147483647","step":2"#), "{state}");
+}

@@ -69,27 +69,29 @@ impl<'a> Plan<'a> {
         Self { rows: floors.iter().map(row).collect(), columns: ["floor now", source, "floor after"] }
     }
 
-    /// The floors that rise.
-    fn rising(&self) -> Vec<Floor> {
-        self.rows.iter().filter(|row| row.now != Some(row.after)).map(|row| row.floor.clone()).collect()
-    }
-
     /// Shows the table and raises what rises. The keys of what rose watch first, for this cause; with `no_hold` none of the file does.
     pub(crate) fn carry_out(&self, place: &Place, cause: HoldCause, how: &How, shell: &Shell) -> Result<(), Report> {
         self.show(shell)?;
-        let rising = self.rising();
-        let count = rising.len();
-        if rising.is_empty() && !how.no_hold {
-            shell.status("Unchanged", "the ledger knows all of it, or more");
-        } else if how.dry_run {
-            shell.status("Would raise", format!("{count} floors"));
-        } else if how.no_hold {
-            let all: Vec<Floor> = self.rows.iter().map(|row| row.floor.clone()).collect();
-            raise(place.options(), &all, Wait::End)?;
-            shell.status("Raised", format!("{count} floors; no key watches before it signs"));
-        } else {
-            raise(place.options(), &rising, Wait::Begin(cause))?;
-            shell.status("Raised", format!("{count} floors; their keys watch {HOLD_HEIGHTS} heights before they sign"));
+        if how.dry_run {
+            let count = self.rows.iter().filter(|row| row.now != Some(row.after)).count();
+            match count {
+                0 => shell.status("Unchanged", "the ledger knows all of it, or more"),
+                _ => shell.status("Would raise", format!("{count} floors")),
+            }
+            return Ok(());
+        }
+        // The table shows what is promised to be closed; under the lock of its key a floor may turn out to be lower.
+        let all: Vec<Floor> = self.rows.iter().map(|row| row.floor.clone()).collect();
+        let wait = if how.no_hold { Wait::End } else { Wait::Begin(cause) };
+        match raise(place.options(), &all, wait)? {
+            0 if !how.no_hold => shell.status("Unchanged", "the ledger knows all of it, or more"),
+            count if how.no_hold => {
+                shell.status("Raised", format!("{count} floors; no key watches before it signs"));
+            }
+            count => {
+                let text = format!("{count} floors; their keys watch {HOLD_HEIGHTS} heights before they sign");
+                shell.status("Raised", text);
+            }
         }
         Ok(())
     }
@@ -121,23 +123,32 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Raises floors, durably, under the lock of each key. A floor that is there already stays.
-pub fn raise(options: Options, floors: &[Floor], wait: Wait) -> Result<(), Report> {
+/// Raises floors, durably, under the lock of each key. A floor that is there already stays. How many rose.
+pub fn raise(options: Options, floors: &[Floor], wait: Wait) -> Result<usize, Report> {
     let failed = |why: Unavailable| Report::new(why.to_string());
     let mut subjects: Vec<Subject> = floors.iter().map(|floor| floor.subject.clone()).collect();
     subjects.sort();
     subjects.dedup();
     let journal = Journal::open(options, &subjects).map_err(|error| ledger_report(&error))?;
-    for subject in &subjects {
-        match wait {
-            // Before its floor: what ends in between leaves a key that waits.
-            Wait::Begin(cause) => journal.set_hold(subject, Some(cause)).map_err(failed)?,
-            Wait::End if journal.hold(subject).is_some() => journal.set_hold(subject, None).map_err(failed)?,
-            Wait::End | Wait::AsBefore => {}
+    let mut rising = Vec::new();
+    for floor in floors {
+        let known = journal.history(&floor.subject, floor.lane).map_err(failed)?.floor;
+        if known.is_none_or(|known| floor.lane.higher(known, floor.mark) != known) {
+            rising.push(floor);
         }
     }
-    for floor in floors {
+    for subject in &subjects {
+        let rises = rising.iter().any(|floor| floor.subject == *subject);
+        match wait {
+            // Before its floor: what ends in between leaves a key that waits.
+            Wait::Begin(cause) if rises => journal.set_hold(subject, Some(cause)).map_err(failed)?,
+            Wait::End if journal.hold(subject).is_some() => journal.set_hold(subject, None).map_err(failed)?,
+            Wait::Begin(_) | Wait::End | Wait::AsBefore => {}
+        }
+    }
+    for floor in &rising {
         journal.raise(&floor.subject, floor.lane, floor.mark).map_err(failed)?;
     }
-    journal.close().map_err(|error| ledger_report(&error))
+    journal.close().map_err(|error| ledger_report(&error))?;
+    Ok(rising.len())
 }

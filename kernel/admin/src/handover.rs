@@ -280,7 +280,7 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
         Vec::new()
     };
     let known = there.into_iter().find(|known| known.subject == subject);
-    let was_buried = known.as_ref().is_some_and(|known| known.lanes.iter().any(|(_, history)| history.tombstone));
+    let was_buried = known.as_ref().is_some_and(|known| known.buried);
     for (lane, mark) in file.marks() {
         let here = known.as_ref().and_then(|known| {
             known.lanes.iter().find(|(other, _)| *other == lane).and_then(|(_, history)| highest(lane, history))

@@ -9,6 +9,7 @@ pub mod backup;
 mod floors;
 mod fsck;
 mod handover;
+mod lift;
 mod look;
 mod transfer;
 
@@ -17,13 +18,14 @@ pub use backup::Backup;
 pub use floors::{Floor, How, Wait, raise};
 pub use fsck::Fsck;
 pub use handover::{Handover, HandoverError, HandoverErrorKind, HandoverFile};
+pub use lift::Lift;
 pub use look::{Look, Which};
 pub use transfer::{Export, FileFormat, Import};
 
 use clap::{Args, Subcommand};
 use semel_guard::{History, Subject};
 use semel_ledger::interchange::StateFile;
-use semel_ledger::{Journal, Known, LedgerError, LedgerErrorKind, Options, default_directories};
+use semel_ledger::{Journal, Known, LedgerError, LedgerErrorKind, Options, default_directory};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use std::fs::{File, OpenOptions};
@@ -45,13 +47,7 @@ pub struct Place {
 impl Place {
     /// The directory that is meant.
     pub fn directory(&self) -> PathBuf {
-        self.ledger.clone().unwrap_or_else(|| {
-            let (host, user) = default_directories();
-            match user {
-                Some(user) if !host.exists() && user.exists() => user,
-                _ => host,
-            }
-        })
+        self.ledger.clone().unwrap_or_else(default_directory)
     }
 
     /// How the ledger there is opened.
@@ -81,6 +77,8 @@ pub enum LedgerVerb {
     Fsck(Fsck),
     /// Take over a ledger that was made on another host, which must never sign again
     Adopt(Adopt),
+    /// Let keys sign that watch before they sign
+    Lift(Lift),
 }
 
 impl LedgerVerb {
@@ -92,6 +90,7 @@ impl LedgerVerb {
             Self::Export(export) => export.run(state_of, shell),
             Self::Fsck(fsck) => fsck.run(shell),
             Self::Adopt(adopt) => adopt.run(shell),
+            Self::Lift(lift) => lift.run(shell),
         }
     }
 }

@@ -54,7 +54,13 @@ pub fn decide(history: &History, duty: &Duty<'_>) -> Verdict {
     if let Some(entry) = history.at(lane, mark) {
         return match entry.mark == mark && entry.content == duty.content {
             false => refuse(Reason::Conflict, Some((entry.mark, Some(entry.digest)))),
-            true if entry.bytes.is_empty() => Verdict::Fresh,
+            // Signed by another signer, whose bytes nobody has: signed anew where it is the last word, and nowhere below.
+            true if entry.bytes.is_empty() => match history.hold {
+                None if history.floor.is_none_or(|floor| floor == mark) => Verdict::Fresh,
+                Some(Hold { until: Some(until), cause }) => Verdict::Refuse(Refusal::held(duty, until, cause)),
+                Some(Hold { until: None, .. }) => Verdict::Watch,
+                None => refuse(Reason::Regression, None),
+            },
             true => Verdict::Replay(entry.clone()),
         };
     }

@@ -279,6 +279,13 @@ fn an_answer_without_bytes_is_given_once_more_for_the_same_question_only() {
     history.push(position.lane(), Entry { bytes: (&b""[..]).into(), signature: None, ..entry(position, "A") });
     assert_eq!(verdict(&history, position, "A"), Fresh);
     assert_eq!(verdict(&history, position, "B"), No(Conflict));
+    // Not below a floor, and not while it watches: there is nothing to give again.
+    let bare = history.clone();
+    history.raise(position.lane(), vote(50, 0, Step::Propose).mark());
+    assert_eq!(verdict(&history, position, "A"), No(Regression));
+    history = History { hold: Some(Hold { cause: HoldCause::Imported, until: None }), ..bare.clone() };
+    assert_eq!(verdict(&history, position, "A"), Watches);
+    history = bare;
     history.push(position.lane(), entry(position, "A"));
     assert_eq!((history.recent.len(), verdict(&history, position, "A")), (1, Repeat));
 }

@@ -4,6 +4,7 @@ use crate::disk::{Disk, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::journal::now;
 use crate::volume::LedgerId;
+use rustix::fs::{Access, access};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -134,10 +135,26 @@ pub fn filesystem_of(path: &Path) -> std::io::Result<Filesystem> {
 }
 
 /// Where the ledger is when nobody names a directory: that of the host, and that of the user.
-pub fn default_directories() -> (PathBuf, Option<PathBuf>) {
+fn default_directories() -> (PathBuf, Option<PathBuf>) {
     let state = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
     let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".local/state"));
     (PathBuf::from("/var/lib/semel/ledger"), state.or_else(home).map(|state| state.join("semel/ledger")))
+}
+
+/// Where the ledger is when nobody names a directory: where there is one, the host's before the user's; else where one can be made.
+pub fn default_directory() -> PathBuf {
+    let (host, user) = default_directories();
+    match user {
+        // A ledger that is there is never passed over: it may hold floors.
+        Some(user) if !host.exists() && (user.exists() || !can_be_made(&host)) => user,
+        _ => host,
+    }
+}
+
+/// Whether this user could make a directory. Nothing is made: commands that only look ask this, too.
+fn can_be_made(directory: &Path) -> bool {
+    let above = directory.ancestors().find(|above| above.exists());
+    above.is_some_and(|above| access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok())
 }
 
 /// Owner and mode of the directory, and the file system under it.

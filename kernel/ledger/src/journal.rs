@@ -97,6 +97,10 @@ pub struct Known {
     pub lanes: Vec<(Lane, Arc<History>)>,
     /// It watches before it signs.
     pub hold: Option<Hold>,
+    /// It was deleted or handed over.
+    pub buried: bool,
+    /// How often it was, and came back: the higher count is the later word.
+    pub burials: u64,
 }
 
 pub(crate) fn now() -> u64 {
@@ -272,6 +276,8 @@ impl Journal {
         }
         let known = |subject: SubjectState| Known {
             hold: subject.hold(),
+            buried: subject.buried,
+            burials: subject.burials,
             lanes: subject.lanes.values().map(|lane| (lane.lane, Arc::clone(&lane.history))).collect(),
             subject: subject.subject,
         };

@@ -84,7 +84,10 @@ impl SubjectState {
             let mut entries: BTreeMap<Mark, Entry> = BTreeMap::new();
             for entry in history.recent.iter().chain(&theirs.history.recent) {
                 let known = entries.entry(entry.mark).or_insert_with(|| entry.clone());
-                if known.digest == entry.digest && known.signature.is_none() {
+                if known.bytes.is_empty() && !entry.bytes.is_empty() {
+                    // Known by its content alone here, and whole there.
+                    *known = entry.clone();
+                } else if known.digest == entry.digest && known.signature.is_none() {
                     known.signature = entry.signature;
                 }
             }

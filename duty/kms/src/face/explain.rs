@@ -101,6 +101,10 @@ const KERNEL: &[(&str, &str)] = &[
         "The ledger was made on another host. Stop the other host for good, then say `--i-accept-double-sign-risk`: two hosts that sign with one key are how keys get slashed.",
     ),
     (
+        "ADOPT-0002",
+        "Keys watch before they sign, because another signer may still have them. `ledger lift` ends that once you say that nobody has.",
+    ),
+    (
         "HOST-0001",
         "The signer was started as root. Run it as a user of its own that owns its keys, states and ledger; `semel doctor` names files that it cannot reach. --allow-root, SEMEL_ALLOW_ROOT=1 or allow_root = true in [semel] allow it.",
     ),

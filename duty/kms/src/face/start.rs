@@ -5,8 +5,7 @@ use super::status::{self, CONTROL, Reloads};
 use super::{Keyring, Manner, config, ledger_report, plans_of, service_report};
 use crate::host::meters;
 use crate::host::service::Service;
-use rustix::fs::{Access, access};
-use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, Status, default_directories};
+use semel_ledger::{Durability, Journal, Options, RESERVE_HEIGHTS_DEFAULT, Status, default_directory};
 use semel_ops::control::Server;
 use semel_ops::error::Report;
 use semel_ops::health::Health;
@@ -29,6 +28,8 @@ const HEARTBEAT_MAX: Duration = Duration::from_secs(10);
 /// Runs the signer until it is told to stop.
 pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
     let paths = start.configs.paths();
+    // Before there is a key in it.
+    let unsealed = harden::seal_memory();
     let configs = config::load(&paths)?;
     // Before anything is made: files of root's would stop the right user later.
     let is_root_allowed = configs.iter().filter_map(|config| config.semel.as_ref()?.allow_root).any(|allowed| allowed);
@@ -36,6 +37,9 @@ pub(super) fn run(start: &Start, manner: Manner) -> Result<(), Report> {
     let settings = Settings::of(&start.settings, start.ledger.ledger.as_ref(), &configs);
     let options = LogOptions { format: settings.log_format, verbose: start.verbose };
     let logging = log::init(options).map_err(|error| Report::of(&error))?;
+    for failed in unsealed {
+        tracing::warn!("{failed}");
+    }
     let done = serve(start, manner, &paths, configs, settings);
     // Whatever the log still holds comes before the last word.
     drop(logging);
@@ -87,20 +91,7 @@ pub(super) fn directory(arguments: &LedgerArgs, configs: &[config::Config]) -> P
 /// The same, with the directory that the command line names.
 pub(super) fn directory_of(argument: Option<&PathBuf>, configs: &[config::Config]) -> PathBuf {
     let named = configs.iter().filter_map(|config| config.semel.as_ref()?.ledger.clone()).next();
-    argument.cloned().or(named).unwrap_or_else(|| {
-        let (host, user) = default_directories();
-        match user {
-            // A host directory that is there is never passed over: it may hold floors.
-            Some(user) if !host.exists() && !can_be_made(&host) => user,
-            _ => host,
-        }
-    })
-}
-
-/// Whether this user could make a directory. Nothing is made: commands that only look ask this, too.
-fn can_be_made(directory: &Path) -> bool {
-    let above = directory.ancestors().find(|above| above.exists());
-    above.is_some_and(|above| access(above, Access::WRITE_OK | Access::EXEC_OK).is_ok())
+    argument.cloned().or(named).unwrap_or_else(default_directory)
 }
 
 /// Options of the ledger, as the command line has them.
@@ -121,28 +112,24 @@ fn serve(
     let stop = Stop::new();
     let signals = Signals::install(&stop).map_err(|error| Report::new("cannot listen for signals").cause(&error))?;
     tracing::info!("{} {} starting up", manner.name(), manner.version());
-    // Before there is a key in it.
-    for failed in harden::seal_memory() {
-        tracing::warn!("{failed}");
-    }
     let health = Health::new();
     let ledger_condition = health.register("ledger");
     let recorder = Metrics::install().map_err(|error| Report::of(&error))?;
     meters::describe();
     metrics::build_info(env!("CARGO_PKG_VERSION"), manner.name(), manner.version());
-    let server = settings.http.map(|address| http::Server::start(address, &health, Some(&recorder))).transpose();
-    let server = server.map_err(|error| Report::of(&error))?;
-    if let Some(server) = &server {
-        tracing::info!("health and metrics on http://{}", server.local_addr());
-    }
     let mut keyring = Keyring::default();
     let plans = plans_of(&configs, &mut keyring)?;
     let mut options = options(settings.ledger.clone(), &start.ledger);
     (options.durability, options.hold_new_keys) = (settings.durability, settings.hold_new_keys);
     tracing::info!("ledger in {}", options.directory.display());
     let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
-    // Before there is a thread that talks to a node: what it gives up, those give up, too.
+    // Before there is a thread that talks to anybody: what this one gives up, those give up, too.
     confine(start, &configs, &settings);
+    let server = settings.http.map(|address| http::Server::start(address, &health, Some(&recorder))).transpose();
+    let server = server.map_err(|error| Report::of(&error))?;
+    if let Some(server) = &server {
+        tracing::info!("health and metrics on http://{}", server.local_addr());
+    }
     let mut service = Service::new(journal, health.clone(), stop.clone(), start.dry_run);
     service.apply(plans).map_err(|error| service_report(&error))?;
     ledger_condition.ok();

@@ -144,18 +144,21 @@ fn raise(
     let present = known(which, configs, tenant)?;
     let (chain, lane) = (&tenant.chain.id.value, Lane::Tendermint);
     let change = format!("{chain}: {} → {}", position(&present), lane.show(floor));
-    if floor_of(&present).is_some_and(|present| present >= floor) {
-        shell.status("Unchanged", format!("{chain}: {} is at or above it already", position(&present)));
-        return Ok(());
-    }
+    let unchanged = || shell.status("Unchanged", format!("{chain}: {} is at or above it already", position(&present)));
     if dry_run {
-        shell.status("Would raise", change);
+        match floor_of(&present).is_some_and(|present| present >= floor) {
+            true => unchanged(),
+            false => shell.status("Would raise", change),
+        }
         return Ok(());
     }
     let options = options(directory(&which.ledger, configs), &which.ledger);
     let floor = Floor { subject: tenant.subject.clone(), lane, mark: floor };
-    semel_admin::raise(options, &[floor], Wait::AsBefore)?;
-    shell.status("Raised", change);
+    // What is shown as closed may be a bound that is only promised: under the lock of the key the floor is exact.
+    match semel_admin::raise(options, &[floor], Wait::AsBefore)? {
+        0 => unchanged(),
+        _ => shell.status("Raised", change),
+    }
     Ok(())
 }
 

@@ -20,8 +20,8 @@ use metrics::{Unit, gauge, histogram};
 use std::time::Duration;
 
 /// Kinds of refusals: the guard's reasons, a key that did not sign, and requests that nobody may ask.
-pub(crate) const KINDS: [&str; 8] =
-    ["conflict", "regression", "too_far", "unknown", "tombstoned", "unavailable", "key", "request"];
+pub(crate) const KINDS: [&str; 9] =
+    ["conflict", "regression", "too_far", "unknown", "tombstoned", "unavailable", "held", "key", "request"];
 
 /// Why sessions end.
 pub(crate) const ENDS: [&str; 8] =
@@ -110,7 +110,7 @@ pub(crate) struct Meters {
     repeated: [Counter; 3],
     refused: [Counter; 3],
     bytes: Counter,
-    refusals: [Counter; 8],
+    refusals: [Counter; 9],
     stages: Stages,
     connected: Gauge,
     connects: Counter,
@@ -230,5 +230,17 @@ fn count(labels: &[&str], counters: &[Counter], label: &str) {
     let index = labels.iter().position(|known| *known == label);
     if let Some(counter) = index.and_then(|index| counters.get(index)) {
         counter.increment(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KINDS;
+
+    #[test]
+    fn every_reason_of_the_guard_is_a_kind() {
+        for reason in semel_guard::Reason::ALL {
+            assert!(KINDS.contains(&reason.label()), "{reason:?}");
+        }
     }
 }

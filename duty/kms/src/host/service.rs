@@ -171,14 +171,28 @@ impl Service {
         let (kept, gone): (Vec<Running>, Vec<Running>) = std::mem::take(&mut self.nodes)
             .into_iter()
             .partition(|running| wanted.iter().any(|(_, fingerprint, ..)| *fingerprint == running.fingerprint));
+        wanted.retain(|(_, fingerprint, ..)| !kept.iter().any(|running| running.fingerprint == *fingerprint));
         self.nodes = kept;
-        end(gone);
-        for (subject, fingerprint, chain, terms, plan) in wanted {
-            if self.nodes.iter().any(|running| running.fingerprint == fingerprint) {
-                continue;
+        // A node that another process has is refused before anything stops.
+        let claim = |subject: &Subject, plan: &NodePlan| self.journal.claim_node(subject, &plan.endpoint.to_string());
+        let claims: Result<Vec<Option<Claim>>, LedgerError> =
+            wanted.iter().map(|(subject, .., plan)| claim(subject, plan)).collect();
+        let claims = match claims {
+            Ok(claims) => claims,
+            Err(error) => {
+                self.nodes.extend(gone);
+                return Err(error.into());
             }
+        };
+        end(gone);
+        for ((subject, fingerprint, chain, terms, plan), claimed) in wanted.into_iter().zip(claims) {
+            // One that this process had until now is claimed anew.
+            let claimed = match claimed {
+                Some(claimed) => Some(claimed),
+                None => self.journal.claim_node(&subject, &plan.endpoint.to_string())?,
+            };
             let node = Node { plan, chain, terms, health: self.health.clone(), dry_run: self.dry_run };
-            let running = self.start(subject, fingerprint, node)?;
+            let running = self.start(subject, fingerprint, node, claimed)?;
             self.nodes.push(running);
         }
         let released: Vec<Subject> = self
@@ -192,8 +206,13 @@ impl Service {
         Ok(())
     }
 
-    fn start(&self, subject: Subject, fingerprint: String, node: Node) -> Result<Running, ServiceError> {
-        let claim = self.journal.claim_node(&subject, &node.plan.endpoint.to_string())?;
+    fn start(
+        &self,
+        subject: Subject,
+        fingerprint: String,
+        node: Node,
+        claim: Option<Claim>,
+    ) -> Result<Running, ServiceError> {
         let stop = Stop::new();
         let (mine, all, live) = (stop.clone(), self.stop.clone(), Arc::clone(&self.live));
         live.fetch_add(1, Ordering::SeqCst);

@@ -161,12 +161,19 @@ pub fn state_of_history(subject: &Subject, history: &History) -> StateFile {
     }
 }
 
+/// Whether the ledger has the message at its floor, and not only that something was signed there.
+fn is_whole(history: &History) -> bool {
+    history.recent.iter().any(|entry| Some(entry.mark) == history.floor && !entry.bytes.is_empty())
+}
+
 /// One position as a state file; the block is read from the sign bytes.
 pub fn state_at(subject: &Subject, mark: Mark, bytes: &[u8], signature: Option<&Signature>) -> StateFile {
     let Mark([height, round, step]) = mark;
     let block = sign_bytes::read(bytes).ok().map(|canonical| canonical.block_id).filter(|block| !block.is_nil());
-    // A floor between heights closes all of the height before.
+    // A floor between heights closes all of the height before. Where nobody knows what was signed, a file with no block would say that it was nil,
+    // and a signer that reads it would sign nil once more: all of the height is closed instead.
     let (height, round, step) = match Step::from_code(step) {
+        Some(_) if bytes.is_empty() => (height, EVERY_ROUND, Some(Step::Precommit)),
         Some(step) => (height, u32::try_from(round).unwrap_or(EVERY_ROUND), Some(step)),
         None if height == 0 => (0, 0, None),
         None => (height - 1, EVERY_ROUND, Some(Step::Precommit)),
@@ -211,7 +218,10 @@ fn entry_of(state: &StateFile, subject: &Subject, mark: Mark) -> Option<Entry> {
         Step::Precommit => SignedType::Precommit.code(),
         Step::Propose => return None,
     };
-    // Without a block in the file nobody knows which one was signed; nil is a block of its own.
+    // Without a block in the file nobody knows which one was signed; nil is a block of its own. A file of ours that knows the message has it.
+    if state.pub_key.is_some() && state.block_id.is_none() {
+        return None;
+    }
     let is_unclear = state.warnings.contains(&StateWarning::UnclearStep);
     if is_unclear || state.dialect != Dialect::Tmkms || mark.0 != [state.height, u64::from(state.round), kind as u64] {
         return None;
@@ -292,12 +302,13 @@ pub fn reconcile(
     };
     let failed = |error| StateError::Mirror { path: path.into(), error };
     let mut mirror = Mirror::open(path).map_err(failed)?;
+    let history = ledger.history(subject, lane)?;
     let state = match (&news, file) {
         // The file alone knows the block; it stays as it is.
-        (StateNews::Adopted(_), Some(file)) => {
+        (StateNews::Adopted(_) | StateNews::Same(_), Some(file)) if !is_whole(&history) => {
             StateFile { chain_id: Some(subject.chain.to_string()), pub_key: Some(subject.key.to_string()), ..file }
         }
-        _ => state_of_history(subject, ledger.history(subject, lane)?.as_ref()),
+        _ => state_of_history(subject, &history),
     };
     mirror.write(&state).map_err(failed)?;
     Ok((mirror, news))

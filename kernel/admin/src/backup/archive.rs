@@ -81,6 +81,9 @@ pub(super) struct KeyRecord {
     chain: String,
     /// It was handed over, and signed nothing any more.
     pub(super) handed_over: bool,
+    /// How often it was handed over or deleted, and came back.
+    #[serde(default)]
+    pub(super) burials: u64,
     lanes: Vec<LaneRecord>,
 }
 
@@ -181,7 +184,8 @@ impl KeyRecord {
             algorithm: known.subject.key.algorithm().to_string(),
             key: known.subject.key.to_string(),
             chain: known.subject.chain.to_string(),
-            handed_over: known.lanes.iter().any(|(_, history)| history.tombstone),
+            handed_over: known.buried,
+            burials: known.burials,
             lanes: known.lanes.iter().map(lane).collect(),
         }
     }

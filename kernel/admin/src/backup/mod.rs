@@ -209,10 +209,14 @@ fn restore_floors(archive: &Archive, place: &Place, how: &How, shell: &Shell) ->
     let known = if directory.exists() { known(&directory)? } else { Vec::new() };
     let floors = archive.floors();
     let plan = Plan::of(&known, &floors, "in the backup");
-    // Dead in the backup, and not heard of here.
-    let is_stranger = |subject: &Subject| known.iter().all(|known: &Known| known.subject != *subject);
-    let dead: Vec<Subject> = archive.keys.iter().filter(|key| key.handed_over).filter_map(KeyRecord::subject).collect();
-    let dead: Vec<Subject> = dead.into_iter().filter(is_stranger).collect();
+    // Dead in the backup, and not heard of here, or not of this death.
+    let is_news = |record: &KeyRecord, subject: &Subject| {
+        let here = known.iter().find(|known: &&Known| known.subject == *subject);
+        here.is_none_or(|here| !here.buried && here.burials < record.burials)
+    };
+    let dead = archive.keys.iter().filter(|record| record.handed_over);
+    let dead = dead.filter_map(|record| record.subject().filter(|subject| is_news(record, subject)));
+    let dead: Vec<Subject> = dead.collect();
     if !dead.is_empty() && !how.dry_run {
         let journal = place.open(&dead).map_err(|error| ledger_report(&error))?;
         for subject in &dead {
