@@ -261,6 +261,118 @@ fn nothing_comes_over_while_the_old_signer_runs() {
     assert_eq!(stage.run(&words(&["tmkms", "DIR/tmkms.toml"])).code, 0);
 }
 
+/// What runs in another mount namespace: the home is where `inside` is, and nowhere else.
+fn container(stage: &Stage, script: &str) -> Option<Stranger> {
+    fs::create_dir_all(stage.path("inside")).unwrap();
+    let text = format!("mount --bind node inside && echo up && {script}");
+    let mut child = Command::new("unshare")
+        .args(["-m", "sh", "-c", &text])
+        .current_dir(stage.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut up = [0; 3];
+    let is_up = std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).is_ok();
+    let child = Stranger(child);
+    is_up.then_some(child)
+}
+
+#[test]
+fn a_node_in_a_container_is_seen_by_the_files_that_it_holds() {
+    let stage = Stage::new();
+    node_home(&stage, "");
+    fs::create_dir_all(stage.path("node/data/blockstore.db")).unwrap();
+    let refused = |what: &str| {
+        let ran = stage.run(&words(&["filepv", "DIR/node"]));
+        assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0001") && ran.stderr.contains(what), "{ran:?}");
+        assert!(!stage.path("kms").exists() && !stage.path("ledger").exists());
+    };
+    // The same file under another path is what a bind mount shows of it.
+    for name in ["data/blockstore.db/LOCK", "data/priv_validator_state.json", "config/priv_validator_key.json"] {
+        let path = stage.path("node").join(name);
+        if !path.exists() {
+            fs::write(&path, "").unwrap();
+        }
+        fs::hard_link(&path, stage.path("elsewhere")).unwrap();
+        let held = fs::File::open(stage.path("elsewhere")).unwrap();
+        fs::remove_file(stage.path("elsewhere")).unwrap();
+        refused(&format!("holds DIR/node/{name}"));
+        drop(held);
+    }
+    // A database on another disk is behind a link.
+    fs::create_dir_all(stage.path("disk")).unwrap();
+    std::os::unix::fs::symlink(stage.path("disk"), stage.path("node/data/application.db")).unwrap();
+    let lock = fs::File::create(stage.path("disk/LOCK")).unwrap();
+    refused("holds DIR/node/data/application.db/LOCK");
+    drop(lock);
+    // What anybody may hold is no sign.
+    std::os::unix::fs::symlink("/dev/null", stage.path("node/data/log")).unwrap();
+    let _null = fs::File::open("/dev/null").unwrap();
+
+    let Some(node) = container(&stage, "read line 3<inside/data/blockstore.db/LOCK") else {
+        return stage::skip("a_node_in_a_container_is_seen_by_the_files_that_it_holds", "no mount namespaces here");
+    };
+    refused("holds DIR/node/data/blockstore.db/LOCK");
+    drop(node);
+    // It holds nothing, and its words say where it is in its own file system.
+    let node = container(&stage, "exec sh -c 'read line' start --home \"$PWD/inside\"").unwrap();
+    refused("was started with");
+    drop(node);
+    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+/// Hands over the contents of a file one by one, each when the program reads it; before each, something may happen.
+fn told(stage: &Stage, name: &str, contents: Vec<(String, Box<dyn FnOnce() + Send>)>) {
+    let path = stage.path(name);
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    std::thread::spawn(move || {
+        for (text, before) in contents {
+            // Opens when the reader is there.
+            let mut pipe = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            before();
+            std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
+            drop(pipe);
+            // The reader has to see the end of one before the next begins.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    });
+}
+
+#[test]
+fn a_signer_that_starts_again_meanwhile_stops_the_migration_before_the_key_is_copied() {
+    let stage = Stage::new();
+    node_home(&stage, "");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let old = stage.path("");
+    let start = Box::new(move || {
+        let home = old.join("node");
+        let mut command = Command::new("sh");
+        command.args(["-c", "read line", "start", "--home"]).arg(home).stdin(Stdio::piped());
+        sender.send(Stranger(command.spawn().unwrap())).unwrap();
+    });
+    told(&stage, "node/data/priv_validator_state.json", vec![(COMET_STATE.into(), start)]);
+    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0001"), "{ran:?}");
+    assert!(ran.stderr.contains("Raised test-chain-Orcy2y: precommit #5/0"), "{ran:?}");
+    assert!(!stage.path("kms").exists());
+    drop(receiver.recv().unwrap());
+
+    // One that signed, and is gone again.
+    let later = COMET_STATE.replace("\"height\": \"5\"", "\"height\": \"6\"");
+    let nothing = || -> Box<dyn FnOnce() + Send> { Box::new(|| ()) };
+    let states = vec![(COMET_STATE.into(), nothing()), (later, nothing())];
+    told(&stage, "node/data/priv_validator_state.json", states);
+    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0009"), "{ran:?}");
+    for text in ["precommit #5/0", "precommit #6/0"] {
+        assert!(ran.stderr.contains(text), "{text}: {ran:?}");
+    }
+    assert!(!stage.path("kms").exists());
+}
+
 #[test]
 fn a_signer_that_is_connected_to_the_node_is_seen() {
     let stage = Stage::new();

@@ -7,6 +7,7 @@
 mod cosmos;
 mod error;
 mod filepv;
+mod home;
 mod horcrux;
 mod plan;
 mod running;

@@ -76,7 +76,8 @@ impl Plan {
             chain.new_state = chain.new_state.or_else(|| Some(entry.state_file.value.clone()));
             chains.push(Planned { chain, subject, key_text, state: None, known });
         }
-        let Found { signer, entries, watch, notes, steps, .. } = found;
+        let Found { signer, entries, mut watch, notes, steps, .. } = found;
+        watch.files.extend(chains.iter().filter_map(|planned| Some(planned.chain.import.as_ref()?.from.clone())));
         let is_fresh = !entries.is_empty();
         Ok(Self { signer, config: written, is_fresh, chains, watch, notes, steps, home, ledger })
     }
@@ -136,6 +137,7 @@ impl Plan {
 
     pub(super) fn carry_out(&self, common: &Common, shell: &Shell) -> Result<(), Report> {
         let states = self.raise(common, shell)?;
+        self.look_again()?;
         if let Some((path, text)) = &self.config {
             make(&self.home, 0o700)?;
             if self.is_fresh {
@@ -155,6 +157,26 @@ impl Plan {
         }
         for step in &self.steps {
             shell.status("Next", step);
+        }
+        Ok(())
+    }
+
+    /// Whether the old signer started meanwhile, and whether it did and has ended already. The key is not here yet.
+    fn look_again(&self) -> Result<(), Report> {
+        let seen = self.watch.look();
+        if !seen.is_empty() {
+            return Err(MigrateError::Running(seen).into());
+        }
+        for planned in &self.chains {
+            let now = read(&planned.chain.state).map_err(|error| state_report(&error))?;
+            if now != planned.state {
+                return Err(MigrateError::Moved {
+                    chain: planned.chain.chain.clone(),
+                    from: said_by(planned.state.as_ref()),
+                    to: said_by(now.as_ref()),
+                }
+                .into());
+            }
         }
         Ok(())
     }
@@ -223,6 +245,11 @@ impl Import {
     }
 }
 
+/// What a state says, as words.
+fn said_by(state: Option<&StateFile>) -> String {
+    state.map_or_else(|| "MISSING: nobody knows how far it signed".into(), position)
+}
+
 impl Planned {
     /// Whether the ledger is behind the state.
     fn rises(&self) -> bool {
@@ -231,10 +258,6 @@ impl Planned {
 
     fn knows(&self) -> String {
         position(&state_at(&self.subject, self.known.unwrap_or_default(), &[], None))
-    }
-
-    fn says(&self) -> String {
-        self.state.as_ref().map_or_else(|| "MISSING: nobody knows how far it signed".into(), position)
     }
 
     fn to_text(&self, ledger: &Path) -> String {
@@ -247,7 +270,7 @@ impl Planned {
         format!(
             "{chain}  {key_text}\n  state    {}: {}\n  ledger   {}: {}{first}\n  key      {key}",
             state.display(),
-            self.says(),
+            said_by(self.state.as_ref()),
             ledger.display(),
             self.knows()
         )
