@@ -84,12 +84,15 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let plan = stage.run(&[&from[..], &["--dry-run", "--json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
     assert_eq!(json["chains"][0]["state"], "precommit #5/0");
+    assert_eq!(json["chains"][0]["holds"], true);
     assert!(!stage.path("kms").exists() && !stage.path("ledger").exists(), "a plan writes nothing");
     let ran = stage.run(&from);
     assert_eq!(ran.code, 0, "{ran:?}");
-    for text in
-        ["Raised test-chain-Orcy2y: precommit #5/0", "Next keep DIR/node/config/priv_validator_key.json off the node"]
-    {
+    for text in [
+        "Raised test-chain-Orcy2y: precommit #5/0",
+        "Next know that the key of test-chain-Orcy2y watches 3 heights before it signs (GUARD-0007). With more than a third of the power: --no-hold",
+        "Next keep DIR/node/config/priv_validator_key.json off the node",
+    ] {
         assert!(ran.stderr.contains(text), "{text}: {ran:?}");
     }
     for secret in SECRETS {
@@ -100,7 +103,7 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let checked = stage.run(&["kms", "config", "check", "-c", "DIR/kms/tmkms.toml"]);
     assert_eq!((checked.code, checked.stdout.as_str()), (0, ""), "{checked:?}");
 
-    // What the node signed last is answered with the node's own signature; another block there is refused; the next height is signed.
+    // What the node signed last is answered with the node's own signature; another block there is refused; the next heights are watched.
     let signer = stage.start(&stage.path("kms/tmkms.toml"));
     let mut remote = called(&listener);
     let hash = |text: &str| <[u8; 32]>::try_from(hex::decode(text).unwrap()).unwrap();
@@ -116,11 +119,59 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let error = refusal(remote.sign_vote(&vote(VoteKind::Precommit, 5, Some(7), 0)));
     assert!(error.1.contains("GUARD-"), "{error:?}");
     assert!(refusal(remote.sign_vote(&prevote(4, 1))).1.contains("GUARD-"));
-    remote.sign_vote(&prevote(6, 1)).unwrap();
+    for height in [6, 9] {
+        assert!(refusal(remote.sign_vote(&prevote(height, 1))).1.contains("GUARD-0007"), "{height}");
+    }
+    remote.sign_vote(&prevote(10, 1)).unwrap();
     drop(signer);
 
     let again = stage.run(&from);
     assert!(again.code == 1 && again.stderr.contains("MIGRATE-0003"), "{again:?}");
+}
+
+#[test]
+fn a_key_that_came_over_signs_at_once_where_that_is_said_before_or_after() {
+    let stage = Stage::new();
+    let listener = node_of(COMET_CHAIN);
+    node_home(&stage, &listener.address().to_string());
+    let from = words(&["filepv", "DIR/node"]);
+    let signs = |height: u64| {
+        let _signer = stage.start(&stage.path("kms/tmkms.toml"));
+        called(&listener).sign_vote(&prevote(height, 1))
+    };
+    let without = [&from[..], &["--no-hold"]].concat();
+    let ran = stage.run(&without);
+    assert!(ran.code == 0 && !format!("{ran:?}").contains("watches"), "{ran:?}");
+    signs(6).unwrap();
+
+    // As the closing step says it, word for word.
+    let again = || ["kms", "ledger"].map(|name| fs::remove_dir_all(stage.path(name)).unwrap());
+    again();
+    let ran = stage.run(&from);
+    let command = ran.stderr.split("before the start: semel ").nth(1).unwrap().lines().next().unwrap();
+    let command: Vec<&str> = command.split(' ').chain(["--i-accept-volatile-ledger"]).collect();
+    let ended = stage.run(&command);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    signs(6).unwrap();
+
+    // The same, where the first run ended early: the hold is there, and ends.
+    again();
+    assert_eq!(stage.run(&from).code, 0);
+    fs::remove_file(stage.path("kms/tmkms.toml")).unwrap();
+    let plan = stage.run(&[&from[..], &["--dry-run"]].concat());
+    assert!(plan.stdout.contains("hold     3 heights before it signs; --no-hold leaves that out"), "{plan:?}");
+    assert_eq!(stage.run(&without).code, 0);
+    signs(6).unwrap();
+
+    // A key that never signed waits too, but not where its chain begins.
+    again();
+    stage.secret("node/data/priv_validator_state.json", r#"{"height": "0", "round": 0, "step": 0}"#);
+    let ran = stage.run(&from);
+    assert!(ran.code == 0 && ran.stderr.contains("`[semel] hold_new_keys = false`"), "{ran:?}");
+    signs(1).unwrap();
+    again();
+    assert_eq!(stage.run(&from).code, 0);
+    assert!(refusal(signs(70)).1.contains("GUARD-0007"));
 }
 
 fn node_of(chain: &str) -> semel_devnet_tendermint::privval::Listener {
@@ -354,11 +405,14 @@ fn a_signer_that_starts_again_meanwhile_stops_the_migration_before_the_key_is_co
         sender.send(Stranger(command.spawn().unwrap())).unwrap();
     });
     told(&stage, "node/data/priv_validator_state.json", vec![(COMET_STATE.into(), start)]);
-    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    let ran = stage.run(&[&words(&["filepv", "DIR/node"])[..], &["--no-hold"]].concat());
     assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0001"), "{ran:?}");
     assert!(ran.stderr.contains("Raised test-chain-Orcy2y: precommit #5/0"), "{ran:?}");
     assert!(!stage.path("kms").exists());
     drop(receiver.recv().unwrap());
+    // Whatever was said about it: it watches as long as the way over is not done.
+    let shown = stage.run(&["ledger", "show", "--ledger", "DIR/ledger"]);
+    assert!(shown.stdout.contains("its floor was imported"), "{shown:?}");
 
     // One that signed, and is gone again.
     let later = COMET_STATE.replace("\"height\": \"5\"", "\"height\": \"6\"");
