@@ -84,12 +84,15 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let plan = stage.run(&[&from[..], &["--dry-run", "--json"]].concat());
     let json: serde_json::Value = serde_json::from_str(&plan.stdout).unwrap();
     assert_eq!(json["chains"][0]["state"], "precommit #5/0");
+    assert_eq!(json["chains"][0]["holds"], true);
     assert!(!stage.path("kms").exists() && !stage.path("ledger").exists(), "a plan writes nothing");
     let ran = stage.run(&from);
     assert_eq!(ran.code, 0, "{ran:?}");
-    for text in
-        ["Raised test-chain-Orcy2y: precommit #5/0", "Next keep DIR/node/config/priv_validator_key.json off the node"]
-    {
+    for text in [
+        "Raised test-chain-Orcy2y: precommit #5/0",
+        "Next know that the key of test-chain-Orcy2y watches 3 heights before it signs (GUARD-0007). With more than a third of the power: --no-hold",
+        "Next keep DIR/node/config/priv_validator_key.json off the node",
+    ] {
         assert!(ran.stderr.contains(text), "{text}: {ran:?}");
     }
     for secret in SECRETS {
@@ -100,7 +103,7 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let checked = stage.run(&["kms", "config", "check", "-c", "DIR/kms/tmkms.toml"]);
     assert_eq!((checked.code, checked.stdout.as_str()), (0, ""), "{checked:?}");
 
-    // What the node signed last is answered with the node's own signature; another block there is refused; the next height is signed.
+    // What the node signed last is answered with the node's own signature; another block there is refused; the next heights are watched.
     let signer = stage.start(&stage.path("kms/tmkms.toml"));
     let mut remote = called(&listener);
     let hash = |text: &str| <[u8; 32]>::try_from(hex::decode(text).unwrap()).unwrap();
@@ -116,11 +119,59 @@ fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let error = refusal(remote.sign_vote(&vote(VoteKind::Precommit, 5, Some(7), 0)));
     assert!(error.1.contains("GUARD-"), "{error:?}");
     assert!(refusal(remote.sign_vote(&prevote(4, 1))).1.contains("GUARD-"));
-    remote.sign_vote(&prevote(6, 1)).unwrap();
+    for height in [6, 9] {
+        assert!(refusal(remote.sign_vote(&prevote(height, 1))).1.contains("GUARD-0007"), "{height}");
+    }
+    remote.sign_vote(&prevote(10, 1)).unwrap();
     drop(signer);
 
     let again = stage.run(&from);
     assert!(again.code == 1 && again.stderr.contains("MIGRATE-0003"), "{again:?}");
+}
+
+#[test]
+fn a_key_that_came_over_signs_at_once_where_that_is_said_before_or_after() {
+    let stage = Stage::new();
+    let listener = node_of(COMET_CHAIN);
+    node_home(&stage, &listener.address().to_string());
+    let from = words(&["filepv", "DIR/node"]);
+    let signs = |height: u64| {
+        let _signer = stage.start(&stage.path("kms/tmkms.toml"));
+        called(&listener).sign_vote(&prevote(height, 1))
+    };
+    let without = [&from[..], &["--no-hold"]].concat();
+    let ran = stage.run(&without);
+    assert!(ran.code == 0 && !format!("{ran:?}").contains("watches"), "{ran:?}");
+    signs(6).unwrap();
+
+    // As the closing step says it, word for word.
+    let again = || ["kms", "ledger"].map(|name| fs::remove_dir_all(stage.path(name)).unwrap());
+    again();
+    let ran = stage.run(&from);
+    let command = ran.stderr.split("before the start: semel ").nth(1).unwrap().lines().next().unwrap();
+    let command: Vec<&str> = command.split(' ').chain(["--i-accept-volatile-ledger"]).collect();
+    let ended = stage.run(&command);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    signs(6).unwrap();
+
+    // The same, where the first run ended early: the hold is there, and ends.
+    again();
+    assert_eq!(stage.run(&from).code, 0);
+    fs::remove_file(stage.path("kms/tmkms.toml")).unwrap();
+    let plan = stage.run(&[&from[..], &["--dry-run"]].concat());
+    assert!(plan.stdout.contains("hold     3 heights before it signs; --no-hold leaves that out"), "{plan:?}");
+    assert_eq!(stage.run(&without).code, 0);
+    signs(6).unwrap();
+
+    // A key that never signed waits too, but not where its chain begins.
+    again();
+    stage.secret("node/data/priv_validator_state.json", r#"{"height": "0", "round": 0, "step": 0}"#);
+    let ran = stage.run(&from);
+    assert!(ran.code == 0 && ran.stderr.contains("`[semel] hold_new_keys = false`"), "{ran:?}");
+    signs(1).unwrap();
+    again();
+    assert_eq!(stage.run(&from).code, 0);
+    assert!(refusal(signs(70)).1.contains("GUARD-0007"));
 }
 
 fn node_of(chain: &str) -> semel_devnet_tendermint::privval::Listener {
@@ -259,6 +310,121 @@ fn nothing_comes_over_while_the_old_signer_runs() {
     // Another one's command line is no reason.
     let _other = stranger(&stage, "tmkms", &["start", "-c", "DIR/another.toml"]);
     assert_eq!(stage.run(&words(&["tmkms", "DIR/tmkms.toml"])).code, 0);
+}
+
+/// What runs in another mount namespace: the home is where `inside` is, and nowhere else.
+fn container(stage: &Stage, script: &str) -> Option<Stranger> {
+    fs::create_dir_all(stage.path("inside")).unwrap();
+    let text = format!("mount --bind node inside && echo up && {script}");
+    let mut child = Command::new("unshare")
+        .args(["-m", "sh", "-c", &text])
+        .current_dir(stage.path(""))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut up = [0; 3];
+    let is_up = std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut up).is_ok();
+    let child = Stranger(child);
+    is_up.then_some(child)
+}
+
+#[test]
+fn a_node_in_a_container_is_seen_by_the_files_that_it_holds() {
+    let stage = Stage::new();
+    node_home(&stage, "");
+    fs::create_dir_all(stage.path("node/data/blockstore.db")).unwrap();
+    let refused = |what: &str| {
+        let ran = stage.run(&words(&["filepv", "DIR/node"]));
+        assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0001") && ran.stderr.contains(what), "{ran:?}");
+        assert!(!stage.path("kms").exists() && !stage.path("ledger").exists());
+    };
+    // The same file under another path is what a bind mount shows of it.
+    for name in ["data/blockstore.db/LOCK", "data/priv_validator_state.json", "config/priv_validator_key.json"] {
+        let path = stage.path("node").join(name);
+        if !path.exists() {
+            fs::write(&path, "").unwrap();
+        }
+        fs::hard_link(&path, stage.path("elsewhere")).unwrap();
+        let held = fs::File::open(stage.path("elsewhere")).unwrap();
+        fs::remove_file(stage.path("elsewhere")).unwrap();
+        refused(&format!("holds DIR/node/{name}"));
+        drop(held);
+    }
+    // A database on another disk is behind a link.
+    fs::create_dir_all(stage.path("disk")).unwrap();
+    std::os::unix::fs::symlink(stage.path("disk"), stage.path("node/data/application.db")).unwrap();
+    let lock = fs::File::create(stage.path("disk/LOCK")).unwrap();
+    refused("holds DIR/node/data/application.db/LOCK");
+    drop(lock);
+    // What anybody may hold is no sign.
+    std::os::unix::fs::symlink("/dev/null", stage.path("node/data/log")).unwrap();
+    let _null = fs::File::open("/dev/null").unwrap();
+
+    let Some(node) = container(&stage, "read line 3<inside/data/blockstore.db/LOCK") else {
+        return stage::skip("a_node_in_a_container_is_seen_by_the_files_that_it_holds", "no mount namespaces here");
+    };
+    refused("holds DIR/node/data/blockstore.db/LOCK");
+    drop(node);
+    // It holds nothing, and its words say where it is in its own file system.
+    let node = container(&stage, "exec sh -c 'read line' start --home \"$PWD/inside\"").unwrap();
+    refused("was started with");
+    drop(node);
+    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    assert_eq!(ran.code, 0, "{ran:?}");
+}
+
+/// Hands over the contents of a file one by one, each when the program reads it; before each, something may happen.
+fn told(stage: &Stage, name: &str, contents: Vec<(String, Box<dyn FnOnce() + Send>)>) {
+    let path = stage.path(name);
+    fs::remove_file(&path).unwrap();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    std::thread::spawn(move || {
+        for (text, before) in contents {
+            // Opens when the reader is there.
+            let mut pipe = fs::OpenOptions::new().write(true).open(&path).unwrap();
+            before();
+            std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
+            drop(pipe);
+            // The reader has to see the end of one before the next begins.
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+    });
+}
+
+#[test]
+fn a_signer_that_starts_again_meanwhile_stops_the_migration_before_the_key_is_copied() {
+    let stage = Stage::new();
+    node_home(&stage, "");
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let old = stage.path("");
+    let start = Box::new(move || {
+        let home = old.join("node");
+        let mut command = Command::new("sh");
+        command.args(["-c", "read line", "start", "--home"]).arg(home).stdin(Stdio::piped());
+        sender.send(Stranger(command.spawn().unwrap())).unwrap();
+    });
+    told(&stage, "node/data/priv_validator_state.json", vec![(COMET_STATE.into(), start)]);
+    let ran = stage.run(&[&words(&["filepv", "DIR/node"])[..], &["--no-hold"]].concat());
+    assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0001"), "{ran:?}");
+    assert!(ran.stderr.contains("Raised test-chain-Orcy2y: precommit #5/0"), "{ran:?}");
+    assert!(!stage.path("kms").exists());
+    drop(receiver.recv().unwrap());
+    // Whatever was said about it: it watches as long as the way over is not done.
+    let shown = stage.run(&["ledger", "show", "--ledger", "DIR/ledger"]);
+    assert!(shown.stdout.contains("its floor was imported"), "{shown:?}");
+
+    // One that signed, and is gone again.
+    let later = COMET_STATE.replace("\"height\": \"5\"", "\"height\": \"6\"");
+    let nothing = || -> Box<dyn FnOnce() + Send> { Box::new(|| ()) };
+    let states = vec![(COMET_STATE.into(), nothing()), (later, nothing())];
+    told(&stage, "node/data/priv_validator_state.json", states);
+    let ran = stage.run(&words(&["filepv", "DIR/node"]));
+    assert!(ran.code == 3 && ran.stderr.contains("MIGRATE-0009"), "{ran:?}");
+    for text in ["precommit #5/0", "precommit #6/0"] {
+        assert!(ran.stderr.contains(text), "{text}: {ran:?}");
+    }
+    assert!(!stage.path("kms").exists());
 }
 
 #[test]

@@ -140,6 +140,10 @@ const KERNEL: &[(&str, &str)] = &[
         "The ledger did not come to the floor that the old signer's state asks for. Nothing was written beside the ledger; run the command again.",
     ),
     (
+        "MIGRATE-0009",
+        "The old signer's state moved while its key came over, so it ran. No key was copied and no configuration written. Stop it for good, and run the command again: it takes the newer state.",
+    ),
+    (
         "HSM-0001",
         "The connector of a YubiHSM cannot be reached. Is yubihsm-connector running and the device plugged in? The signer goes on trying each second.",
     ),

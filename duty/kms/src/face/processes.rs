@@ -1,6 +1,7 @@
 //! The processes of this host, as far as they can be seen.
 
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Processes that are looked at, at most.
 const PROCESSES_MAX: usize = 100_000;
@@ -16,6 +17,29 @@ pub(super) struct Process {
     pub(super) name: String,
     /// Its command line.
     pub(super) words: Vec<String>,
+}
+
+/// Which file it is, under whatever path: a container has other paths for the files of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// That of a file or directory. None: it cannot be seen, or it is a device, a pipe or a socket, which anybody may hold.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let meta = std::fs::metadata(path).ok().filter(|meta| meta.is_file() || meta.is_dir())?;
+        Some(Self { device: meta.dev(), inode: meta.ino() })
+    }
+}
+
+/// What a process holds open.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// As the process has it; `socket:[NUMBER]` for a socket.
+    pub(super) path: PathBuf,
+    pub(super) id: Option<FileId>,
 }
 
 /// Every process that can be seen.
@@ -36,9 +60,22 @@ impl Process {
         std::fs::read_link(format!("/proc/{}/{name}", self.id)).ok()
     }
 
+    /// Where a path leads that it names, seen from here: into its own file system, or on from where it runs.
+    pub(super) fn meant(&self, path: &Path) -> PathBuf {
+        let own = PathBuf::from(format!("/proc/{}", self.id));
+        match path.strip_prefix("/") {
+            Ok(rest) => own.join("root").join(rest),
+            Err(_) => own.join("cwd").join(path),
+        }
+    }
+
     /// What it holds open; nothing, where another user's process may not be looked into.
-    pub(super) fn open_files(&self) -> impl Iterator<Item = PathBuf> {
+    pub(super) fn open_files(&self) -> impl Iterator<Item = Open> {
         let entries = std::fs::read_dir(format!("/proc/{}/fd", self.id));
-        entries.into_iter().flatten().take(FILES_MAX).filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        entries.into_iter().flatten().take(FILES_MAX).filter_map(|entry| {
+            let link = entry.ok()?.path();
+            // Through the link, not by its text: that is a path of another file system where the process is in a container.
+            Some(Open { path: std::fs::read_link(&link).ok()?, id: FileId::of(&link) })
+        })
     }
 }

@@ -10,6 +10,16 @@ pub(super) enum MigrateError {
     /// The signer that has the key still runs.
     #[error("the old signer still runs: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Running(Vec<Seen>),
+    /// It ran meanwhile.
+    #[error("the old signer signed for {chain} meanwhile: its state moved from {from} to {to}")]
+    Moved {
+        /// Chain.
+        chain: String,
+        /// What it said first.
+        from: String,
+        /// What it says now.
+        to: String,
+    },
     /// Nobody knows how far the key signed.
     #[error("{}: no state, so nobody knows how far the key of {chain} signed", path.display())]
     NoState {
@@ -59,12 +69,16 @@ impl MigrateError {
             Self::Unclear { .. } => "MIGRATE-0005",
             Self::Key(_) => "MIGRATE-0006",
             Self::Input { .. } => "MIGRATE-0007",
+            Self::Moved { .. } => "MIGRATE-0009",
         }
     }
 
     fn hint(&self) -> String {
         match self {
             Self::Running(_) => "stop it, and keep it from starting again: systemctl disable --now UNIT".into(),
+            Self::Moved { .. } => {
+                "stop it for good: systemctl disable --now UNIT; no key was copied; the same command then takes the newer state".into()
+            }
             Self::NoState { .. } => {
                 "bring the state from where the key signed last; only for a key that never signed: --i-accept-double-sign-risk"
                     .into()
@@ -86,7 +100,9 @@ impl From<MigrateError> for Report {
     fn from(error: MigrateError) -> Self {
         let report = Report::new(error.to_string()).code_id(error.code()).hint(error.hint());
         match error {
-            MigrateError::Running(_) | MigrateError::NoState { .. } => report.exit(Exit::Unsafe),
+            MigrateError::Running(_) | MigrateError::Moved { .. } | MigrateError::NoState { .. } => {
+                report.exit(Exit::Unsafe)
+            }
             _ => report,
         }
     }

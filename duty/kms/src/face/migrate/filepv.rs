@@ -71,7 +71,7 @@ impl FilePv {
             watch: Watch {
                 named: vec![home.clone()],
                 files: vec![state],
-                directories: vec![home.join("data")],
+                directories: vec![home.join("data"), path(root, home, "db_dir", "data")],
                 nodes,
                 ..Watch::default()
             },

@@ -7,6 +7,7 @@
 mod cosmos;
 mod error;
 mod filepv;
+mod home;
 mod horcrux;
 mod plan;
 mod running;
@@ -66,6 +67,9 @@ pub(crate) struct Common {
     /// Go on without a state. If the key ever signed, it may sign twice and lose its stake
     #[arg(long)]
     i_accept_double_sign_risk: bool,
+    /// Let the keys sign at once: whoever signed with them has stopped, and its state knows the last of it
+    #[arg(long)]
+    no_hold: bool,
 }
 
 /// What another signer left.

@@ -10,7 +10,7 @@ use super::error::MigrateError;
 use super::running::Watch;
 use super::{Common, Found, Import, Move};
 use crate::host::state::{StateError, adopt_state, read, state_at, state_of_history};
-use semel_guard::{ChainId, Lane, Ledger, Mark, Subject};
+use semel_guard::{ChainId, HOLD_HEIGHTS, HoldCause, Lane, Ledger, Mark, Subject};
 use semel_keys::softsign::{self, Form, KeyType};
 use semel_keys::{KeyError, KeyErrorKind, write_new};
 use semel_ledger::Journal;
@@ -28,6 +28,8 @@ pub(super) struct Planned {
     state: Option<StateFile>,
     /// How far the ledger knows it signed.
     known: Option<Mark>,
+    /// It watches before it signs, from before.
+    is_held: bool,
 }
 
 /// The whole plan.
@@ -43,6 +45,7 @@ pub(super) struct Plan {
     steps: Vec<String>,
     home: PathBuf,
     ledger: PathBuf,
+    no_hold: bool,
 }
 
 impl Plan {
@@ -71,14 +74,16 @@ impl Plan {
                     .hint("`semel handover accept FILE` with the file of that handover takes it back")
                     .exit(Exit::Unsafe));
             }
-            let known = history.floor;
+            let (known, is_held) = (history.floor, history.hold.is_some());
             let key_text = config::display::public_key(&entry.key_format, &subject.key);
             chain.new_state = chain.new_state.or_else(|| Some(entry.state_file.value.clone()));
-            chains.push(Planned { chain, subject, key_text, state: None, known });
+            chains.push(Planned { chain, subject, key_text, state: None, known, is_held });
         }
-        let Found { signer, entries, watch, notes, steps, .. } = found;
+        let Found { signer, entries, mut watch, notes, steps, .. } = found;
+        watch.files.extend(chains.iter().filter_map(|planned| Some(planned.chain.import.as_ref()?.from.clone())));
         let is_fresh = !entries.is_empty();
-        Ok(Self { signer, config: written, is_fresh, chains, watch, notes, steps, home, ledger })
+        let no_hold = common.no_hold;
+        Ok(Self { signer, config: written, is_fresh, chains, watch, notes, steps, home, ledger, no_hold })
     }
 
     /// What the old signer says of itself.
@@ -118,15 +123,15 @@ impl Plan {
 
     pub(super) fn show(&self, as_json: bool, shell: &Shell) -> Result<(), Report> {
         if as_json {
-            let chains: Vec<Value> = self.chains.iter().map(Planned::to_json).collect();
+            let chains: Vec<Value> = self.chains.iter().map(|planned| planned.to_json(self.holds(planned))).collect();
             return said(shell.json(&json!({
                 "schema": 1, "from": self.signer, "ledger": self.ledger, "chains": chains,
-                "config": self.config.as_ref().map(|(path, _)| path), "steps": self.steps,
+                "config": self.config.as_ref().map(|(path, _)| path), "steps": self.steps(),
             })));
         }
         said(shell.line(format!("from {}", self.signer)))?;
         for planned in &self.chains {
-            said(shell.line(planned.to_text(&self.ledger)))?;
+            said(shell.line(planned.to_text(&self.ledger, self.holds(planned))))?;
         }
         match &self.config {
             Some((path, _)) => said(shell.line(format!("configuration  → {}", path.display()))),
@@ -153,8 +158,47 @@ impl Plan {
                 shell.diagnostics(&checked.found);
             }
         }
-        for step in &self.steps {
+        for step in self.steps() {
             shell.status("Next", step);
+        }
+        Ok(())
+    }
+
+    /// Whether the key watches before it signs: the old signer may have been missed, on another host above all.
+    fn holds(&self, planned: &Planned) -> bool {
+        !self.no_hold && (planned.is_held || planned.begins().is_some())
+    }
+
+    /// What is left for the operator; before anything is started, what a hold means.
+    fn steps(&self) -> Vec<String> {
+        let held = self.chains.iter().filter(|planned| self.holds(planned));
+        let holds = held.map(|planned| {
+            format!(
+                "know that the key of {} watches {HOLD_HEIGHTS} heights before it signs (GUARD-0007). With more than a third of the power: \
+                 --no-hold, or the chain stops; now, before the start: {}",
+                planned.chain.chain,
+                planned.end_of_hold(&self.ledger)
+            )
+        });
+        holds.chain(self.steps.iter().cloned()).collect()
+    }
+
+    /// Whether the old signer started meanwhile, and whether it did and has ended already. The key is not here yet.
+    fn look_again(&self) -> Result<(), Report> {
+        let seen = self.watch.look();
+        if !seen.is_empty() {
+            return Err(MigrateError::Running(seen).into());
+        }
+        for planned in &self.chains {
+            let now = read(&planned.chain.state).map_err(|error| state_report(&error))?;
+            if now != planned.state {
+                return Err(MigrateError::Moved {
+                    chain: planned.chain.chain.clone(),
+                    from: said_by(planned.state.as_ref()),
+                    to: said_by(now.as_ref()),
+                }
+                .into());
+            }
         }
         Ok(())
     }
@@ -165,8 +209,12 @@ impl Plan {
         let journal = Journal::open(options(self.ledger.clone(), &common.ledger), &subjects);
         let journal = journal.map_err(|error| ledger_report(&error))?;
         let mut states = Vec::new();
-        for Planned { chain, subject, state, .. } in &self.chains {
+        for planned in &self.chains {
+            let Planned { chain, subject, state, .. } = planned;
             let failed = |error: StateError| state_report(&error);
+            // Before its floor: what ends in between leaves a key that waits.
+            let hold = planned.begins().map_or(Ok(()), |cause| journal.set_hold(subject, Some(cause)));
+            hold.map_err(|error| failed(error.into()))?;
             let is_new =
                 state.as_ref().map_or(Ok(false), |state| adopt_state(&journal, subject, state)).map_err(failed)?;
             let history = journal.history(subject, Lane::Tendermint).map_err(|error| failed(error.into()))?;
@@ -181,6 +229,10 @@ impl Plan {
             let known = state_of_history(subject, history.as_ref());
             shell.status(if is_new { "Raised" } else { "Unchanged" }, format!("{}: {}", chain.chain, position(&known)));
             states.push(known);
+        }
+        self.look_again()?;
+        for subject in subjects.iter().filter(|subject| self.no_hold && journal.hold(subject).is_some()) {
+            journal.set_hold(subject, None).map_err(|error| state_report(&error.into()))?;
         }
         journal.close().map_err(|error| ledger_report(&error))?;
         Ok(states)
@@ -223,41 +275,70 @@ impl Import {
     }
 }
 
+/// What a state says, as words.
+fn said_by(state: Option<&StateFile>) -> String {
+    state.map_or_else(|| "MISSING: nobody knows how far it signed".into(), position)
+}
+
 impl Planned {
     /// Whether the ledger is behind the state.
     fn rises(&self) -> bool {
         self.state.as_ref().and_then(floor_of).is_some_and(|wanted| self.known.is_none_or(|known| known < wanted))
     }
 
+    /// Why the key watches from now on: what is known of it here comes from the old signer, or nothing is known.
+    fn begins(&self) -> Option<HoldCause> {
+        match (self.rises(), self.known) {
+            (true, _) => Some(HoldCause::Imported),
+            // Where nothing was signed, the chain may be about to begin: this one does not wait there.
+            (false, None) => Some(HoldCause::New),
+            (false, Some(_)) => None,
+        }
+    }
+
+    /// How it is ended after all.
+    fn end_of_hold(&self, ledger: &Path) -> String {
+        match self.state.as_ref().and_then(floor_of) {
+            Some(_) => format!(
+                "semel ledger import --no-hold --ledger {} --key {} --chain {} {}",
+                ledger.display(),
+                self.subject.key,
+                self.subject.chain,
+                self.chain.state.display()
+            ),
+            None => "`[semel] hold_new_keys = false`".into(),
+        }
+    }
+
     fn knows(&self) -> String {
         position(&state_at(&self.subject, self.known.unwrap_or_default(), &[], None))
     }
 
-    fn says(&self) -> String {
-        self.state.as_ref().map_or_else(|| "MISSING: nobody knows how far it signed".into(), position)
-    }
-
-    fn to_text(&self, ledger: &Path) -> String {
+    fn to_text(&self, ledger: &Path, holds: bool) -> String {
         let Self { chain: Move { chain, state, import, .. }, key_text, .. } = self;
         let key = match import {
             Some(Import { from, to, .. }) => format!("{} → {}", from.display(), to.display()),
             None => "stays where it is".into(),
         };
         let first = if self.rises() { ", raised before anything else is written" } else { "" };
+        let hold = match holds {
+            true => format!("\n  hold     {HOLD_HEIGHTS} heights before it signs; --no-hold leaves that out"),
+            false => String::new(),
+        };
         format!(
-            "{chain}  {key_text}\n  state    {}: {}\n  ledger   {}: {}{first}\n  key      {key}",
+            "{chain}  {key_text}\n  state    {}: {}\n  ledger   {}: {}{first}\n  key      {key}{hold}",
             state.display(),
-            self.says(),
+            said_by(self.state.as_ref()),
             ledger.display(),
             self.knows()
         )
     }
 
-    fn to_json(&self) -> Value {
+    fn to_json(&self, holds: bool) -> Value {
         let Self { chain: Move { chain, state, import, new_state }, subject, state: read, .. } = self;
         json!({
             "chain": chain, "key": subject.key.to_string(), "state_file": state, "state": read.as_ref().map(position),
-            "ledger": self.knows(), "new_state_file": new_state,
+            "ledger": self.knows(), "new_state_file": new_state, "holds": holds,
             "key_file": import.as_ref().map(|import| json!({ "from": import.from, "to": import.to })),
         })
     }

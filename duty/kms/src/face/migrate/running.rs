@@ -1,6 +1,8 @@
 //! Whether the old signer still runs, as far as this user can see: its command line, the files it holds, the node it talks to.
 
-use super::super::processes::{Process, processes};
+use super::super::processes::{FileId, Open, Process, processes};
+use super::home::files_of;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -51,10 +53,11 @@ impl fmt::Display for Seen {
 impl Watch {
     /// Every process that gives itself away.
     pub(super) fn look(&self) -> Vec<Seen> {
+        let files = files_of(&self.files, &self.directories);
         let mut sockets = self.sockets();
         let mut seen = Vec::new();
         for process in processes().filter(|process| process.id != std::process::id()) {
-            if let Some(why) = self.why(&process, &mut sockets) {
+            if let Some(why) = self.why(&process, &files, &mut sockets) {
                 seen.push(Seen { id: Some(process.id), name: process.name, why });
             }
         }
@@ -67,7 +70,12 @@ impl Watch {
         seen
     }
 
-    fn why(&self, process: &Process, sockets: &mut Vec<(String, String)>) -> Option<String> {
+    fn why(
+        &self,
+        process: &Process,
+        files: &HashMap<FileId, PathBuf>,
+        sockets: &mut Vec<(String, String)>,
+    ) -> Option<String> {
         if let Some(path) = self.pid_file.as_deref().filter(|path| number_in(path) == Some(process.id)) {
             return Some(format!("is the one in {}", path.display()));
         }
@@ -75,11 +83,15 @@ impl Watch {
             return Some(format!("was started with {}", path.display()));
         }
         // Asked for each process, so it is read once for both questions.
-        let open: Vec<PathBuf> = process.open_files().collect();
-        if let Some(path) = open.iter().find(|path| self.holds(path)) {
+        let open: Vec<Open> = process.open_files().collect();
+        if let Some(path) = open.iter().find_map(|open| open.id.and_then(|id| files.get(&id))) {
             return Some(format!("holds {}", path.display()));
         }
-        let held = |inode: &str| open.iter().any(|path| path.as_os_str() == format!("socket:[{inode}]").as_str());
+        // By its path too: one that was removed since, or lies beyond the bounds of what was looked at.
+        if let Some(open) = open.iter().find(|open| self.holds(&open.path)) {
+            return Some(format!("holds {}", open.path.display()));
+        }
+        let held = |inode: &str| open.iter().any(|open| open.path.as_os_str() == format!("socket:[{inode}]").as_str());
         let (mine, others) = std::mem::take(sockets).into_iter().partition(|(inode, _)| held(inode));
         *sockets = others;
         let mine: Vec<(String, String)> = mine;
@@ -92,19 +104,25 @@ impl Watch {
             return None;
         }
         let cwd = process.link("cwd");
-        let meant = |word: &str| {
-            let word = word.rsplit_once('=').map_or(word, |(_, path)| path);
-            let path = Path::new(word.strip_prefix("-c").unwrap_or(word));
-            real(&cwd.as_ref().map_or_else(|| path.to_owned(), |cwd| cwd.join(path)))
-        };
-        let ours: Vec<PathBuf> = self.named.iter().map(|path| real(path)).collect();
-        let named = process.words.iter().skip(1).map(|word| meant(word)).find(|path| ours.contains(path));
+        let ours: Vec<(PathBuf, Option<FileId>)> =
+            self.named.iter().map(|path| (real(path), FileId::of(path))).collect();
+        let named = process.words.iter().skip(1).find_map(|word| {
+            let word = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
+            let word = Path::new(word.strip_prefix("-c").unwrap_or(word));
+            let path = real(&cwd.as_ref().map_or_else(|| word.to_owned(), |cwd| cwd.join(word)));
+            // In a container another path leads to it.
+            let there = FileId::of(&process.meant(word));
+            ours.iter().find(|(our, id)| *our == path || (there.is_some() && there == *id)).map(|(our, _)| our.clone())
+        });
         named.or_else(|| {
             let says_other =
                 process.words.iter().any(|word| ["-c", "--config", "--home"].iter().any(|flag| word.starts_with(flag)));
             let default = self.default.as_ref().filter(|_| !says_other)?;
-            let here = cwd?.join(default.file_name()?);
-            (real(&here) == real(default)).then_some(here)
+            let name = Path::new(default.file_name()?);
+            let here = cwd?.join(name);
+            let there = FileId::of(&process.meant(name));
+            let is_ours = real(&here) == real(default) || (there.is_some() && there == FileId::of(default));
+            is_ours.then_some(here)
         })
     }
 
