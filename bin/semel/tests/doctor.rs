@@ -220,3 +220,26 @@ fn the_chain_tells_a_key_that_it_does_not_know_and_a_state_that_is_old() {
     let (code, checks) = examine(&stage, &["--rpc", "http://127.0.0.1:1"]);
     assert_eq!((code, verdict(&checks, "DOC-0504")), (1, vec!["fail"]));
 }
+
+#[test]
+fn a_floor_that_was_put_above_what_was_signed_is_no_danger_and_a_lost_position_is() {
+    let ledger = ["--ledger", "DIR/ledger", "--i-accept-volatile-ledger"];
+    let rows: [&[&[&str]]; 2] = [
+        &[&["kms", "state", "set-floor", "-c", "DIR/tmkms.toml", "500"]],
+        &[&["handover", "export", "-o", "DIR/out"], &["handover", "accept", "DIR/out"]],
+    ];
+    for commands in rows {
+        let stage = signed();
+        for command in commands {
+            let ran = stage.run(&[command, &ledger[..]].concat());
+            assert_eq!(ran.code, 0, "{ran:?}");
+        }
+        let (code, checks) = examine(&stage, &[]);
+        assert_eq!((code, verdict(&checks, "DOC-0305")), (0, vec!["pass"]), "{checks:#?}");
+        let said = checks.iter().find(|check| check["code"] == "DOC-0305").unwrap()["found"].as_str().unwrap();
+        assert!(said.ends_with(", where its floor was put"), "{said}");
+        stage.edit("consensus.json", "\"height\":\"5\"", "\"height\":\"4\"");
+        let (code, checks) = examine(&stage, &[]);
+        assert_eq!((code, verdict(&checks, "DOC-0305")), (3, vec!["unsafe"]), "{checks:#?}");
+    }
+}

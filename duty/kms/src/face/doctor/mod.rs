@@ -302,13 +302,16 @@ fn states(doctor: &mut Doctor, command: &Examine, configs: &[config::Config]) {
             }
             (Ok(Some(state)), highest) => {
                 let file = floor_of(&state);
+                // A floor that nothing was signed at was put there: by `set-floor`, an import, a handover, a reservation.
+                let signed = lane.and_then(|(_, history)| history.recent.last().map(|entry| entry.mark));
                 let text = format!(
-                    "{chain}: the state file is at {}/{}, the ledger at {}",
+                    "{chain}: the state file is at {}/{}, the ledger at {}{}",
                     state.height,
                     state.round,
-                    highest.map_or_else(|| "nothing".into(), |mark| Lane::Tendermint.show(mark))
+                    highest.map_or_else(|| "nothing".into(), |mark| Lane::Tendermint.show(mark)),
+                    if signed < highest && file < highest { ", where its floor was put" } else { "" }
                 );
-                doctor.demand("DOC-0305", file >= highest, Verdict::Unsafe, text, "a state that was restored or lost: the ledger counts and writes it again, but find out who put it back");
+                doctor.demand("DOC-0305", file >= signed, Verdict::Unsafe, text, "a state that was restored or lost: the ledger counts and writes it again, but find out who put it back");
             }
             (Err(error), _) => doctor.check("DOC-0303", Verdict::Fail, error.to_string(), error.hint()),
         }
