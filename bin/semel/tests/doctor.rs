@@ -222,6 +222,23 @@ fn the_chain_tells_a_key_that_it_does_not_know_and_a_state_that_is_old() {
 }
 
 #[test]
+fn a_node_that_a_running_signer_has_is_left_to_it() {
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let mut signer = stage.start(&stage.config(&[node.address().to_string()]));
+    let mut remote = called(&node);
+    remote.sign_vote(&prevote(1, 1)).unwrap();
+    let (code, checks) = examine(&stage, &["--deep"]);
+    assert_eq!((code, verdict(&checks, "DOC-0503")), (0, vec!["pass"]), "{checks:#?}");
+    let said = checks.iter().find(|check| check["code"] == "DOC-0503").unwrap()["found"].as_str().unwrap();
+    assert!(said.contains(" is with process "), "{said}");
+    assert_eq!(verdict(&checks, "DOC-0502"), Vec::<&str>::new(), "nobody waits at its door");
+    remote.sign_vote(&prevote(2, 1)).unwrap();
+    signer.signal(rustix::process::Signal::TERM);
+    assert!(signer.ended().success());
+}
+
+#[test]
 fn a_floor_that_was_put_above_what_was_signed_is_no_danger_and_a_lost_position_is() {
     let ledger = ["--ledger", "DIR/ledger", "--i-accept-volatile-ledger"];
     let rows: [&[&[&str]]; 2] = [

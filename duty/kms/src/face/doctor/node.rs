@@ -3,6 +3,7 @@
 use super::super::config::{self, Address};
 use super::super::keyring::Keyring;
 use super::super::plans::{load_identity, node, tenants};
+use super::number;
 use crate::host::stream::Stream;
 use semel_keys::encoding;
 use semel_ops::doctor::{Doctor, Verdict};
@@ -36,8 +37,22 @@ pub(super) fn names(doctor: &mut Doctor, config: &config::Config) {
     }
 }
 
-/// Each node takes a connection, and shakes hands. Nothing is asked and nothing answered.
-pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
+/// A process that has this node, and reports no trouble with it.
+fn served_by(running: &[serde_json::Value], endpoint: &str) -> Option<u32> {
+    let is_well = |condition: &serde_json::Value| {
+        let name = condition.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let is_this = name.strip_prefix("validator ").is_some_and(|name| name.ends_with(&format!("@{endpoint}")));
+        is_this && condition.get("reason").is_some_and(serde_json::Value::is_null)
+    };
+    let conditions =
+        |answer: &serde_json::Value| answer.get("conditions").and_then(serde_json::Value::as_array).cloned();
+    let served = running.iter().find(|answer| conditions(answer).is_some_and(|all| all.iter().any(is_well)))?;
+    number(served)
+}
+
+/// Each node takes a connection, and shakes hands. Nothing is asked and nothing answered. A node that a running signer has is left alone:
+/// it speaks to one at a time, and whoever else dials waits for its turn.
+pub(super) fn reach(doctor: &mut Doctor, config: &config::Config, running: &[serde_json::Value]) {
     for validator in &config.validators {
         let identity = validator.secret_key.as_ref().map(|path| load_identity(&path.value, &mut HashMap::new()));
         let Ok(identity) = identity.transpose() else { continue };
@@ -45,6 +60,10 @@ pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
         let mut plan = node(validator, identity);
         plan.timeout = PATIENCE;
         let named = plan.endpoint.to_string();
+        if let Some(process) = served_by(running, &named) {
+            doctor.pass("DOC-0503", format!("{named} is with process {process} now, which has no trouble with it"));
+            continue;
+        }
         let mut stream = match Stream::connect(&plan.endpoint) {
             Ok(stream) => stream,
             Err(error) => {
