@@ -184,20 +184,29 @@ fn a_signer_that_runs_is_known_to_its_own_user_and_keeps_its_keys_out_of_swap() 
     assert_eq!(verdict(&checks, "DOC-0708"), ["pass"], "{checks:#?}\n{}", signer.text());
 }
 
-/// A node's RPC with one validator, for two requests.
+/// A node's RPC with 101 validators, of whom this one is the last, for three requests.
 fn rpc(height: u64, address: &str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let place = format!("http://{}", listener.local_addr().unwrap());
     let status = format!(
         r#"{{"result":{{"node_info":{{"network":"{CHAIN}"}},"sync_info":{{"latest_block_height":"{height}"}}}}}}"#
     );
-    let set = format!(r#"{{"result":{{"validators":[{{"address":"{address}"}}]}}}}"#);
+    let page = |validators: &str| {
+        format!(r#"{{"result":{{"block_height":"{height}","validators":[{validators}],"count":"1","total":"101"}}}}"#)
+    };
+    let first = page(&vec![r#"{"address":"0A"}"#; 100].join(","));
+    let second = page(&format!(r#"{{"address":"{address}"}}"#));
+    let rest = format!("page=2&height={height} ");
     std::thread::spawn(move || {
-        for stream in listener.incoming().take(2) {
+        for stream in listener.incoming().take(3) {
             let mut stream = stream.unwrap();
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
-            let body = if line.contains("/status") { &status } else { &set };
+            let body = match &line {
+                line if line.contains("/status") => &status,
+                line if line.contains(&rest) => &second,
+                _ => &first,
+            };
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         }
     });
