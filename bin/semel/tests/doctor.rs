@@ -184,20 +184,29 @@ fn a_signer_that_runs_is_known_to_its_own_user_and_keeps_its_keys_out_of_swap() 
     assert_eq!(verdict(&checks, "DOC-0708"), ["pass"], "{checks:#?}\n{}", signer.text());
 }
 
-/// A node's RPC with one validator, for two requests.
+/// A node's RPC with 101 validators, of whom this one is the last, for three requests.
 fn rpc(height: u64, address: &str) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let place = format!("http://{}", listener.local_addr().unwrap());
     let status = format!(
         r#"{{"result":{{"node_info":{{"network":"{CHAIN}"}},"sync_info":{{"latest_block_height":"{height}"}}}}}}"#
     );
-    let set = format!(r#"{{"result":{{"validators":[{{"address":"{address}"}}]}}}}"#);
+    let page = |validators: &str| {
+        format!(r#"{{"result":{{"block_height":"{height}","validators":[{validators}],"count":"1","total":"101"}}}}"#)
+    };
+    let first = page(&vec![r#"{"address":"0A"}"#; 100].join(","));
+    let second = page(&format!(r#"{{"address":"{address}"}}"#));
+    let rest = format!("page=2&height={height} ");
     std::thread::spawn(move || {
-        for stream in listener.incoming().take(2) {
+        for stream in listener.incoming().take(3) {
             let mut stream = stream.unwrap();
             let mut line = String::new();
             BufReader::new(&stream).read_line(&mut line).unwrap();
-            let body = if line.contains("/status") { &status } else { &set };
+            let body = match &line {
+                line if line.contains("/status") => &status,
+                line if line.contains(&rest) => &second,
+                _ => &first,
+            };
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
         }
     });
@@ -219,4 +228,44 @@ fn the_chain_tells_a_key_that_it_does_not_know_and_a_state_that_is_old() {
     }
     let (code, checks) = examine(&stage, &["--rpc", "http://127.0.0.1:1"]);
     assert_eq!((code, verdict(&checks, "DOC-0504")), (1, vec!["fail"]));
+}
+
+#[test]
+fn a_node_that_a_running_signer_has_is_left_to_it() {
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let mut signer = stage.start(&stage.config(&[node.address().to_string()]));
+    let mut remote = called(&node);
+    remote.sign_vote(&prevote(1, 1)).unwrap();
+    let (code, checks) = examine(&stage, &["--deep"]);
+    assert_eq!((code, verdict(&checks, "DOC-0503")), (0, vec!["pass"]), "{checks:#?}");
+    let said = checks.iter().find(|check| check["code"] == "DOC-0503").unwrap()["found"].as_str().unwrap();
+    assert!(said.contains(" is with process "), "{said}");
+    assert_eq!(verdict(&checks, "DOC-0502"), Vec::<&str>::new(), "nobody waits at its door");
+    remote.sign_vote(&prevote(2, 1)).unwrap();
+    signer.signal(rustix::process::Signal::TERM);
+    assert!(signer.ended().success());
+}
+
+#[test]
+fn a_floor_that_was_put_above_what_was_signed_is_no_danger_and_a_lost_position_is() {
+    let ledger = ["--ledger", "DIR/ledger", "--i-accept-volatile-ledger"];
+    let rows: [&[&[&str]]; 2] = [
+        &[&["kms", "state", "set-floor", "-c", "DIR/tmkms.toml", "500"]],
+        &[&["handover", "export", "-o", "DIR/out"], &["handover", "accept", "DIR/out"]],
+    ];
+    for commands in rows {
+        let stage = signed();
+        for command in commands {
+            let ran = stage.run(&[command, &ledger[..]].concat());
+            assert_eq!(ran.code, 0, "{ran:?}");
+        }
+        let (code, checks) = examine(&stage, &[]);
+        assert_eq!((code, verdict(&checks, "DOC-0305")), (0, vec!["pass"]), "{checks:#?}");
+        let said = checks.iter().find(|check| check["code"] == "DOC-0305").unwrap()["found"].as_str().unwrap();
+        assert!(said.ends_with(", where its floor was put"), "{said}");
+        stage.edit("consensus.json", "\"height\":\"5\"", "\"height\":\"4\"");
+        let (code, checks) = examine(&stage, &[]);
+        assert_eq!((code, verdict(&checks, "DOC-0305")), (3, vec!["unsafe"]), "{checks:#?}");
+    }
 }

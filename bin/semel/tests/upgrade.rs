@@ -8,6 +8,7 @@ use semel_devnet_tendermint::privval::{Family, Listen, Listener};
 use stage::{Stage, called, node_at, prevote, refusal};
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -113,7 +114,7 @@ fn two_validators_go_to_a_new_chain_and_back_and_sign_nothing_twice() {
     assert!(fresh.contains("\"height\":\"0\""), "{fresh}");
     site.vote(NEW, Family::V034, 1);
     let (_, said) = site.upgrade(&["status", "DIR/plan.json"]);
-    assert!(said.starts_with("commercio-2_2 to commercio-3: applied, 20 of 20 steps done"), "{said}");
+    assert!(said.starts_with("commercio-2_2 to commercio-3: applied, 21 of 21 steps done"), "{said}");
     let (code, said) = site.upgrade(&["rollback", "DIR/plan.json", "--yes", "--systemctl", &systemctl]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("Rolled back commercio-2_2 serves again"), "{said}");
@@ -226,4 +227,94 @@ fn a_chain_that_halts_is_left_when_it_has_come_to_its_height() {
     });
     assert!(!site.stage.read("v1.v3.toml").contains("max_height"));
     site.vote(NEW, Family::V034, 501);
+}
+
+/// A site whose signers are containers: what the template runs is in `calls`.
+fn with_template(site: &Site) -> String {
+    fs::write(site.stage.path("ex.sh"), "echo \"$1 $2\" >> \"$(dirname \"$0\")/calls\"\n").unwrap();
+    for n in 1..=2 {
+        let state = r#"{"height":"500","round":"0","step":2,"block_id":{"hash":"","parts":{"total":0,"hash":""}}}"#;
+        site.stage.secret(&format!("v{n}.json"), state);
+    }
+    format!("sh {} {{action}} {{unit}}", site.stage.path("ex.sh").display())
+}
+
+#[test]
+fn without_units_a_template_stops_and_starts_what_is_named_after_the_configurations() {
+    let site = Site::new();
+    let template = with_template(&site);
+    let words =
+        ["plan", "--from", OLD, "--to", NEW, "--suffix", "v3", "--configs", "DIR/v?.toml", "--out", "DIR/plan.json"];
+    let (code, said) = site.upgrade(&[&words[..], &["--exec-template", &template]].concat());
+    assert_eq!(code, 0, "{said}");
+    let (_, dry) = site.upgrade(&["apply", "DIR/plan.json", "--dry-run"]);
+    let run: Vec<&str> = dry.lines().filter(|line| !line.starts_with('#')).collect();
+    let expected = ["stop v1", "stop v2", "start v1.v3", "start v2.v3"].map(|words| format!("sh DIR/ex.sh {words}"));
+    assert_eq!(run, expected, "what is printed is what is run: {dry}");
+    assert!(!dry.contains("wait until"), "{dry}");
+    let (code, said) = site.upgrade(&["apply", "DIR/plan.json", "--yes"]);
+    assert!(code == 0 && said.contains("Upgraded"), "{said}");
+    assert_eq!(site.stage.read("calls"), "stop v1\nstop v2\nstart v1.v3\nstart v2.v3\n");
+    let (code, said) = site.upgrade(&["rollback", "DIR/plan.json", "--yes"]);
+    assert!(code == 0 && said.contains("Rolled back"), "{said}");
+    assert!(site.stage.read("calls").ends_with("stop v1.v3\nstop v2.v3\nstart v1\nstart v2\n"));
+    let (code, said) = site.upgrade(&["apply", "DIR/plan.json", "--yes"]);
+    assert!(code == 1 && said.contains("UPGRADE-0021"), "{said}");
+}
+
+#[test]
+fn a_plan_that_would_stop_and_start_nothing_or_two_things_of_one_name_is_none() {
+    let site = Site::new();
+    let template = with_template(&site);
+    fs::create_dir(site.stage.path("v3")).unwrap();
+    fs::write(site.stage.path("v3/v1.toml"), site.stage.read("v2.toml")).unwrap();
+    let words = ["plan", "--from", OLD, "--to", NEW, "--suffix", "new", "--dry-run", "--configs"];
+    let rows: [(&[&str], &str); 3] = [
+        (&["DIR/v?.toml"], "nothing would be stopped or started"),
+        (&["DIR/**/v1.toml", "--exec-template", &template], "two configurations are named v1"),
+        (&["DIR/v?.toml", "--exec-template", "docker restart {unit}"], "{action}"),
+    ];
+    for (more, expected) in rows {
+        let (code, said) = site.upgrade(&[&words[..], more].concat());
+        assert!(code == 1 && said.contains("FAIL  UPGRADE-0008") && said.contains(expected), "{said}");
+    }
+}
+
+#[test]
+fn a_unit_that_dies_and_is_started_again_does_not_count_as_running() {
+    let site = Site::new();
+    drop(with_template(&site));
+    // A systemctl as of a unit with Restart=always: it is active whenever it is asked, as another process each time.
+    let manager = "case $1 in show) echo MainPID=$$;; is-active) echo active;; esac\n";
+    fs::write(site.stage.path("systemctl"), format!("#!/bin/sh\n{manager}")).unwrap();
+    fs::set_permissions(site.stage.path("systemctl"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(site.planned(&[]).0, 0);
+    // The old units have ended.
+    let stop = "case $1 in stop) echo 1 > \"$0.stopped\";; start) rm -f \"$0.stopped\";; esac\n[ -e \"$0.stopped\" ] && [ $1 = is-active ] && { echo inactive; exit 3; }\n";
+    fs::write(site.stage.path("systemctl"), format!("#!/bin/sh\n{stop}{manager}")).unwrap();
+    let systemctl = site.stage.path("systemctl").display().to_string();
+    let (code, said) = site.upgrade(&["apply", "DIR/plan.json", "--yes", "--systemctl", &systemctl]);
+    assert!(
+        code == 1 && said.contains("UPGRADE-0024") && said.contains("v1.v3.service does not keep running"),
+        "{said}"
+    );
+}
+
+#[test]
+fn the_program_of_a_unit_is_asked_what_it_is() {
+    let site = Site::new();
+    drop(with_template(&site));
+    let (code, said) = site.planned(&["--dry-run"]);
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(code == 0 && said.contains(&format!("pass  UPGRADE-0014  DIR/tmkms is semel {version}")), "{said}");
+    // Another signer, and one that never answers.
+    for (script, expected) in
+        [("echo 0.15.0", "is not Semel: it says `0.15.0`"), ("exec sleep 60", "no answer in time")]
+    {
+        fs::remove_file(site.stage.path("tmkms")).unwrap();
+        fs::write(site.stage.path("tmkms"), format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(site.stage.path("tmkms"), fs::Permissions::from_mode(0o755)).unwrap();
+        let (code, said) = site.planned(&["--dry-run"]);
+        assert!(code == 0 && said.contains("warn  UPGRADE-0014") && said.contains(expected), "{said}");
+    }
 }

@@ -20,6 +20,7 @@ use semel_ops::control::ask_all;
 use semel_ops::doctor::{Doctor, Verdict};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
+use serde_json::Value;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -94,14 +95,16 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
     } else {
         states(&mut doctor, command, &checked.configs);
     }
-    host::examine(&mut doctor, &checked.configs, &running(command, &checked.configs));
+    let running = running(command, &checked.configs);
+    let numbers: Vec<u32> = running.iter().filter_map(number).collect();
+    host::examine(&mut doctor, &checked.configs, &numbers);
     if let Some(pattern) = &command.units {
         units::examine(&mut doctor, pattern, &checked.configs);
     }
     for config in &checked.configs {
         node::names(&mut doctor, config);
         if command.deep {
-            node::reach(&mut doctor, config);
+            node::reach(&mut doctor, config, &running);
             devices(&mut doctor, config);
         }
     }
@@ -111,11 +114,15 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
     doctor.conclude(command.json, shell)
 }
 
-/// Processes that sign with this ledger: they answer at its control sockets.
-fn running(command: &Examine, configs: &[config::Config]) -> Vec<u32> {
+/// What the processes that sign with this ledger say of themselves, at its control sockets.
+fn running(command: &Examine, configs: &[config::Config]) -> Vec<Value> {
     let directory = super::start::directory_of(command.place.ledger.as_ref(), configs);
-    let answers = ask_all(&directory.join(super::status::CONTROL), "status");
-    answers.iter().filter_map(|answer| answer.get("pid")?.as_u64()?.try_into().ok()).collect()
+    ask_all(&directory.join(super::status::CONTROL), "status")
+}
+
+/// The number of a process that says something of itself.
+fn number(answer: &Value) -> Option<u32> {
+    answer.get("pid")?.as_u64()?.try_into().ok()
 }
 
 /// Files with secrets belong to one user, and nobody else reads them.
@@ -302,13 +309,16 @@ fn states(doctor: &mut Doctor, command: &Examine, configs: &[config::Config]) {
             }
             (Ok(Some(state)), highest) => {
                 let file = floor_of(&state);
+                // A floor that nothing was signed at was put there: by `set-floor`, an import, a handover, a reservation.
+                let signed = lane.and_then(|(_, history)| history.recent.last().map(|entry| entry.mark));
                 let text = format!(
-                    "{chain}: the state file is at {}/{}, the ledger at {}",
+                    "{chain}: the state file is at {}/{}, the ledger at {}{}",
                     state.height,
                     state.round,
-                    highest.map_or_else(|| "nothing".into(), |mark| Lane::Tendermint.show(mark))
+                    highest.map_or_else(|| "nothing".into(), |mark| Lane::Tendermint.show(mark)),
+                    if signed < highest && file < highest { ", where its floor was put" } else { "" }
                 );
-                doctor.demand("DOC-0305", file >= highest, Verdict::Unsafe, text, "a state that was restored or lost: the ledger counts and writes it again, but find out who put it back");
+                doctor.demand("DOC-0305", file >= signed, Verdict::Unsafe, text, "a state that was restored or lost: the ledger counts and writes it again, but find out who put it back");
             }
             (Err(error), _) => doctor.check("DOC-0303", Verdict::Fail, error.to_string(), error.hint()),
         }

@@ -3,6 +3,7 @@
 use super::super::config::{self, Address};
 use super::super::keyring::Keyring;
 use super::super::plans::{load_identity, node, tenants};
+use super::number;
 use crate::host::stream::Stream;
 use semel_keys::encoding;
 use semel_ops::doctor::{Doctor, Verdict};
@@ -16,6 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest answer of an RPC that is read, in bytes.
 const ANSWER_MAX: u64 = 4 << 20;
+
+/// Pages of a validator set that are read, at most: of 100 validators each.
+const PAGES_MAX: usize = 20;
 
 /// What closes the port of a node.
 const LADDR: &str = "set priv_validator_laddr = \"tcp://0.0.0.0:26658\" in the node's config.toml, start it, and look at VPN and firewall";
@@ -36,8 +40,22 @@ pub(super) fn names(doctor: &mut Doctor, config: &config::Config) {
     }
 }
 
-/// Each node takes a connection, and shakes hands. Nothing is asked and nothing answered.
-pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
+/// A process that has this node, and reports no trouble with it.
+fn served_by(running: &[serde_json::Value], endpoint: &str) -> Option<u32> {
+    let is_well = |condition: &serde_json::Value| {
+        let name = condition.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let is_this = name.strip_prefix("validator ").is_some_and(|name| name.ends_with(&format!("@{endpoint}")));
+        is_this && condition.get("reason").is_some_and(serde_json::Value::is_null)
+    };
+    let conditions =
+        |answer: &serde_json::Value| answer.get("conditions").and_then(serde_json::Value::as_array).cloned();
+    let served = running.iter().find(|answer| conditions(answer).is_some_and(|all| all.iter().any(is_well)))?;
+    number(served)
+}
+
+/// Each node takes a connection, and shakes hands. Nothing is asked and nothing answered. A node that a running signer has is left alone:
+/// it speaks to one at a time, and whoever else dials waits for its turn.
+pub(super) fn reach(doctor: &mut Doctor, config: &config::Config, running: &[serde_json::Value]) {
     for validator in &config.validators {
         let identity = validator.secret_key.as_ref().map(|path| load_identity(&path.value, &mut HashMap::new()));
         let Ok(identity) = identity.transpose() else { continue };
@@ -45,6 +63,10 @@ pub(super) fn reach(doctor: &mut Doctor, config: &config::Config) {
         let mut plan = node(validator, identity);
         plan.timeout = PATIENCE;
         let named = plan.endpoint.to_string();
+        if let Some(process) = served_by(running, &named) {
+            doctor.pass("DOC-0503", format!("{named} is with process {process} now, which has no trouble with it"));
+            continue;
+        }
         let mut stream = match Stream::connect(&plan.endpoint) {
             Ok(stream) => stream,
             Err(error) => {
@@ -83,10 +105,32 @@ fn get(rpc: &str, path: &str) -> Result<serde_json::Value, String> {
     Ok(value.get("result").cloned().unwrap_or(value))
 }
 
+/// A text in an answer; empty where it is not there.
+fn text(value: &serde_json::Value, path: &str) -> String {
+    value.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Addresses of the validators, of all pages at one height.
+fn validators(rpc: &str) -> Result<Vec<String>, String> {
+    let mut all = Vec::new();
+    let mut height = String::new();
+    for page in 1..=PAGES_MAX {
+        let set = get(rpc, &format!("/validators?per_page=100&page={page}{height}"))?;
+        let found = set.get("validators").and_then(serde_json::Value::as_array).map_or(&[][..], Vec::as_slice);
+        all.extend(found.iter().map(|one| text(one, "/address").to_uppercase()));
+        let total: usize = text(&set, "/total").parse().unwrap_or(0);
+        if found.is_empty() || all.len() >= total {
+            break;
+        }
+        height = text(&set, "/block_height").parse().map_or_else(|_| String::new(), |at: u64| format!("&height={at}"));
+    }
+    Ok(all)
+}
+
 /// The chain knows our keys, and our states are not behind it.
 pub(super) fn chain(doctor: &mut Doctor, rpc: &str, configs: &[config::Config]) {
-    let (status, set) = match (get(rpc, "/status"), get(rpc, "/validators?per_page=100")) {
-        (Ok(status), Ok(set)) => (status, set),
+    let (status, addresses) = match (get(rpc, "/status"), validators(rpc)) {
+        (Ok(status), Ok(addresses)) => (status, addresses),
         (Err(why), _) | (_, Err(why)) => {
             doctor.check(
                 "DOC-0504",
@@ -97,17 +141,9 @@ pub(super) fn chain(doctor: &mut Doctor, rpc: &str, configs: &[config::Config]) 
             return;
         }
     };
-    let text = |value: &serde_json::Value, path: &str| {
-        value.pointer(path).and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
-    };
     let network = text(&status, "/node_info/network");
     let tip: u64 = text(&status, "/sync_info/latest_block_height").parse().unwrap_or(0);
     doctor.pass("DOC-0504", format!("{rpc} is a node of {network}, at height {tip}"));
-    let addresses: Vec<String> = set
-        .get("validators")
-        .and_then(serde_json::Value::as_array)
-        .map(|all| all.iter().map(|one| text(one, "/address").to_uppercase()).collect())
-        .unwrap_or_default();
     let Ok(all) = tenants(configs, &mut Keyring::default()) else { return };
     let mine: Vec<_> = all.iter().filter(|(_, tenant)| tenant.chain.id.value == network).collect();
     doctor.demand(
@@ -120,7 +156,7 @@ pub(super) fn chain(doctor: &mut Doctor, rpc: &str, configs: &[config::Config]) 
     for (_, tenant) in mine {
         let address = hex::encode_upper(encoding::address(&tenant.subject.key));
         let is_known = addresses.contains(&address);
-        doctor.demand("DOC-0506", is_known, Verdict::Fail, format!("{address} is {}in the validator set of {network}", if is_known { "" } else { "not " }), format!("the validator signs with another key than {}, is jailed, or is beyond the first 100: compare with `show-validator` of the node", tenant.key_text));
+        doctor.demand("DOC-0506", is_known, Verdict::Fail, format!("{address} is {}in the validator set of {network}", if is_known { "" } else { "not " }), format!("the validator signs with another key than {}, is jailed, or is not bonded: compare with `show-validator` of the node", tenant.key_text));
         if let Ok(Some(state)) = crate::host::state::read(&tenant.chain.state_file.value) {
             let behind = tip.saturating_sub(state.height);
             doctor.demand(

@@ -2,7 +2,7 @@
 //!
 //! A step that was cut off is done again: each of them may be. What the journal calls done is not.
 
-use super::plan::{NewFile, Plan, read, sha256};
+use super::plan::{Plan, read, sha256};
 use semel_ledger::interchange::{Dialect, StateFile};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
@@ -19,6 +19,9 @@ const UNIT_MAX: Duration = Duration::from_secs(90);
 
 /// Time between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// A unit runs when it is still the same process after this time: one that dies at once is started again by systemd.
+const SETTLED: Duration = Duration::from_secs(3);
 
 /// The world that a plan changes. A test puts another one here, which fails at any operation.
 pub(super) trait Ground {
@@ -94,6 +97,8 @@ pub(super) enum Step {
     Inactive(String),
     /// Waits until a unit is active.
     Active(String),
+    /// Looks whether all units run on, each as the same process.
+    Settled(Vec<String>),
     /// Takes note of the heights that the old chain ended with.
     Heights,
     /// Writes one of the plan's files.
@@ -115,6 +120,7 @@ impl Step {
             Self::Unit(verb, unit) => format!("{verb} {unit}"),
             Self::Inactive(unit) => format!("inactive {unit}"),
             Self::Active(unit) => format!("active {unit}"),
+            Self::Settled(_) => "settled".into(),
             Self::Heights => "heights".into(),
             Self::Write(path) => format!("write {}", path.display()),
             Self::State(path) => format!("state {}", path.display()),
@@ -130,6 +136,7 @@ impl Step {
             Self::Unit(verb, unit) => service(plan, "systemctl", verb, unit).join(" "),
             Self::Inactive(unit) => format!("# wait until {unit} has ended"),
             Self::Active(unit) => format!("# wait until {unit} runs"),
+            Self::Settled(_) => format!("# wait {} s: every unit has to run on as the same process", SETTLED.as_secs()),
             Self::Heights => "# read the height of every old state".into(),
             Self::Write(path) => format!("# write {}", path.display()),
             Self::State(path) if plan.keeps_id() => format!("# carry the state over to {}", path.display()),
@@ -143,62 +150,60 @@ impl Step {
 
 /// The words that do something with a unit.
 fn service(plan: &Plan, systemctl: &str, verb: &str, unit: &str) -> Vec<String> {
-    match &plan.exec_template {
-        None => vec![systemctl.into(), verb.into(), unit.into()],
-        // Containers are started and stopped; nothing else of a unit means anything to them.
-        Some(_) if !matches!(verb, "start" | "stop") => Vec::new(),
-        Some(template) => {
-            let name = unit.strip_suffix(".service").unwrap_or(unit);
-            template.split_whitespace().map(|word| word.replace("{action}", verb).replace("{unit}", name)).collect()
-        }
-    }
+    let Some(template) = &plan.exec_template else { return vec![systemctl.into(), verb.into(), unit.into()] };
+    let name = unit.strip_suffix(".service").unwrap_or(unit);
+    template.split_whitespace().map(|word| word.replace("{action}", verb).replace("{unit}", name)).collect()
 }
 
-fn names(units: &[NewFile], of: impl Fn(&NewFile) -> &PathBuf) -> Vec<String> {
-    units.iter().map(|unit| Plan::unit_name(of(unit))).collect()
+/// Old units end. By a template they are only stopped: nothing else of a unit means anything to a container.
+fn ended(plan: &Plan, units: Vec<String>) -> Vec<Step> {
+    let has_template = plan.exec_template.is_some();
+    let stop = |unit: &String| {
+        let disable = (!has_template).then(|| Step::Unit("disable", unit.clone()));
+        [Some(Step::Unit("stop", unit.clone())), disable].into_iter().flatten()
+    };
+    let mut steps: Vec<Step> = units.iter().flat_map(stop).collect();
+    if !has_template {
+        steps.extend(units.into_iter().map(Step::Inactive));
+    }
+    steps
+}
+
+/// New units begin. What a template starts is not asked how it is.
+fn begun(plan: &Plan, units: Vec<String>) -> Vec<Step> {
+    if plan.exec_template.is_some() {
+        return units.into_iter().map(|unit| Step::Unit("start", unit)).collect();
+    }
+    if units.is_empty() {
+        return Vec::new();
+    }
+    let start = |unit: &String| [Step::Unit("enable", unit.clone()), Step::Unit("start", unit.clone())];
+    let mut steps = vec![Step::DaemonReload];
+    steps.extend(units.iter().flat_map(start));
+    steps.extend(units.iter().cloned().map(Step::Active));
+    steps.push(Step::Settled(units));
+    steps
 }
 
 /// The steps of an upgrade, in order.
 pub(super) fn steps(plan: &Plan) -> Vec<Step> {
-    let (old, new) = (names(&plan.units, |unit| &unit.old), names(&plan.units, |unit| &unit.new));
-    let mut steps = Vec::new();
-    for unit in &old {
-        steps.extend([Step::Unit("stop", unit.clone()), Step::Unit("disable", unit.clone())]);
-    }
-    steps.extend(old.iter().cloned().map(Step::Inactive));
+    let mut steps = ended(plan, plan.names(|file| &file.old));
     steps.push(Step::Heights);
     steps.extend(plan.configs.iter().map(|file| Step::Write(file.new.clone())));
     steps.extend(plan.states.iter().map(|state| Step::State(state.new.clone())));
     steps.extend(plan.units.iter().map(|file| Step::Write(file.new.clone())));
-    if !new.is_empty() {
-        steps.push(Step::DaemonReload);
-    }
-    for unit in &new {
-        steps.extend([Step::Unit("enable", unit.clone()), Step::Unit("start", unit.clone())]);
-    }
-    steps.extend(new.into_iter().map(Step::Active));
+    steps.extend(begun(plan, plan.names(|file| &file.new)));
     steps
 }
 
 /// The steps back, in order. Nothing is deleted.
 pub(super) fn steps_back(plan: &Plan) -> Vec<Step> {
-    let (old, new) = (names(&plan.units, |unit| &unit.old), names(&plan.units, |unit| &unit.new));
-    let mut steps = Vec::new();
-    for unit in &new {
-        steps.extend([Step::Unit("stop", unit.clone()), Step::Unit("disable", unit.clone())]);
-    }
-    steps.extend(new.into_iter().map(Step::Inactive));
+    let mut steps = ended(plan, plan.names(|file| &file.new));
     steps.extend(plan.units.iter().filter(|unit| unit.old == unit.new).map(|unit| Step::Restore(unit.old.clone())));
     if plan.keeps_id() {
         steps.extend(plan.states.iter().map(|state| Step::CarryBack(state.old.clone())));
     }
-    if !old.is_empty() {
-        steps.push(Step::DaemonReload);
-    }
-    for unit in &old {
-        steps.extend([Step::Unit("enable", unit.clone()), Step::Unit("start", unit.clone())]);
-    }
-    steps.extend(old.into_iter().map(Step::Active));
+    steps.extend(begun(plan, plan.names(|file| &file.old)));
     steps
 }
 
@@ -290,12 +295,20 @@ impl Run<'_> {
         }
         for step in self.left(way) {
             let note = self.step(&step, way)?;
-            let done = Done { way, step: step.name(), plan: self.plan.digest.clone(), note };
-            let line = serde_json::to_string(&done).unwrap_or_default();
-            let named = |error| Stopped::Io(self.journal.display().to_string(), error);
-            self.ground.append(&self.journal, &line).map_err(named)?;
+            self.note(way, step.name(), note)?;
+        }
+        if way == Way::Rollback && steps_back(self.plan).is_empty() {
+            self.note(way, "nothing".into(), None)?;
         }
         Ok(())
+    }
+
+    /// Puts into the journal what was done.
+    fn note(&self, way: Way, step: String, note: Option<serde_json::Value>) -> Result<(), Stopped> {
+        let done = Done { way, step, plan: self.plan.digest.clone(), note };
+        let line = serde_json::to_string(&done).unwrap_or_default();
+        let named = |error| Stopped::Io(self.journal.display().to_string(), error);
+        self.ground.append(&self.journal, &line).map_err(named)
     }
 
     /// The files that the plan was made from have not changed; what is to be written is not there, or is.
@@ -380,15 +393,12 @@ impl Run<'_> {
                 if *verb == "stop" && way == Way::Apply {
                     self.await_halt()?;
                 }
-                let words = service(self.plan, &self.systemctl, verb, unit);
-                if !words.is_empty() {
-                    self.command(&words)?;
-                    self.shell.status(label(verb), unit);
-                }
+                self.command(&service(self.plan, &self.systemctl, verb, unit))?;
+                self.shell.status(label(verb), unit);
             }
             Step::Inactive(unit) => self.await_unit(unit, false)?,
             Step::Active(unit) => self.await_unit(unit, true)?,
-            Step::DaemonReload if self.plan.exec_template.is_some() => {}
+            Step::Settled(units) => self.settle(units)?,
             Step::DaemonReload => self.command(&[self.systemctl.clone(), "daemon-reload".into()])?,
             Step::Heights => {
                 let mut heights = serde_json::Map::new();
@@ -405,14 +415,7 @@ impl Run<'_> {
                     let note = (file.old == file.new).then(|| read(&file.old).ok()).flatten();
                     // The old text of a unit that is edited in place is in the journal before it is gone.
                     if let Some(old) = note.filter(|old| sha256(old.as_bytes()) == file.sha256) {
-                        let kept = Done {
-                            way,
-                            step: format!("kept {}", path.display()),
-                            plan: self.plan.digest.clone(),
-                            note: Some(old.into()),
-                        };
-                        let line = serde_json::to_string(&kept).unwrap_or_default();
-                        self.ground.append(&self.journal, &line).map_err(io(&self.journal))?;
+                        self.note(way, format!("kept {}", path.display()), Some(old.into()))?;
                     }
                     self.ground.write(path, file.content.as_bytes(), &file.old).map_err(io(path))?;
                     self.shell.status("Wrote", path.display());
@@ -488,15 +491,43 @@ impl Run<'_> {
         }
     }
 
-    fn await_unit(&self, unit: &str, active: bool) -> Result<(), Stopped> {
-        if self.plan.exec_template.is_some() {
-            return Ok(());
+    /// What systemd says of a unit, whether it is well or not.
+    fn asked(&self, words: &[&str]) -> Result<String, Stopped> {
+        let words: Vec<String> = [&[self.systemctl.as_str()], words].concat().into_iter().map(str::to_owned).collect();
+        let said = self.ground.run(&words).map_err(|error| Stopped::Command(words.join(" "), error.to_string()))?;
+        Ok(said.1)
+    }
+
+    /// The process of a unit that is active; empty where systemd does not tell its number.
+    fn process(&self, unit: &str) -> Result<Option<String>, Stopped> {
+        if !matches!(self.asked(&["is-active", unit])?.as_str(), "active" | "reloading") {
+            return Ok(None);
         }
+        let shown = self.asked(&["show", "--property=MainPID", unit])?;
+        Ok(Some(shown.lines().find_map(|line| line.strip_prefix("MainPID=")).unwrap_or_default().into()))
+    }
+
+    /// Each unit runs on, as the same process.
+    fn settle(&self, units: &[String]) -> Result<(), Stopped> {
+        let look = || units.iter().map(|unit| self.process(unit)).collect::<Result<Vec<_>, _>>();
+        let first = look()?;
+        self.ground.wait(SETTLED);
+        for ((unit, before), after) in units.iter().zip(first).zip(look()?) {
+            if before.is_none() || before != after {
+                return Err(Self::refused(
+                    format!("{unit} does not keep running"),
+                    "UPGRADE-0024",
+                    format!("journalctl -u {unit} tells why; then run the same command again, or roll back"),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn await_unit(&self, unit: &str, active: bool) -> Result<(), Stopped> {
         let begun = Instant::now();
-        let words = [self.systemctl.clone(), "is-active".into(), unit.into()];
         loop {
-            let (_, said) =
-                self.ground.run(&words).map_err(|error| Stopped::Command(words.join(" "), error.to_string()))?;
+            let said = self.asked(&["is-active", unit])?;
             let is_active = matches!(said.as_str(), "active" | "reloading");
             let is_over = matches!(said.as_str(), "inactive" | "failed" | "unknown");
             if is_active == active && (active || is_over) {

@@ -8,8 +8,12 @@ use semel_ledger::interchange::StateFile;
 use semel_ops::config::{Diagnostics, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::io::Read;
 use std::net::ToSocketAddrs;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Version of the plan's format.
 const SCHEMA: u32 = 1;
@@ -22,6 +26,12 @@ const FILE_MAX: u64 = 1 << 20;
 
 /// Space that has to be free, in bytes.
 const FREE_MIN: u64 = 16 << 20;
+
+/// Longest wait for a program that is asked for its version.
+const VERSION_MAX: Duration = Duration::from_secs(5);
+
+/// Longest answer of it that is read, in bytes.
+const LINE_MAX: usize = 200;
 
 /// What is asked for.
 pub(super) struct Wanted {
@@ -102,9 +112,13 @@ impl Plan {
         self.from == self.to
     }
 
-    /// Name of a unit.
-    pub(super) fn unit_name(path: &Path) -> String {
-        path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    /// What is stopped and started: the units. Where a template does it without units, what is named after the configurations.
+    pub(super) fn names(&self, of: impl Fn(&NewFile) -> &PathBuf) -> Vec<String> {
+        if self.units.is_empty() && self.exec_template.is_some() {
+            return self.configs.iter().map(|file| stem(of(file))).collect();
+        }
+        let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.units.iter().map(|unit| name(of(unit))).collect()
     }
 
     /// The digest of what the plan says.
@@ -136,9 +150,13 @@ impl Plan {
     }
 }
 
+/// The name of a file without its extension.
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Reads a file of bounded length.
 pub(super) fn read(path: &Path) -> std::io::Result<String> {
-    use std::io::Read;
     let mut text = String::new();
     std::fs::File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
     Ok(text)
@@ -409,9 +427,21 @@ fn reach(checks: &mut Checks, addresses: &[String]) {
 }
 
 fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[State]) -> Result<Vec<NewFile>, String> {
-    let Some(pattern) = &wanted.units else { return Ok(Vec::new()) };
+    if let Some(template) = wanted.exec_template.as_ref().filter(|template| !template.contains("{action}")) {
+        checks.add(
+            "UPGRADE-0008",
+            Verdict::Fail,
+            format!("`{template}` does the same to stop and to start: it has no {{action}}"),
+            "as in 'docker {action} {unit}'",
+        );
+    }
+    let Some(pattern) = &wanted.units else {
+        without_units(checks, wanted, configs);
+        return Ok(Vec::new());
+    };
     let moved: Vec<(PathBuf, PathBuf)> = configs.iter().map(|file| (file.old.clone(), file.new.clone())).collect();
     let mut units = Vec::new();
+    let mut asked = Vec::new();
     for path in paths(pattern)? {
         if path.to_string_lossy().contains(&format!(".{}.", wanted.change.suffix)) {
             continue;
@@ -423,13 +453,9 @@ fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[St
             fresh(checks, "UPGRADE-0009", &new, &content);
         }
         let binary = setting(&text, "ExecStart").and_then(|line| line.split_whitespace().next().map(PathBuf::from));
-        if let Some(binary) = binary.filter(|binary| !binary.exists()) {
-            checks.add(
-                "UPGRADE-0014",
-                Verdict::Fail,
-                format!("{}: there is no {}", path.display(), binary.display()),
-                "correct ExecStart",
-            );
+        if let Some(binary) = binary.filter(|binary| !asked.contains(binary)) {
+            program(checks, &path, &binary);
+            asked.push(binary);
         }
         if let Some(user) = setting(&text, "User") {
             rights(checks, &user, &path, configs, states, &text);
@@ -448,6 +474,94 @@ fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[St
         );
     }
     Ok(units)
+}
+
+/// The program of a unit is there, and is Semel, of a version that is shown.
+fn program(checks: &mut Checks, unit: &Path, binary: &Path) {
+    let named = binary.display();
+    if !binary.exists() {
+        let what = format!("{}: there is no {named}", unit.display());
+        return checks.add("UPGRADE-0014", Verdict::Fail, what, "correct ExecStart");
+    }
+    match version_of(binary) {
+        Ok(said) if said.starts_with("semel ") => {
+            checks.add("UPGRADE-0014", Verdict::Pass, format!("{named} is {said}"), "");
+        }
+        Ok(said) => checks.add(
+            "UPGRADE-0014",
+            Verdict::Warn,
+            format!("{named} is not Semel: it says `{said}`"),
+            "is it the program that is meant to sign on the new chain? It does not know this ledger",
+        ),
+        Err(why) => checks.add(
+            "UPGRADE-0014",
+            Verdict::Warn,
+            format!("{named} does not tell what it is: {why}"),
+            "run it with --version; correct ExecStart",
+        ),
+    }
+}
+
+/// The first line of what a program says to `--version`. A link to Semel answers as Semel.
+fn version_of(binary: &Path) -> Result<String, String> {
+    let mut asked = Command::new(binary);
+    asked.arg0("semel").arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = asked.spawn().map_err(|error| error.to_string())?;
+    let begun = Instant::now();
+    loop {
+        match child.try_wait() {
+            Ok(Some(_)) => break,
+            Ok(None) if begun.elapsed() < VERSION_MAX => std::thread::sleep(Duration::from_millis(10)),
+            ended => {
+                let _gone = (child.kill(), child.wait());
+                return Err(ended.err().map_or_else(|| "no answer in time".into(), |error| error.to_string()));
+            }
+        }
+    }
+    let mut said = vec![0; LINE_MAX];
+    let mut len = 0;
+    if let Some(mut out) = child.stdout.take() {
+        // What the program left behind may hold the other end open: only what is there is read.
+        let _set = rustix::fs::fcntl_setfl(&out, rustix::fs::OFlags::NONBLOCK);
+        len = out.read(&mut said).unwrap_or(0);
+    }
+    said.truncate(len);
+    let text = String::from_utf8_lossy(&said);
+    let line: String = text.lines().next().unwrap_or_default().trim().chars().filter(|c| !c.is_control()).collect();
+    Ok(line)
+}
+
+/// A template alone stops and starts what is named after the configurations; without it nobody would.
+fn without_units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile]) {
+    if wanted.exec_template.is_none() {
+        checks.add(
+            "UPGRADE-0008",
+            Verdict::Fail,
+            "nothing would be stopped or started",
+            "name the units with --units, or how else it is done with --exec-template",
+        );
+        return;
+    }
+    let mut names = Vec::new();
+    for file in configs {
+        let (old, new) = (stem(&file.old), stem(&file.new));
+        if names.contains(&old) {
+            checks.add(
+                "UPGRADE-0008",
+                Verdict::Fail,
+                format!("two configurations are named {old}"),
+                "{unit} is the name of a configuration: make a plan for each directory",
+            );
+        } else {
+            checks.add(
+                "UPGRADE-0008",
+                Verdict::Pass,
+                format!("the template stops {old} and starts {new}, for {}", file.old.display()),
+                "",
+            );
+        }
+        names.push(old);
+    }
 }
 
 /// The unit's user reads the configurations and writes where the states are.

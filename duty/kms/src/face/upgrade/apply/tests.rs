@@ -62,6 +62,10 @@ impl Ground for Faulty<'_> {
                     let runs = unit(name).with_extension("running").exists();
                     Ok((runs, if runs { "active" } else { "inactive" }.into()))
                 }
+                ["show", "--property=MainPID", name] => {
+                    let runs = unit(name).with_extension("running").exists();
+                    Ok((true, format!("MainPID={}", u32::from(runs))))
+                }
                 ["daemon-reload"] => Ok((true, String::new())),
                 other => panic!("{other:?}"),
             }
@@ -206,6 +210,17 @@ fn a_way_back_from_any_point_of_an_upgrade_serves_the_old_chain_again() {
         let again = go(&plan, directory.path(), Way::Apply, None).0.unwrap_err();
         assert_eq!(again.report().code_text(), Some("UPGRADE-0021"));
     }
+}
+
+#[test]
+fn a_way_back_on_which_nothing_is_left_to_do_is_in_the_journal_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plan = scene(directory.path(), "new-1", false);
+    plan.units.clear();
+    go(&plan, directory.path(), Way::Apply, None).0.unwrap();
+    go(&plan, directory.path(), Way::Rollback, None).0.unwrap();
+    let again = go(&plan, directory.path(), Way::Apply, None).0.unwrap_err();
+    assert_eq!(again.report().code_text(), Some("UPGRADE-0021"));
 }
 
 #[test]
