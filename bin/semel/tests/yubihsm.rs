@@ -338,6 +338,43 @@ fn a_key_that_is_backed_up_comes_back_with_the_wrap_key_of_the_same_words() {
     assert_eq!(run("yubihsm keys list").stdout, key);
 }
 
+#[test]
+fn twenty_commands_in_a_row_leave_no_session_behind() {
+    let (stage, hsm) = bench();
+    hsm.put(&ed25519(1)).unwrap();
+    for round in 0..20 {
+        let words: &[&str] = match round % 4 {
+            0 => &["yubihsm", "keys", "list"],
+            1 => &["yubihsm", "test", "1", "--count", "1"],
+            2 => &["yubihsm", "setup", "--print-only"],
+            _ => &["doctor", "--deep"],
+        };
+        let ran = stage.run_tmkms(words);
+        assert!(round % 4 == 3 || ran.code == 0, "{round}: {ran:?}");
+        assert_eq!(hsm.open_sessions(), 0, "{words:?}: {ran:?}");
+    }
+    assert!(hsm.sessions() >= 20);
+    let failed = stage.run_tmkms(&["yubihsm", "keys", "generate", "1"]);
+    assert!(failed.code == 1 && hsm.open_sessions() == 0, "{failed:?}");
+}
+
+#[test]
+fn a_signer_closes_its_session_at_its_end_and_after_a_failed_start() {
+    let hsm = connector(&[ed25519(1)]);
+    let (stage, node) = (Stage::new(), node(Family::V034));
+    let path = config(&stage, "a", stage::CHAIN, &hsm, 1, &node);
+    let mut signer = start(&stage, &[&path]);
+    called(&node).sign_vote(&prevote(1, 1)).unwrap();
+    assert_eq!(hsm.open_sessions(), 1);
+    signer.signal(rustix::process::Signal::TERM);
+    assert_eq!(signer.ended().code(), Some(0), "{}", signer.text());
+    assert_eq!(hsm.open_sessions(), 0, "{}", signer.text());
+    stage.edit("a.toml", "key = 1 }]", "key = 9 }]");
+    let mut signer = start(&stage, &[&path]);
+    assert_eq!(signer.ended().code(), Some(1), "{}", signer.text());
+    assert_eq!(hsm.open_sessions(), 0, "{}", signer.text());
+}
+
 /// Runs `tmkms` with something to say on its standard input. Exit code, and everything it said.
 fn answered(stage: &Stage, words: &[&str], answer: &str) -> (Option<i32>, String) {
     use std::io::Write;

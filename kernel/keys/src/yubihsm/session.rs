@@ -1,6 +1,6 @@
 //! The session with a device, and the keys behind it.
 
-use super::{Client, HsmError, HsmErrorKind, Place};
+use super::{Client, HsmError, HsmErrorKind, Open, Place};
 use crate::device::{Device, DeviceError, DeviceKey, SESSION_REOPENS, Worker, made, verified};
 use metrics::{Counter, counter};
 use semel_guard::{Algorithm, PublicKey, Signature};
@@ -42,7 +42,7 @@ struct Shared {
     worker: Worker,
     keys: Arc<Mutex<Vec<KnownKey>>>,
     /// A session of its own for questions at the start, dropped with the start.
-    client: Client,
+    client: Open,
     serial: String,
 }
 
@@ -143,9 +143,9 @@ fn public_key(client: &Client, place: &Place, id: u16, kind: KeyKind) -> Result<
 }
 
 enum State {
-    Open(Client),
+    Open(Open),
     /// A thread is opening it; what it says comes here.
-    Opening(Receiver<Result<Client, HsmError>>),
+    Opening(Receiver<Result<Open, HsmError>>),
     /// Not open, since then, because of this.
     Closed(Instant, HsmError),
 }
@@ -163,7 +163,7 @@ struct Session {
 
 impl Session {
     /// Opens the device again, and makes sure that it is the one that was there.
-    fn reopen(place: &Place, keys: &[KnownKey], serial: &str) -> Result<Client, HsmError> {
+    fn reopen(place: &Place, keys: &[KnownKey], serial: &str) -> Result<Open, HsmError> {
         let client = place.open(false)?;
         let found = serial_of(&client, place)?;
         if found != serial {
@@ -190,7 +190,11 @@ impl Session {
         let (said, heard) = sync_channel(1);
         let (place, serial) = (self.place.clone(), self.serial.clone());
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let since = State::Closed(Instant::now(), self.place.error(HsmErrorKind::Device("it is being opened".into())));
+        let before = std::mem::replace(&mut self.state, since);
         let opening = thread::Builder::new().name("yubihsm-open".into()).spawn(move || {
+            // What is left of the one before is closed first, here, where nobody waits for it.
+            drop(before);
             // The device's thread may have ended meanwhile.
             let _heard = said.send(Self::reopen(&place, &keys, &serial));
         });
