@@ -376,6 +376,28 @@ fn a_signer_closes_its_session_at_its_end_and_after_a_failed_start() {
     assert_eq!(hsm.open_sessions(), 0, "{}", signer.text());
 }
 
+#[test]
+fn doctor_demands_of_a_device_what_a_start_demands() {
+    let (stage, hsm) = bench();
+    hsm.put(&PutKey { id: 1, kind: Kind::Secp256k1, secret: Some([2; 32]) }).unwrap();
+    let examined = || {
+        let ran = stage.run_tmkms(&["doctor", "--deep", "-c", "DIR/tmkms.toml"]);
+        let lines = ran.stdout.lines().filter(|line| line.contains("DOC-06")).map(str::to_owned);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let kind = examined();
+    assert!(kind.contains("pass  DOC-0601") && kind.contains("fail  DOC-0602"), "{kind}");
+    assert!(kind.contains("a secp256k1 key"), "{kind}");
+    stage.edit("tmkms.toml", "key = 1 }]", "key = 1, type = \"account\" }]");
+    let right = examined();
+    assert!(right.contains("pass  DOC-0602"), "{right}");
+    stage.edit("tmkms.toml", "auth = {", "serial_number = \"0000000007\"\nauth = {");
+    let other = examined();
+    assert!(other.contains("fail  DOC-0601") && other.contains("0123456789, not 0000000007"), "{other}");
+    assert!(!other.contains("DOC-0602"), "{other}");
+    assert_eq!(hsm.open_sessions(), 0);
+}
+
 /// Runs `tmkms` with something to say on its standard input. Exit code, and everything it said.
 fn answered(stage: &Stage, words: &[&str], answer: &str) -> (Option<i32>, String) {
     use std::io::Write;

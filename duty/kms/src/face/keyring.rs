@@ -35,12 +35,8 @@ impl Keyring {
                 Ok(Key::new(Box::new(key)))
             }
             SigningKey::Yubihsm(device, key) => {
-                let kind = match key.key_type {
-                    config::KeyType::Consensus => KeyKind::Consensus,
-                    config::KeyType::Account => KeyKind::Account,
-                };
                 let place = place(device).map_err(|error| hsm_report(&error))?;
-                let key = self.yubihsms.key(&place, key.key.value, kind, device.serial_number);
+                let key = self.yubihsms.key(&place, key.key.value, kind(key.key_type), device.serial_number);
                 Ok(Key::new(Box::new(key.map_err(|error| hsm_report(&error))?)))
             }
             SigningKey::Pkcs11(token, key) => {
@@ -64,6 +60,14 @@ impl Keyring {
                 Ok(Key::new(Box::new(key)))
             }
         }
+    }
+}
+
+/// What a key in a YubiHSM is configured to be.
+pub(super) fn kind(key_type: config::KeyType) -> KeyKind {
+    match key_type {
+        config::KeyType::Consensus => KeyKind::Consensus,
+        config::KeyType::Account => KeyKind::Account,
     }
 }
 

@@ -11,7 +11,7 @@ mod session;
 
 pub use error::{HsmError, HsmErrorKind};
 pub use open::Open;
-pub use session::{KeyKind, YubiHsms};
+pub use session::{KeyKind, Looked, YubiHsms};
 pub use yubihsm::{Capability, Client, Connector, Domain, asymmetric, object, setup, wrap};
 
 use std::fmt;
