@@ -172,6 +172,7 @@ fn another_device_in_its_place_signs_nothing() {
     hsm.replace(&[PutKey { id: 1, kind: Kind::Ed25519, secret: Some([99; 32]) }]).unwrap();
     refusal(remote.sign_vote(&prevote(2, 1)));
     signer.said("another key than before");
+    assert!(!signer.text().contains("protocol error: protocol error"), "{}", signer.text());
     for height in 3..6 {
         refusal(remote.sign_vote(&prevote(height, 1)));
     }
@@ -286,7 +287,10 @@ fn keys_are_made_listed_backed_up_and_brought_in_with_the_words_of_tmkms() {
         ("yubihsm keys generate 1", 1, "HSM-0013"),
         ("yubihsm keys import -t base64 -i 1 DIR/seed.key", 1, "HSM-0013"),
         ("yubihsm keys import -t json DIR/seed.key", 1, "no key ID given"),
-        ("yubihsm keys import DIR/seed.key", 1, "HSM-"),
+        ("yubihsm keys import DIR/seed.key", 1, "HSM-0004"),
+        ("yubihsm keys export -i 9 DIR/nine", 1, "it has no key 0x0009"),
+        ("yubihsm keys export -i 1 DIR/one", 1, "it has no wrap key 0x0001"),
+        ("yubihsm keys export -i 1 -w 7 DIR/one", 1, "it has no wrap key 0x0007"),
         ("yubihsm keys import DIR/tmkms.toml", 1, "not base64"),
         ("yubihsm test 9 --count 1", 1, "1 of 1 signatures failed"),
         ("yubihsm detect", 1, "HSM-0011"),

@@ -12,6 +12,7 @@ mod session;
 pub use error::{HsmError, HsmErrorKind};
 pub use open::Open;
 pub use session::{KeyKind, Looked, YubiHsms};
+pub use yubihsm::device::ErrorKind as DeviceErrorKind;
 pub use yubihsm::{Capability, Client, Connector, Domain, asymmetric, object, setup, wrap};
 
 use std::fmt;

@@ -44,7 +44,10 @@ pub(super) fn run(command: &Keys, shell: &Shell) -> Result<(), Report> {
                 );
                 return Ok(());
             }
-            back_up(&session(&place)?, &place, id, wrap_key, path)?;
+            let client = session(&place)?;
+            demand(&client, &place, id, object::Type::AsymmetricKey)?;
+            demand(&client, &place, wrap_key, object::Type::WrapKey)?;
+            back_up(&client, &place, id, wrap_key, path)?;
             shell.status(
                 "Exported",
                 format!("key {id:#06x} (encrypted under wrap key {wrap_key:#06x}) to {}", path.display()),
@@ -120,9 +123,30 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
 
 /// A key is never written over.
 fn is_free(client: &Client, place: &Place, id: u16) -> Result<(), Report> {
-    match client.get_object_info(id, object::Type::AsymmetricKey) {
-        Ok(_) => Err(hsm_report(&HsmError { place: place.adapter.to_string(), kind: HsmErrorKind::Exists(id) })),
-        Err(_) => Ok(()),
+    match is_there(client, place, id, object::Type::AsymmetricKey)? {
+        true => Err(hsm_report(&HsmError { place: place.adapter.to_string(), kind: HsmErrorKind::Exists(id) })),
+        false => Ok(()),
+    }
+}
+
+/// A key or wrap key that a command needs. Devices say no more than that the command is wrong when it is missing.
+fn demand(client: &Client, place: &Place, id: u16, kind: object::Type) -> Result<(), Report> {
+    let missing = match kind {
+        object::Type::WrapKey => HsmErrorKind::NoWrapKey(id),
+        _ => HsmErrorKind::NoKey(id),
+    };
+    match is_there(client, place, id, kind)? {
+        true => Ok(()),
+        false => Err(hsm_report(&HsmError { place: place.adapter.to_string(), kind: missing })),
+    }
+}
+
+fn is_there(client: &Client, place: &Place, id: u16, kind: object::Type) -> Result<bool, Report> {
+    use semel_keys::yubihsm::DeviceErrorKind as Device;
+    match client.get_object_info(id, kind) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.device_error(), Some(Device::ObjectNotFound | Device::InvalidId)) => Ok(false),
+        Err(error) => Err(hsm_report(&place.failed(&error))),
     }
 }
 
@@ -224,6 +248,7 @@ fn bring_in(command: &Import, shell: &Shell) -> Result<(), Report> {
             return Ok(());
         }
         let client = session(&place)?;
+        demand(&client, &place, wrap_key, object::Type::WrapKey)?;
         let handle = client.import_wrapped(wrap_key, message).map_err(|error| failed(&error))?;
         let key = public_key(&client, &place, handle.object_id)?;
         shell.status("Imported", format!("key {:#06x}: {}", handle.object_id, hex::encode_upper(key.as_bytes())));
