@@ -90,6 +90,16 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
     if let Some(path) = command.backup.as_deref().filter(|path| path.exists()) {
         return Err(Report::new(format!("{}: the file exists, and a backup is never written over", path.display())));
     }
+    if let Some(path) = &command.backup {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            return Err(Report::new(format!("{}: there is no such directory for the backup", directory.display())));
+        }
+        if command.non_exportable {
+            return Err(Report::new("a key that can never leave the device has no backup")
+                .hint("take --backup or --non-exportable away"));
+        }
+    }
     let (_, place) = device(&command.configs)?;
     if command.dry_run {
         shell.status("Would generate", format!("{name} key {id:#06x} in the YubiHSM at {}", place.adapter));
@@ -98,6 +108,9 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
     let client = session(&place)?;
     let failed = |error: &_| hsm_report(&place.failed(error));
     is_free(&client, &place, id)?;
+    if command.backup.is_some() {
+        demand(&client, &place, wrap_key, object::Type::WrapKey)?;
+    }
     client.generate_asymmetric_key(id, label, Domain::DOM1, capabilities, algorithm).map_err(|error| failed(&error))?;
     match command.kind {
         KeyKind::Account => shell.status("Generated", format!("account (secp256k1) key {id:#06x}")),
@@ -112,7 +125,10 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
         }
     }
     if let Some(path) = &command.backup {
-        back_up(&client, &place, id, wrap_key, path)?;
+        back_up(&client, &place, id, wrap_key, path).map_err(|error| {
+            let report = Report::new(format!("key {id:#06x} is in the device, and has no backup")).cause(&error);
+            report.hint(format!("mend that, then: yubihsm keys export --id {id} --wrapkey {wrap_key} FILE"))
+        })?;
         shell.status(
             "Wrote",
             format!("backup of key {id:#06x} (encrypted under wrap key {wrap_key:#06x}) to {}", path.display()),
