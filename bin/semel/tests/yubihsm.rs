@@ -145,6 +145,15 @@ fn a_device_that_goes_and_comes_is_used_again_without_a_restart() {
     };
     let mut remote = called(&node);
     remote.sign_vote(&prevote(1, 1)).unwrap();
+    let (_, text) = stage::get(&http, "/metrics");
+    let mut described: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("semel_device_") && !line.starts_with("# HELP"))
+        .map(|line| if line.starts_with('#') { line } else { line.rsplit_once(' ').unwrap().0 })
+        .collect();
+    described.sort_unstable();
+    let described = described.join("\n") + "\n";
+    assert_eq!(described, include_str!("golden/metrics-device.txt"), "metrics are part of what operators build on");
     counted("session_reopens_total{provider=\"yubihsm\"}", 0);
     counted("errors_total{provider=\"yubihsm\",reason=\"failed\"}", 0);
     hsm.set_gone(true);
