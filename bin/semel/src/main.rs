@@ -1,7 +1,7 @@
 //! The multi-call binary: the name it is called by, or its first word, picks the duty.
 //!
 //! `tmkms …` (a link to this binary) and `semel kms …` are the same code. Exit codes: 0 done, 1 failed or refused, 2
-//! misuse, 3 unsafe state.
+//! misuse, 3 unsafe state, 4 a PIN or password that is not accepted.
 
 mod bench;
 mod dev;

@@ -145,6 +145,15 @@ fn a_device_that_goes_and_comes_is_used_again_without_a_restart() {
     };
     let mut remote = called(&node);
     remote.sign_vote(&prevote(1, 1)).unwrap();
+    let (_, text) = stage::get(&http, "/metrics");
+    let mut described: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("semel_device_") && !line.starts_with("# HELP"))
+        .map(|line| if line.starts_with('#') { line } else { line.rsplit_once(' ').unwrap().0 })
+        .collect();
+    described.sort_unstable();
+    let described = described.join("\n") + "\n";
+    assert_eq!(described, include_str!("golden/metrics-device.txt"), "metrics are part of what operators build on");
     counted("session_reopens_total{provider=\"yubihsm\"}", 0);
     counted("errors_total{provider=\"yubihsm\",reason=\"failed\"}", 0);
     hsm.set_gone(true);
@@ -172,6 +181,7 @@ fn another_device_in_its_place_signs_nothing() {
     hsm.replace(&[PutKey { id: 1, kind: Kind::Ed25519, secret: Some([99; 32]) }]).unwrap();
     refusal(remote.sign_vote(&prevote(2, 1)));
     signer.said("another key than before");
+    assert!(!signer.text().contains("protocol error: protocol error"), "{}", signer.text());
     for height in 3..6 {
         refusal(remote.sign_vote(&prevote(height, 1)));
     }
@@ -210,7 +220,8 @@ fn what_is_wrong_with_a_device_is_said_at_the_start_with_a_code() {
         let config = config(&stage, "a", stage::CHAIN, &hsm, key, &node);
         change(&stage, &hsm);
         let mut signer = start(&stage, &[&config]);
-        assert_eq!(signer.ended().code(), Some(1), "{name}: {}", signer.text());
+        let exit = if code == "HSM-0002" { 4 } else { 1 };
+        assert_eq!(signer.ended().code(), Some(exit), "{name}: {}", signer.text());
         let text = signer.text();
         assert!(text.contains(code) && text.contains(words), "{name}: {text}");
         assert!(!text.contains("not it"), "{name}: the password is in the log");
@@ -252,8 +263,18 @@ fn keys_are_made_listed_backed_up_and_brought_in_with_the_words_of_tmkms() {
     let none = tmkms("yubihsm keys list");
     assert_eq!((none.code, none.stdout.as_str()), (0, ""), "{none:?}");
     assert!(none.stderr.contains("error: no keys in this YubiHSM"), "{none:?}");
-    let made = tmkms("yubihsm keys generate 1 -l validator -b DIR/backup");
-    assert_eq!(made.code, 1, "there is no wrap key yet: {made:?}");
+    // Nothing is made whose backup is known to fail.
+    for (words, text) in [
+        ("yubihsm keys generate 1 -b DIR/backup", "it has no wrap key 0x0001"),
+        ("yubihsm keys generate 1 -b DIR/none/backup", "none: there is no such directory"),
+        ("yubihsm keys generate 1 --non-exportable -b DIR/backup", "never leave the device"),
+    ] {
+        let refused = tmkms(words);
+        assert!(refused.code == 1 && refused.stderr.contains(text), "{words}: {refused:?}");
+        assert!(tmkms("yubihsm keys list").stderr.contains("no keys"), "{words}");
+    }
+    let made = tmkms("yubihsm keys generate 1 -l validator");
+    assert_eq!(made.code, 0, "{made:?}");
     assert!(made.stderr.contains("   Generated consensus (ed25519) key 0x0001: "), "{made:?}");
     let key = made.stderr.split("0x0001: ").nth(1).unwrap().lines().next().unwrap().to_owned();
     let listed = tmkms("yubihsm keys list");
@@ -285,7 +306,10 @@ fn keys_are_made_listed_backed_up_and_brought_in_with_the_words_of_tmkms() {
         ("yubihsm keys generate 1", 1, "HSM-0013"),
         ("yubihsm keys import -t base64 -i 1 DIR/seed.key", 1, "HSM-0013"),
         ("yubihsm keys import -t json DIR/seed.key", 1, "no key ID given"),
-        ("yubihsm keys import DIR/seed.key", 1, "HSM-"),
+        ("yubihsm keys import DIR/seed.key", 1, "HSM-0004"),
+        ("yubihsm keys export -i 9 DIR/nine", 1, "it has no key 0x0009"),
+        ("yubihsm keys export -i 1 DIR/one", 1, "it has no wrap key 0x0001"),
+        ("yubihsm keys export -i 1 -w 7 DIR/one", 1, "it has no wrap key 0x0007"),
         ("yubihsm keys import DIR/tmkms.toml", 1, "not base64"),
         ("yubihsm test 9 --count 1", 1, "1 of 1 signatures failed"),
         ("yubihsm detect", 1, "HSM-0011"),
@@ -318,7 +342,7 @@ fn a_key_that_is_backed_up_comes_back_with_the_wrap_key_of_the_same_words() {
     assert_eq!(report["device_serial_number"], "0123456789");
     // The old password is gone, the admin's is the words.
     let old = stage.run_tmkms(&["yubihsm", "keys", "list"]);
-    assert!(old.code == 1 && old.stderr.contains("HSM-"), "{old:?}");
+    assert!(matches!(old.code, 1 | 4) && old.stderr.contains("HSM-"), "{old:?}");
     stage.secret("password", &mnemonic);
     let run = |words: &str| stage.run_tmkms(&words.split(' ').collect::<Vec<_>>());
     // The mock brings an Ed25519 key back as another one; the other kind comes back as it was.
@@ -336,6 +360,68 @@ fn a_key_that_is_backed_up_comes_back_with_the_wrap_key_of_the_same_words() {
     let back = run("yubihsm keys import DIR/backup");
     assert!(back.code == 0 && back.stderr.contains("    Imported key 0x0001: "), "{back:?}");
     assert_eq!(run("yubihsm keys list").stdout, key);
+    let lost = run(&format!("yubihsm keys generate 2 -t account -b DIR/{}", "x".repeat(300)));
+    assert!(lost.code == 1 && lost.stderr.contains("key 0x0002 is in the device, and has no backup"), "{lost:?}");
+    assert!(lost.stderr.contains("yubihsm keys export --id 2 --wrapkey 1"), "{lost:?}");
+}
+
+#[test]
+fn twenty_commands_in_a_row_leave_no_session_behind() {
+    let (stage, hsm) = bench();
+    hsm.put(&ed25519(1)).unwrap();
+    for round in 0..20 {
+        let words: &[&str] = match round % 4 {
+            0 => &["yubihsm", "keys", "list"],
+            1 => &["yubihsm", "test", "1", "--count", "1"],
+            2 => &["yubihsm", "setup", "--print-only"],
+            _ => &["doctor", "--deep"],
+        };
+        let ran = stage.run_tmkms(words);
+        assert!(round % 4 == 3 || ran.code == 0, "{round}: {ran:?}");
+        assert_eq!(hsm.open_sessions(), 0, "{words:?}: {ran:?}");
+    }
+    assert!(hsm.sessions() >= 20);
+    let failed = stage.run_tmkms(&["yubihsm", "keys", "generate", "1"]);
+    assert!(failed.code == 1 && hsm.open_sessions() == 0, "{failed:?}");
+}
+
+#[test]
+fn a_signer_closes_its_session_at_its_end_and_after_a_failed_start() {
+    let hsm = connector(&[ed25519(1)]);
+    let (stage, node) = (Stage::new(), node(Family::V034));
+    let path = config(&stage, "a", stage::CHAIN, &hsm, 1, &node);
+    let mut signer = start(&stage, &[&path]);
+    called(&node).sign_vote(&prevote(1, 1)).unwrap();
+    assert_eq!(hsm.open_sessions(), 1);
+    signer.signal(rustix::process::Signal::TERM);
+    assert_eq!(signer.ended().code(), Some(0), "{}", signer.text());
+    assert_eq!(hsm.open_sessions(), 0, "{}", signer.text());
+    stage.edit("a.toml", "key = 1 }]", "key = 9 }]");
+    let mut signer = start(&stage, &[&path]);
+    assert_eq!(signer.ended().code(), Some(1), "{}", signer.text());
+    assert_eq!(hsm.open_sessions(), 0, "{}", signer.text());
+}
+
+#[test]
+fn doctor_demands_of_a_device_what_a_start_demands() {
+    let (stage, hsm) = bench();
+    hsm.put(&PutKey { id: 1, kind: Kind::Secp256k1, secret: Some([2; 32]) }).unwrap();
+    let examined = || {
+        let ran = stage.run_tmkms(&["doctor", "--deep", "-c", "DIR/tmkms.toml"]);
+        let lines = ran.stdout.lines().filter(|line| line.contains("DOC-06")).map(str::to_owned);
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let kind = examined();
+    assert!(kind.contains("pass  DOC-0601") && kind.contains("fail  DOC-0602"), "{kind}");
+    assert!(kind.contains("a secp256k1 key"), "{kind}");
+    stage.edit("tmkms.toml", "key = 1 }]", "key = 1, type = \"account\" }]");
+    let right = examined();
+    assert!(right.contains("pass  DOC-0602"), "{right}");
+    stage.edit("tmkms.toml", "auth = {", "serial_number = \"0000000007\"\nauth = {");
+    let other = examined();
+    assert!(other.contains("fail  DOC-0601") && other.contains("0123456789, not 0000000007"), "{other}");
+    assert!(!other.contains("DOC-0602"), "{other}");
+    assert_eq!(hsm.open_sessions(), 0);
 }
 
 /// Runs `tmkms` with something to say on its standard input. Exit code, and everything it said.

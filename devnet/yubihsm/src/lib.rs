@@ -7,6 +7,7 @@
 //! signer ── HTTP ── relay (delay, faults) ── HTTP ── the crate's server ── mock device
 //! ```
 
+use std::collections::BTreeSet;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,8 +24,19 @@ const BODY_MAX: usize = 16 * 1024;
 /// Longest head of a request or reply, in lines.
 const LINES_MAX: usize = 64;
 
-/// Number of the command that opens a session.
+/// Numbers of the commands that open a session, and that say something in one.
 const CREATE_SESSION: u8 = 0x03;
+const SESSION_MESSAGE: u8 = 0x05;
+
+/// What is added to the number of a command that succeeded.
+const DONE: u8 = 0x80;
+
+/// Sessions that a device has at a time.
+const SESSIONS_MAX: u8 = 16;
+
+/// Longest message of a session that can be the one that ends it, and longest answer to that: number and length, session, one block of
+/// the cipher, and eight bytes that authenticate them.
+const BRIEF_MAX: usize = 3 + 1 + 16 + 8;
 
 /// The password of authentication key 1 of a new device.
 pub const PASSWORD: &str = "password";
@@ -62,6 +74,43 @@ struct Manner {
     full: AtomicBool,
     sessions: AtomicUsize,
     commands: AtomicUsize,
+    table: Mutex<Table>,
+}
+
+/// The sessions of the device, as far as they can be told from outside.
+///
+/// A session counts as ended after a brief command with a brief answer, and as open again after any other: the command that ends it
+/// is brief, and so is what Semel asks last only where it failed.
+#[derive(Debug, Default)]
+struct Table(BTreeSet<u8>);
+
+impl Table {
+    /// Whether the mock has no number for another session: it takes the one after the highest.
+    fn is_full(&self) -> bool {
+        self.0.last().is_some_and(|last| last + 1 >= SESSIONS_MAX)
+    }
+
+    /// Takes in what was asked and answered.
+    fn heard(&mut self, asked: &[u8], answered: &[u8]) {
+        let (Some(command), Some(done), Some(session)) = (asked.first(), answered.first(), answered.get(3)) else {
+            return;
+        };
+        match *command {
+            CREATE_SESSION if *done == CREATE_SESSION + DONE => {
+                // Higher ones have ended, or this would not be the highest.
+                self.0.split_off(session);
+                self.0.insert(*session);
+            }
+            SESSION_MESSAGE if *done == SESSION_MESSAGE + DONE => {
+                if asked.len() <= BRIEF_MAX && answered.len() <= BRIEF_MAX {
+                    self.0.remove(session);
+                } else {
+                    self.0.insert(*session);
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// A running connector. Ends with the process, or is out of reach with [`Self::set_gone`].
@@ -154,6 +203,7 @@ impl FakeConnector {
     pub fn replace(&self, keys: &[PutKey]) -> io::Result<()> {
         let (port, client) = device(keys)?;
         *self.backend.lock().unwrap_or_else(PoisonError::into_inner) = port;
+        *self.manner.table.lock().unwrap_or_else(PoisonError::into_inner) = Table::default();
         *self.client.lock().unwrap_or_else(PoisonError::into_inner) = client;
         Ok(())
     }
@@ -166,6 +216,11 @@ impl FakeConnector {
     /// How many sessions were opened.
     pub fn sessions(&self) -> usize {
         self.manner.sessions.load(Ordering::SeqCst)
+    }
+
+    /// How many sessions are open.
+    pub fn open_sessions(&self) -> usize {
+        self.manner.table.lock().unwrap_or_else(PoisonError::into_inner).0.len()
     }
 
     /// How many commands were sent.
@@ -185,7 +240,8 @@ fn relay(client: &TcpStream, manner: &Manner, backend: &Mutex<u16>, turn: &Mutex
         }
         let opens = body.first() == Some(&CREATE_SESSION);
         manner.commands.fetch_add(usize::from(!body.is_empty()), Ordering::SeqCst);
-        if opens && manner.full.load(Ordering::SeqCst) {
+        let table = || manner.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if opens && (manner.full.load(Ordering::SeqCst) || table().is_full()) {
             // The device's word for it: an error message with code 5.
             let mut client = client;
             client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n\x7f\x00\x01\x05")?;
@@ -199,9 +255,10 @@ fn relay(client: &TcpStream, manner: &Manner, backend: &Mutex<u16>, turn: &Mutex
         let mut behind = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
         behind.write_all(&head)?;
         behind.write_all(&body)?;
-        let Some((head, body)) = message(&mut BufReader::new(behind))? else { return Ok(()) };
+        let Some((head, answer)) = message(&mut BufReader::new(behind))? else { return Ok(()) };
+        table().heard(&body, &answer);
         let mut client = client;
-        client.write_all(&[head, body].concat())?;
+        client.write_all(&[head, answer].concat())?;
     }
 }
 
@@ -225,4 +282,26 @@ fn message(reader: &mut impl BufRead) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> 
         }
     }
     Err(io::Error::other("a head without an end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_table_is_answered_with_an_error_and_breaks_nothing() {
+        let hsm = FakeConnector::start((Ipv4Addr::LOCALHOST, 0).into(), &[]).unwrap();
+        let config = HttpConfig { addr: "127.0.0.1".into(), port: hsm.address().port(), timeout_ms: 5000 };
+        let open = || {
+            let credentials = Credentials::from_password(1, PASSWORD.as_bytes());
+            Client::open(Connector::http(&config), credentials, false)
+        };
+        let opened: Vec<Client> = std::iter::from_fn(|| open().ok()).take(20).collect();
+        assert_eq!((opened.len(), hsm.open_sessions()), (15, 15), "the device's own is the sixteenth");
+        for _ in 0..3 {
+            let error = open().err().unwrap();
+            assert_eq!(error.device_error(), Some(yubihsm::device::ErrorKind::SessionsFull), "{error}");
+        }
+        opened.first().unwrap().ping().unwrap();
+    }
 }

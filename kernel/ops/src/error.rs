@@ -1,7 +1,7 @@
 //! Errors that a person can mend, and what the process answers to its caller.
 //!
 //! A [`Report`] says what happened (message), why (causes, outermost first) and what to do (one hint). Exit codes: 0 done,
-//! 1 failed or refused, 2 misuse, 3 unsafe state.
+//! 1 failed or refused, 2 misuse, 3 unsafe state, 4 a PIN or password that is not accepted.
 
 use crate::code::Code;
 use crate::config::Diagnostics;
@@ -19,6 +19,8 @@ pub enum Exit {
     Misuse = 2,
     /// Going on would be dangerous.
     Unsafe = 3,
+    /// A PIN or password is wrong: each attempt more brings the device nearer to locking itself.
+    Credential = 4,
 }
 
 impl Exit {
@@ -177,6 +179,7 @@ mod tests {
 
     #[test]
     fn exit_statuses_are_the_documented_ones() {
-        assert_eq!([Exit::Failed, Exit::Misuse, Exit::Unsafe].map(Exit::status), [1, 2, 3]);
+        let all = [Exit::Failed, Exit::Misuse, Exit::Unsafe, Exit::Credential];
+        assert_eq!(all.map(Exit::status), [1, 2, 3, 4]);
     }
 }

@@ -399,7 +399,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0008",
-        "A configuration is in the ExecStart of no unit, so nothing would start it. Name the units with --units.",
+        "Nothing would stop and start a configuration: it is in the ExecStart of no unit, or there is neither a unit nor a template. Name the units with --units, or give --exec-template.",
     ),
     ("UPGRADE-0009", "A new unit would be written where another file is. Move it away, or take another --suffix."),
     (
@@ -418,7 +418,7 @@ const KERNEL: &[(&str, &str)] = &[
         "UPGRADE-0013",
         "A YubiHSM cannot be asked for a key of the plan. Both chains use the same key: its number has to be in the device.",
     ),
-    ("UPGRADE-0014", "The program in a unit's ExecStart is not there. Correct the unit."),
+    ("UPGRADE-0014", "The program in a unit's ExecStart is not there, or is not Semel. Correct the unit."),
     ("UPGRADE-0015", "The disk has too little room for the new files. Make room first."),
     (
         "UPGRADE-0016",
@@ -442,7 +442,7 @@ const KERNEL: &[(&str, &str)] = &[
     ("UPGRADE-0023", "A command of the plan failed. What was done stays done; the same command goes on from there."),
     (
         "UPGRADE-0024",
-        "A unit does not stop, or does not start. Its journal tells why; then run the same command again, or roll back.",
+        "A unit does not stop, does not start, or does not keep running. Its journal tells why; then run the same command again, or roll back.",
     ),
     ("EIP3076-0012", "The ledger could not take in an interchange file. What was taken in stays; import it again."),
 ];

@@ -35,12 +35,8 @@ impl Keyring {
                 Ok(Key::new(Box::new(key)))
             }
             SigningKey::Yubihsm(device, key) => {
-                let kind = match key.key_type {
-                    config::KeyType::Consensus => KeyKind::Consensus,
-                    config::KeyType::Account => KeyKind::Account,
-                };
                 let place = place(device).map_err(|error| hsm_report(&error))?;
-                let key = self.yubihsms.key(&place, key.key.value, kind, device.serial_number);
+                let key = self.yubihsms.key(&place, key.key.value, kind(key.key_type), device.serial_number);
                 Ok(Key::new(Box::new(key.map_err(|error| hsm_report(&error))?)))
             }
             SigningKey::Pkcs11(token, key) => {
@@ -60,10 +56,18 @@ impl Keyring {
                 };
                 let place = pkcs11::Place { module: token.module.value.clone(), token: token.token.clone(), pin };
                 let key = self.tokens.key(&place, &key.wanted, kind);
-                let key = key.map_err(|error| Report::of(&error).code_id(error.code()).hint(error.hint()))?;
+                let key = key.map_err(|error| token_report(&error))?;
                 Ok(Key::new(Box::new(key)))
             }
         }
+    }
+}
+
+/// What a key in a YubiHSM is configured to be.
+pub(super) fn kind(key_type: config::KeyType) -> KeyKind {
+    match key_type {
+        config::KeyType::Consensus => KeyKind::Consensus,
+        config::KeyType::Account => KeyKind::Account,
     }
 }
 
@@ -83,11 +87,21 @@ pub(super) fn place(device: &config::Yubihsm) -> Result<yubihsm::Place, HsmError
     Ok(yubihsm::Place { adapter, auth_key: device.auth.key, password })
 }
 
+/// A token's error, for the person at the terminal.
+fn token_report(error: &pkcs11::TokenError) -> Report {
+    let report = Report::of(error).code_id(error.code()).hint(error.hint());
+    match error.kind {
+        pkcs11::TokenErrorKind::Pin | pkcs11::TokenErrorKind::Locked => report.exit(Exit::Credential),
+        _ => report,
+    }
+}
+
 /// A device's error, for the person at the terminal.
 pub(super) fn hsm_report(error: &HsmError) -> Report {
     let report = Report::of(error).code_id(error.code()).hint(error.hint());
     match error.kind {
         yubihsm::HsmErrorKind::Replaced(_) | yubihsm::HsmErrorKind::Serial { .. } => report.exit(Exit::Unsafe),
+        yubihsm::HsmErrorKind::Authentication(_) => report.exit(Exit::Credential),
         _ => report,
     }
 }

@@ -28,6 +28,9 @@ pub enum HsmErrorKind {
     /// No object of this number.
     #[error("it has no key {0:#06x}")]
     NoKey(u16),
+    /// No wrap key of this number.
+    #[error("it has no wrap key {0:#06x}")]
+    NoWrapKey(u16),
     /// A key of another kind.
     #[error("key {id:#06x} is {found}, and {wanted} is configured")]
     KeyType {
@@ -109,15 +112,17 @@ fn chain<'a>(
     std::iter::successors(Some(error), |error| error.source())
 }
 
-/// An error with its causes, in one line.
+/// An error with its causes, in one line. Each says its own causes again, some twice: nothing is repeated.
 fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = String::new();
-    for words in chain(error).map(ToString::to_string).filter(|words| !words.is_empty()) {
-        if text.is_empty() || !text.contains(&words) {
-            text = if text.is_empty() { words } else { format!("{text}: {words}") };
+    let mut said: Vec<String> = Vec::new();
+    for words in chain(error).map(ToString::to_string) {
+        for part in words.split(": ").filter(|part| !part.is_empty()) {
+            if !said.iter().any(|known| known == part) {
+                said.push(part.into());
+            }
         }
     }
-    text
+    said.join(": ")
 }
 
 impl HsmError {
@@ -127,7 +132,7 @@ impl HsmError {
             HsmErrorKind::Unreachable(_) => "HSM-0001",
             HsmErrorKind::Authentication(_) => "HSM-0002",
             HsmErrorKind::SessionsFull => "HSM-0003",
-            HsmErrorKind::NoKey(_) => "HSM-0004",
+            HsmErrorKind::NoKey(_) | HsmErrorKind::NoWrapKey(_) => "HSM-0004",
             HsmErrorKind::KeyType { .. } => "HSM-0005",
             HsmErrorKind::Serial { .. } => "HSM-0006",
             HsmErrorKind::Replaced(_) => "HSM-0007",
@@ -155,6 +160,7 @@ impl HsmError {
             HsmErrorKind::NoKey(_) => {
                 "`yubihsm keys list` shows what it has; the number is `key` in [[providers.yubihsm]]"
             }
+            HsmErrorKind::NoWrapKey(_) => "`yubihsm setup` makes wrap key 1; --wrapkey names another",
             HsmErrorKind::KeyType { .. } => {
                 "`type` of the key in [[providers.yubihsm]] is consensus for Ed25519, account for secp256k1"
             }
@@ -178,5 +184,22 @@ impl HsmError {
     pub(super) fn password(place: &str, path: &std::path::Path, error: &io::Error) -> Self {
         let kind = HsmErrorKind::Password { path: path.display().to_string(), why: error.to_string() };
         Self { place: place.into(), kind }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("{0}")]
+        struct Said(&'static str, #[source] Option<Box<Said>>);
+        let inner = Said("bad response: 400", None);
+        let middle = Said("protocol error: bad response: 400", Some(Box::new(inner)));
+        let outer = Said("protocol error: protocol error: bad response: 400", Some(Box::new(middle)));
+        assert_eq!(causes(&outer), "protocol error: bad response: 400");
+        assert_eq!(causes(&Said("alone", None)), "alone");
     }
 }

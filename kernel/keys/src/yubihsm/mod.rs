@@ -5,11 +5,14 @@
 //! before it leaves. A session that breaks is opened again on a thread of its own: requests fail at once meanwhile, and nobody waits.
 
 mod error;
+mod open;
 pub mod provision;
 mod session;
 
 pub use error::{HsmError, HsmErrorKind};
-pub use session::{KeyKind, YubiHsms};
+pub use open::Open;
+pub use session::{KeyKind, Looked, YubiHsms};
+pub use yubihsm::device::ErrorKind as DeviceErrorKind;
 pub use yubihsm::{Capability, Client, Connector, Domain, asymmetric, object, setup, wrap};
 
 use std::fmt;
@@ -116,8 +119,9 @@ impl Place {
     }
 
     /// A session. `reconnect`: it opens the next by itself, as a command at the terminal wants it.
-    pub fn open(&self, reconnect: bool) -> Result<Client, HsmError> {
-        Client::open(self.connector()?, self.credentials(), reconnect).map_err(|error| self.failed(&error))
+    pub fn open(&self, reconnect: bool) -> Result<Open, HsmError> {
+        let client = Client::open(self.connector()?, self.credentials(), reconnect);
+        client.map(Open::new).map_err(|error| self.failed(&error))
     }
 
     /// A client's error, in our words.

@@ -1,6 +1,6 @@
 //! The session with a device, and the keys behind it.
 
-use super::{Client, HsmError, HsmErrorKind, Place};
+use super::{Client, HsmError, HsmErrorKind, Open, Place};
 use crate::device::{Device, DeviceError, DeviceKey, SESSION_REOPENS, Worker, made, verified};
 use metrics::{Counter, counter};
 use semel_guard::{Algorithm, PublicKey, Signature};
@@ -42,7 +42,7 @@ struct Shared {
     worker: Worker,
     keys: Arc<Mutex<Vec<KnownKey>>>,
     /// A session of its own for questions at the start, dropped with the start.
-    client: Client,
+    client: Open,
     serial: String,
 }
 
@@ -57,12 +57,7 @@ impl YubiHsms {
             }
         };
         let Some(shared) = self.0.get_mut(at) else { return Err(place.error(HsmErrorKind::NoKey(id))) };
-        if let Some(serial) = serial
-            && shared.serial.trim_start_matches('0') != serial.to_string()
-        {
-            let (found, wanted) = (shared.serial.clone(), format!("{serial:010}"));
-            return Err(place.error(HsmErrorKind::Serial { found, wanted }));
-        }
+        right_device(&shared.serial, place, serial)?;
         let public_key = match public_key(&shared.client, place, id, kind) {
             // The session that was open at the start has ended meanwhile.
             Err(error) if error.kind.is_passing() => {
@@ -89,6 +84,26 @@ impl YubiHsms {
     }
 }
 
+/// A device that is looked at before a start, by the rules of a start.
+pub struct Looked {
+    place: Place,
+    client: Open,
+}
+
+impl Looked {
+    /// Opens the device, which must be the one of the configuration.
+    pub fn open(place: &Place, serial: Option<u32>) -> Result<Self, HsmError> {
+        let client = place.open(false)?;
+        right_device(&serial_of(&client, place)?, place, serial)?;
+        Ok(Self { place: place.clone(), client })
+    }
+
+    /// Whether the device holds this key, and it is of the configured kind.
+    pub fn key(&self, id: u16, kind: KeyKind) -> Result<PublicKey, HsmError> {
+        public_key(&self.client, &self.place, id, kind)
+    }
+}
+
 impl Shared {
     fn open(place: &Place) -> Result<Self, HsmError> {
         let client = place.open(false)?;
@@ -110,6 +125,17 @@ impl Shared {
 
 fn serial_of(client: &Client, place: &Place) -> Result<String, HsmError> {
     client.device_info().map(|info| info.serial_number.to_string()).map_err(|error| place.failed(&error))
+}
+
+/// Whether this is the device of the configuration.
+fn right_device(found: &str, place: &Place, wanted: Option<u32>) -> Result<(), HsmError> {
+    match wanted {
+        Some(wanted) if found.trim_start_matches('0') != wanted.to_string() => {
+            let (found, wanted) = (found.into(), format!("{wanted:010}"));
+            Err(place.error(HsmErrorKind::Serial { found, wanted }))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The public half of a key, which must be of the configured kind.
@@ -143,9 +169,9 @@ fn public_key(client: &Client, place: &Place, id: u16, kind: KeyKind) -> Result<
 }
 
 enum State {
-    Open(Client),
+    Open(Open),
     /// A thread is opening it; what it says comes here.
-    Opening(Receiver<Result<Client, HsmError>>),
+    Opening(Receiver<Result<Open, HsmError>>),
     /// Not open, since then, because of this.
     Closed(Instant, HsmError),
 }
@@ -163,7 +189,7 @@ struct Session {
 
 impl Session {
     /// Opens the device again, and makes sure that it is the one that was there.
-    fn reopen(place: &Place, keys: &[KnownKey], serial: &str) -> Result<Client, HsmError> {
+    fn reopen(place: &Place, keys: &[KnownKey], serial: &str) -> Result<Open, HsmError> {
         let client = place.open(false)?;
         let found = serial_of(&client, place)?;
         if found != serial {
@@ -190,7 +216,11 @@ impl Session {
         let (said, heard) = sync_channel(1);
         let (place, serial) = (self.place.clone(), self.serial.clone());
         let keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let since = State::Closed(Instant::now(), self.place.error(HsmErrorKind::Device("it is being opened".into())));
+        let before = std::mem::replace(&mut self.state, since);
         let opening = thread::Builder::new().name("yubihsm-open".into()).spawn(move || {
+            // What is left of the one before is closed first, here, where nobody waits for it.
+            drop(before);
             // The device's thread may have ended meanwhile.
             let _heard = said.send(Self::reopen(&place, &keys, &serial));
         });

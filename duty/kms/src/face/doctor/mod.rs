@@ -7,13 +7,14 @@ mod units;
 
 use super::args::Configs;
 use super::config::{self, Look};
-use super::keyring::{Keyring, place};
+use super::keyring::{Keyring, kind, place};
 use super::plans::tenants;
 use super::users::name_of;
 use crate::host::state::read;
 use clap::Args;
 use semel_admin::Place;
 use semel_guard::Lane;
+use semel_keys::yubihsm::Looked;
 use semel_ledger::interchange::floor_of;
 use semel_ledger::{Filesystem, Journal, LedgerErrorKind, filesystem_of};
 use semel_ops::control::ask_all;
@@ -325,26 +326,25 @@ fn states(doctor: &mut Doctor, command: &Examine, configs: &[config::Config]) {
     }
 }
 
-/// Devices answer, and hold the keys.
+/// Devices answer, are the configured ones, and hold the keys of the configured kinds: what a start demands of them.
 fn devices(doctor: &mut Doctor, config: &config::Config) {
     for device in &config.yubihsm {
-        let opened = place(device).and_then(|place| place.open(false).map(|client| (place, client)));
+        let opened =
+            place(device).and_then(|place| Looked::open(&place, device.serial_number).map(|look| (place, look)));
         match opened {
-            Ok((place, client)) => {
+            Ok((place, look)) => {
                 doctor.pass(
                     "DOC-0601",
                     format!("the YubiHSM at {} takes authentication key {}", place.adapter, place.auth_key),
                 );
                 for key in &device.keys {
                     let id = key.key.value;
-                    let there = client.get_public_key(id);
-                    doctor.demand(
-                        "DOC-0602",
-                        there.is_ok(),
-                        Verdict::Fail,
-                        format!("key {id:#06x} is in the YubiHSM at {}", place.adapter),
-                        "`yubihsm keys list` shows what it has",
-                    );
+                    match look.key(id, kind(key.key_type)) {
+                        Ok(_) => {
+                            doctor.pass("DOC-0602", format!("key {id:#06x} is in the YubiHSM at {}", place.adapter))
+                        }
+                        Err(error) => doctor.check("DOC-0602", Verdict::Fail, error.to_string(), error.hint()),
+                    }
                 }
             }
             Err(error) => doctor.check("DOC-0601", Verdict::Fail, error.to_string(), error.hint()),

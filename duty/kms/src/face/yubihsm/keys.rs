@@ -44,7 +44,10 @@ pub(super) fn run(command: &Keys, shell: &Shell) -> Result<(), Report> {
                 );
                 return Ok(());
             }
-            back_up(&session(&place)?, &place, id, wrap_key, path)?;
+            let client = session(&place)?;
+            demand(&client, &place, id, object::Type::AsymmetricKey)?;
+            demand(&client, &place, wrap_key, object::Type::WrapKey)?;
+            back_up(&client, &place, id, wrap_key, path)?;
             shell.status(
                 "Exported",
                 format!("key {id:#06x} (encrypted under wrap key {wrap_key:#06x}) to {}", path.display()),
@@ -87,6 +90,16 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
     if let Some(path) = command.backup.as_deref().filter(|path| path.exists()) {
         return Err(Report::new(format!("{}: the file exists, and a backup is never written over", path.display())));
     }
+    if let Some(path) = &command.backup {
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if !directory.is_dir() {
+            return Err(Report::new(format!("{}: there is no such directory for the backup", directory.display())));
+        }
+        if command.non_exportable {
+            return Err(Report::new("a key that can never leave the device has no backup")
+                .hint("take --backup or --non-exportable away"));
+        }
+    }
     let (_, place) = device(&command.configs)?;
     if command.dry_run {
         shell.status("Would generate", format!("{name} key {id:#06x} in the YubiHSM at {}", place.adapter));
@@ -95,6 +108,9 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
     let client = session(&place)?;
     let failed = |error: &_| hsm_report(&place.failed(error));
     is_free(&client, &place, id)?;
+    if command.backup.is_some() {
+        demand(&client, &place, wrap_key, object::Type::WrapKey)?;
+    }
     client.generate_asymmetric_key(id, label, Domain::DOM1, capabilities, algorithm).map_err(|error| failed(&error))?;
     match command.kind {
         KeyKind::Account => shell.status("Generated", format!("account (secp256k1) key {id:#06x}")),
@@ -109,7 +125,10 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
         }
     }
     if let Some(path) = &command.backup {
-        back_up(&client, &place, id, wrap_key, path)?;
+        back_up(&client, &place, id, wrap_key, path).map_err(|error| {
+            let report = Report::new(format!("key {id:#06x} is in the device, and has no backup")).cause(&error);
+            report.hint(format!("mend that, then: yubihsm keys export --id {id} --wrapkey {wrap_key} FILE"))
+        })?;
         shell.status(
             "Wrote",
             format!("backup of key {id:#06x} (encrypted under wrap key {wrap_key:#06x}) to {}", path.display()),
@@ -120,9 +139,30 @@ fn make(command: &Generate, shell: &Shell) -> Result<(), Report> {
 
 /// A key is never written over.
 fn is_free(client: &Client, place: &Place, id: u16) -> Result<(), Report> {
-    match client.get_object_info(id, object::Type::AsymmetricKey) {
-        Ok(_) => Err(hsm_report(&HsmError { place: place.adapter.to_string(), kind: HsmErrorKind::Exists(id) })),
-        Err(_) => Ok(()),
+    match is_there(client, place, id, object::Type::AsymmetricKey)? {
+        true => Err(hsm_report(&HsmError { place: place.adapter.to_string(), kind: HsmErrorKind::Exists(id) })),
+        false => Ok(()),
+    }
+}
+
+/// A key or wrap key that a command needs. Devices say no more than that the command is wrong when it is missing.
+fn demand(client: &Client, place: &Place, id: u16, kind: object::Type) -> Result<(), Report> {
+    let missing = match kind {
+        object::Type::WrapKey => HsmErrorKind::NoWrapKey(id),
+        _ => HsmErrorKind::NoKey(id),
+    };
+    match is_there(client, place, id, kind)? {
+        true => Ok(()),
+        false => Err(hsm_report(&HsmError { place: place.adapter.to_string(), kind: missing })),
+    }
+}
+
+fn is_there(client: &Client, place: &Place, id: u16, kind: object::Type) -> Result<bool, Report> {
+    use semel_keys::yubihsm::DeviceErrorKind as Device;
+    match client.get_object_info(id, kind) {
+        Ok(_) => Ok(true),
+        Err(error) if matches!(error.device_error(), Some(Device::ObjectNotFound | Device::InvalidId)) => Ok(false),
+        Err(error) => Err(hsm_report(&place.failed(&error))),
     }
 }
 
@@ -224,6 +264,7 @@ fn bring_in(command: &Import, shell: &Shell) -> Result<(), Report> {
             return Ok(());
         }
         let client = session(&place)?;
+        demand(&client, &place, wrap_key, object::Type::WrapKey)?;
         let handle = client.import_wrapped(wrap_key, message).map_err(|error| failed(&error))?;
         let key = public_key(&client, &place, handle.object_id)?;
         shell.status("Imported", format!("key {:#06x}: {}", handle.object_id, hex::encode_upper(key.as_bytes())));

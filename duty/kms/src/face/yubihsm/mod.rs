@@ -10,7 +10,7 @@ use super::args::{Configs, KeyKind};
 use super::keyring::{hsm_report, place};
 use super::{config, said};
 use clap::{Args, Subcommand, ValueEnum};
-use semel_keys::yubihsm::{Client, Place};
+use semel_keys::yubihsm::{Client, Open, Place};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use std::path::PathBuf;
@@ -193,7 +193,7 @@ pub(super) fn device(configs: &Configs) -> Result<(Vec<config::Config>, Place), 
 }
 
 /// A session that lasts for a command.
-pub(super) fn session(place: &Place) -> Result<Client, Report> {
+pub(super) fn session(place: &Place) -> Result<Open, Report> {
     place.open(true).map_err(|error| hsm_report(&error))
 }
 

@@ -43,6 +43,8 @@ pub(super) fn run(command: &Setup, shell: &Shell) -> Result<(), Report> {
     if !matches!(line()?.trim(), "y" | "Y") {
         return Err(Report::new("aborting"));
     }
+    // The device ends all sessions, and what opened this one.
+    drop(client);
     let profile = provision.profile(&rfc_3339(seconds())).map_err(bad)?;
     let done = erase_device_and_init_with_profile(
         place.connector().map_err(|error| hsm_report(&error))?,
