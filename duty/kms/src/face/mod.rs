@@ -29,7 +29,7 @@ pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
 use crate::host::state::state_of_history;
-use semel_admin::backup::Role;
+use semel_admin::backup::{Role, Sources};
 use semel_keys::KeyError;
 use semel_ops::clock;
 use semel_ops::config::Diagnostics;
@@ -101,17 +101,18 @@ pub fn backup(verb: &semel_admin::Backup, shell: &Shell) -> Result<(), Report> {
     verb.run(files_of, shell)
 }
 
-/// Configurations, and the secrets that they name as files.
-fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Vec<(PathBuf, Role)>, Report> {
+/// Configurations, the secrets that they name as files, and their ledger.
+fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Sources, Report> {
     let found = Diagnostics::new();
     let files = config::files_of(paths, &found);
     if found.has_errors() {
         return Err(found.into());
     }
     let mut all: Vec<(PathBuf, Role)> = files.into_iter().map(|path| (path, Role::Configuration)).collect();
+    let checked = config::check(paths, config::Look::Text);
+    let has_errors = checked.found.has_errors();
     if with_secrets {
-        let checked = config::check(paths, config::Look::Text);
-        if checked.found.has_errors() {
+        if has_errors {
             return Err(checked.found.into());
         }
         let mut secrets: Vec<PathBuf> = checked.configs.iter().flat_map(config::Config::secrets).cloned().collect();
@@ -119,7 +120,11 @@ fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Vec<(PathBuf, Role)
         secrets.dedup();
         all.extend(secrets.into_iter().map(|path| (path, Role::Secret)));
     }
-    Ok(all)
+    let ledger = match has_errors {
+        true => Err(checked.found.into()),
+        false => Ok(checked.configs.iter().find_map(|config| config.semel.as_ref()?.ledger.clone())),
+    };
+    Ok(Sources { files: all, ledger })
 }
 
 /// What the host is to run for these configurations.
