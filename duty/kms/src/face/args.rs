@@ -215,6 +215,11 @@ pub struct Which {
     pub chain: Option<String>,
 }
 
+/// A height, as a chain counts: no more than 2⁶³ − 1.
+fn height() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs())
+}
+
 /// `state`
 #[derive(Debug, Subcommand)]
 pub enum State {
@@ -265,6 +270,7 @@ pub enum State {
         #[arg(long)]
         dry_run: bool,
         /// Highest height that is closed
+        #[arg(value_parser = height())]
         height: u64,
     },
 }
@@ -279,7 +285,7 @@ pub enum LedgerCommand {
         #[command(flatten)]
         which: Which,
         /// Highest height that is closed
-        #[arg(short = 'H', long)]
+        #[arg(short = 'H', long, value_parser = height())]
         height: u64,
         /// Taken for compatibility: the whole height is closed
         #[arg(short, long)]
