@@ -194,3 +194,15 @@ fn keys_and_directories_are_made_private_whatever_the_umask() {
         assert_eq!(mode("home") & 0o077, 0, "umask {umask}");
     }
 }
+
+#[test]
+fn words_that_hints_and_errors_name_are_there_under_both_names() {
+    let stage = Stage::new();
+    for word in ["config", "key", "state", "migrate", "explain", "top", "wait-window", "backup", "handover", "bundle"] {
+        assert_eq!((stage.run(&[word, "--help"]).code, stage.run_tmkms(&[word, "--help"]).code), (0, 0), "{word}");
+    }
+    let named = stage.run(&["completions", "bash", "--name", "tmkms"]);
+    assert!(named.code == 0 && named.stdout.contains("complete -F _tmkms"), "{named:?}");
+    assert_eq!(stage.run_tmkms(&["completions", "bash"]).stdout, named.stdout);
+    assert!(stage.run(&["completions", "bash"]).stdout.contains("complete -F _semel"));
+}

@@ -21,7 +21,7 @@ pub mod upgrade;
 mod users;
 mod yubihsm;
 
-pub use args::Command;
+pub use args::{Command, Shared};
 pub use explain::explain;
 pub use keyring::Keyring;
 pub use plans::plans_of;
@@ -75,19 +75,26 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Version => said(shell.line(manner.version())),
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
-        Command::Key(command) => command.run(shell),
-        Command::Config(command) => configure::run(&command, shell),
-        Command::Status(command) => command.run(shell),
-        Command::Reload(command) => command.run(shell),
-        Command::Doctor(command) => doctor::run(&command, shell),
-        Command::Upgrade(command) => upgrade::run(&command, shell),
+        Command::Shared(command) => run_shared(command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
-        Command::State(state) => state::run(&state, shell),
-        Command::Migrate(command) => command.run(shell),
         Command::Ledger(args::LedgerCommand::Kernel(verb)) => ledger(&verb, shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
         }
+    }
+}
+
+/// Runs a command that `semel` has, too.
+pub fn run_shared(command: Shared, shell: &Shell) -> Result<(), Report> {
+    match command {
+        Shared::Key(command) => command.run(shell),
+        Shared::Config(command) => configure::run(&command, shell),
+        Shared::State(state) => state::run(&state, shell),
+        Shared::Migrate(command) => command.run(shell),
+        Shared::Status(command) => command.run(shell),
+        Shared::Reload(command) => command.run(shell),
+        Shared::Doctor(command) => doctor::run(&command, shell),
+        Shared::Upgrade(command) => upgrade::run(&command, shell),
     }
 }
 
