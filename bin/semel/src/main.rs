@@ -6,10 +6,12 @@
 mod bench;
 mod dev;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use semel_kms::face;
 use semel_ops::error::Report;
 use semel_ops::shell::{Format, Shell};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -117,12 +119,20 @@ fn main() -> ExitCode {
     let called = arguments.first().and_then(|name| Path::new(name).file_stem()).unwrap_or_default().to_owned();
     let shell = Shell::stdio(Format::default());
     let done = if called == "tmkms" {
-        match Tmkms::parse_from(arguments).verb {
+        let parsed = match Tmkms::try_parse_from(&arguments) {
+            Ok(parsed) => parsed,
+            Err(error) => return misuse(&error, arguments.get(1..).unwrap_or_default()),
+        };
+        match parsed.verb {
             Word::Face(command) => face::run(command, face::Manner::Tmkms, &shell),
             Word::Aid(aid) => aid.run(Name::Tmkms, &shell),
         }
     } else {
-        match Semel::parse_from(arguments).verb {
+        let parsed = match Semel::try_parse_from(&arguments) {
+            Ok(parsed) => parsed,
+            Err(error) => return misuse(&error, arguments.get(2..).unwrap_or_default()),
+        };
+        match parsed.verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
             Verb::Shared(command) => face::run_shared(command, &shell),
@@ -137,6 +147,28 @@ fn main() -> ExitCode {
             shell.report(&report);
             report.exit_code().into()
         }
+    }
+}
+
+/// Says what is wrong with the words. Scripts know that tmkms ends with 1 where some of its commands get too few or too many.
+fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    // As clap does: nobody is left to be told.
+    let _printed = error.print();
+    let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).take(3).collect();
+    let is_of_tmkms = matches!(
+        words.as_slice(),
+        ["init", ..] | ["softsign", "keygen" | "import", ..] | ["yubihsm", "keys", "generate"]
+    );
+    let is_count = match error.kind() {
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => true,
+        ErrorKind::UnknownArgument => !error
+            .get(ContextKind::InvalidArg)
+            .is_some_and(|argument| matches!(argument, ContextValue::String(text) if text.starts_with('-'))),
+        _ => false,
+    };
+    match is_of_tmkms && is_count {
+        true => ExitCode::FAILURE,
+        false => u8::try_from(error.exit_code()).unwrap_or(2).into(),
     }
 }
 
