@@ -34,17 +34,22 @@ put() {
 }
 
 put 755 semel bin/semel
+# What belongs to another tmkms is not touched.
+links=semel
 if [ -n "$uninstall" ]; then
-  if [ "$(readlink "$destdir$prefix/bin/tmkms" 2>/dev/null)" = semel ]; then run rm -f "$destdir$prefix/bin/tmkms"; fi
+  if [ "$(readlink "$destdir$prefix/bin/tmkms" 2>/dev/null)" = semel ]; then links='semel tmkms'; run rm -f "$destdir$prefix/bin/tmkms"; fi
 elif [ -e "$destdir$prefix/bin/tmkms" ] && [ ! -L "$destdir$prefix/bin/tmkms" ]; then
   echo "install.sh: $destdir$prefix/bin/tmkms is another program, and stays" >&2
 else
+  links='semel tmkms'
   run ln -sf semel "$destdir$prefix/bin/tmkms"
 fi
 for page in "$here"/man/*.1; do put 644 "man/${page##*/}" "share/man/man1/${page##*/}"; done
-put 644 completions/semel.bash share/bash-completion/completions/semel
-put 644 completions/semel.zsh share/zsh/site-functions/_semel
-put 644 completions/semel.fish share/fish/vendor_completions.d/semel.fish
+for link in $links; do
+  put 644 "completions/$link.bash" "share/bash-completion/completions/$link"
+  put 644 "completions/$link.zsh" "share/zsh/site-functions/_$link"
+  put 644 "completions/$link.fish" "share/fish/vendor_completions.d/$link.fish"
+done
 put 644 systemd/semel-kms.service lib/systemd/system/semel-kms.service
 if [ -z "$uninstall$dry" ] && [ "$prefix" != /usr ]; then
   sed -i "s|^ExecStart=/usr/bin/|ExecStart=$prefix/bin/|" "$destdir$prefix/lib/systemd/system/semel-kms.service"

@@ -6,10 +6,12 @@
 mod bench;
 mod dev;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use semel_kms::face;
 use semel_ops::error::Report;
 use semel_ops::shell::{Format, Shell};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,32 +28,32 @@ enum Verb {
     /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
     #[command(subcommand, arg_required_else_help = true)]
     Kms(Kms),
-    /// What runs now: keys, nodes, last signatures, what is wrong
-    Status(face::status::Status),
-    /// The same, again and again
-    Top(face::status::Top),
-    /// Have the running processes read their configurations again
-    Reload(face::status::Reload),
-    /// Return when a restart costs least: right after every chain's precommit
-    WaitWindow(face::status::WaitWindow),
-    /// Look at everything that a signer stands on, and say what mends it
-    Doctor(face::doctor::Examine),
-    /// Gather what somebody who helps needs to see, without secrets
-    Bundle(face::bundle::Bundle),
+    #[command(flatten)]
+    Shared(face::Shared),
     /// See, check and mend the memory of what was signed, and move it
     #[command(subcommand, arg_required_else_help = true)]
     Ledger(semel_admin::LedgerVerb),
+    #[command(flatten)]
+    Aid(Aid),
+    /// Run a Tendermint network in this process, signed for by this signer
+    Dev(dev::Dev),
+}
+
+/// What is there under both names.
+#[derive(Debug, Subcommand)]
+enum Aid {
+    /// The status, again and again
+    Top(face::status::Top),
+    /// Return when a restart costs least: right after every chain's precommit
+    WaitWindow(face::status::WaitWindow),
+    /// Gather what somebody who helps needs to see, without secrets
+    Bundle(face::bundle::Bundle),
     /// Keep what was signed in an encrypted file, and take it back after a loss
     #[command(subcommand, arg_required_else_help = true)]
     Backup(semel_admin::Backup),
     /// Move a key to another host
     #[command(subcommand, arg_required_else_help = true)]
     Handover(semel_admin::Handover),
-    /// Move validators to a new chain, and back
-    #[command(subcommand, arg_required_else_help = true)]
-    Upgrade(face::upgrade::Upgrade),
-    /// Run a Tendermint network in this process, signed for by this signer
-    Dev(dev::Dev),
     /// Explain a code such as GUARD-0003
     Explain {
         /// The code
@@ -66,7 +68,26 @@ enum Verb {
     Completions {
         /// For which shell
         shell: clap_complete::Shell,
+        /// For which name of this program [default: the one that it was called by]
+        #[arg(long, value_enum)]
+        name: Option<Name>,
     },
+}
+
+/// Names of this program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Name {
+    Semel,
+    Tmkms,
+}
+
+impl Name {
+    fn command(self) -> clap::Command {
+        match self {
+            Self::Semel => Semel::command(),
+            Self::Tmkms => Tmkms::command(),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -82,7 +103,15 @@ enum Kms {
 #[command(name = "tmkms", arg_required_else_help = true)]
 struct Tmkms {
     #[command(subcommand)]
-    verb: face::Command,
+    verb: Word,
+}
+
+#[derive(Debug, Subcommand)]
+enum Word {
+    #[command(flatten)]
+    Face(face::Command),
+    #[command(flatten)]
+    Aid(Aid),
 }
 
 fn main() -> ExitCode {
@@ -90,25 +119,26 @@ fn main() -> ExitCode {
     let called = arguments.first().and_then(|name| Path::new(name).file_stem()).unwrap_or_default().to_owned();
     let shell = Shell::stdio(Format::default());
     let done = if called == "tmkms" {
-        face::run(Tmkms::parse_from(arguments).verb, face::Manner::Tmkms, &shell)
+        let parsed = match Tmkms::try_parse_from(&arguments) {
+            Ok(parsed) => parsed,
+            Err(error) => return misuse(&error, arguments.get(1..).unwrap_or_default()),
+        };
+        match parsed.verb {
+            Word::Face(command) => face::run(command, face::Manner::Tmkms, &shell),
+            Word::Aid(aid) => aid.run(Name::Tmkms, &shell),
+        }
     } else {
-        match Semel::parse_from(arguments).verb {
+        let parsed = match Semel::try_parse_from(&arguments) {
+            Ok(parsed) => parsed,
+            Err(error) => return misuse(&error, arguments.get(2..).unwrap_or_default()),
+        };
+        match parsed.verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
-            Verb::Status(status) => status.run(&shell),
-            Verb::Top(top) => top.run(&shell),
-            Verb::Reload(reload) => reload.run(&shell),
-            Verb::WaitWindow(wait) => wait.run(&shell),
-            Verb::Doctor(examine) => face::doctor::run(&examine, &shell),
-            Verb::Bundle(bundle) => bundle.run(&shell),
+            Verb::Shared(command) => face::run_shared(command, &shell),
             Verb::Ledger(verb) => face::ledger(&verb, &shell),
-            Verb::Backup(verb) => face::backup(&verb, &shell),
-            Verb::Handover(handover) => handover.run(&shell),
-            Verb::Upgrade(upgrade) => face::upgrade::run(&upgrade, &shell),
+            Verb::Aid(aid) => aid.run(Name::Semel, &shell),
             Verb::Dev(dev) => dev.run(&shell),
-            Verb::Explain { code } => face::explain(code.as_deref(), &shell),
-            Verb::Man { directory } => man(directory.as_deref(), &shell),
-            Verb::Completions { shell: kind } => completions(kind, &shell),
         }
     };
     match done {
@@ -120,11 +150,48 @@ fn main() -> ExitCode {
     }
 }
 
-/// The manual of every command, under both names.
-fn man(directory: Option<&Path>, shell: &Shell) -> Result<(), Report> {
+/// Says what is wrong with the words. Scripts know that tmkms ends with 1 where some of its commands get too few or too many.
+fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
+    // As clap does: nobody is left to be told.
+    let _printed = error.print();
+    let words: Vec<_> = words.iter().filter_map(|word| word.to_str()).take(3).collect();
+    let is_of_tmkms = matches!(
+        words.as_slice(),
+        ["init", ..] | ["softsign", "keygen" | "import", ..] | ["yubihsm", "keys", "generate"]
+    );
+    let is_count = match error.kind() {
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => true,
+        ErrorKind::UnknownArgument => !error
+            .get(ContextKind::InvalidArg)
+            .is_some_and(|argument| matches!(argument, ContextValue::String(text) if text.starts_with('-'))),
+        _ => false,
+    };
+    match is_of_tmkms && is_count {
+        true => ExitCode::FAILURE,
+        false => u8::try_from(error.exit_code()).unwrap_or(2).into(),
+    }
+}
+
+impl Aid {
+    fn run(self, called: Name, shell: &Shell) -> Result<(), Report> {
+        match self {
+            Self::Top(top) => top.run(shell),
+            Self::WaitWindow(wait) => wait.run(shell),
+            Self::Bundle(bundle) => bundle.run(shell),
+            Self::Backup(verb) => face::backup(&verb, shell),
+            Self::Handover(handover) => handover.run(shell),
+            Self::Explain { code } => face::explain(code.as_deref(), shell),
+            Self::Man { directory } => man(directory.as_deref(), called, shell),
+            Self::Completions { shell: kind, name } => completions(kind, name.unwrap_or(called), shell),
+        }
+    }
+}
+
+/// The manual of every command, under both names; without a directory, of the name that was called.
+fn man(directory: Option<&Path>, called: Name, shell: &Shell) -> Result<(), Report> {
     let Some(directory) = directory else {
         let mut page = Vec::new();
-        let rendered = clap_mangen::Man::new(Semel::command()).render(&mut page);
+        let rendered = clap_mangen::Man::new(called.command()).render(&mut page);
         return rendered
             .and_then(|()| shell.data(&page))
             .map_err(|error| Report::new("the page was not written").cause(&error));
@@ -137,8 +204,10 @@ fn man(directory: Option<&Path>, shell: &Shell) -> Result<(), Report> {
     Ok(())
 }
 
-fn completions(kind: clap_complete::Shell, shell: &Shell) -> Result<(), Report> {
+fn completions(kind: clap_complete::Shell, name: Name, shell: &Shell) -> Result<(), Report> {
     let mut script = Vec::new();
-    clap_complete::generate(kind, &mut Semel::command(), "semel", &mut script);
+    let mut command = name.command();
+    let called = command.get_name().to_owned();
+    clap_complete::generate(kind, &mut command, called, &mut script);
     shell.data(&script).map_err(|error| Report::new("the script was not written").cause(&error))
 }

@@ -264,6 +264,27 @@ fn a_passphrase_opens_what_it_closed_and_secrets_that_are_none_are_refused() {
 }
 
 #[test]
+fn a_backup_takes_the_ledger_that_its_configurations_name_and_is_not_made_without_floors() {
+    let (stage, secret, signer, remote) = signing(4);
+    drop((signer, remote));
+    let recipient = secret.0.to_public().to_string();
+    let made = |more: &[&str], name: &str| {
+        stage.run(&[&["backup", "create", "--recipient", &recipient, "-c", "DIR/tmkms.toml"], more, &[name]].concat())
+    };
+    let lost = made(&["--ledger", "DIR/nosuch"], "DIR/new.age");
+    assert!(lost.code == 1 && lost.stderr.contains("BACKUP-0011") && lost.stderr.contains("--ledger"), "{lost:?}");
+    assert!(!stage.path("new.age").exists());
+    let bare = made(&["--ledger", "DIR/nosuch", "--without-floors"], "DIR/bare.age");
+    assert!(bare.code == 0 && !bare.stdout.contains("floor"), "{bare:?}");
+    let text = stage.read("tmkms.toml") + &format!("\n[semel]\nledger = \"{}\"\n", stage.path("ledger").display());
+    stage.secret("tmkms.toml", &text);
+    let named = made(&[], "DIR/named.age");
+    assert!(named.code == 0 && named.stdout.contains("prevote #4/0"), "{named:?}");
+    let bundled = stage.run(&["bundle", "-c", "DIR/tmkms.toml", "-o", "DIR/bundle"]);
+    assert!(bundled.code == 0 && stage.read("bundle/ledger.json").contains("prevote #4/0"), "{bundled:?}");
+}
+
+#[test]
 fn a_key_that_was_handed_over_is_dead_where_its_backup_is_restored() {
     let (stage, secret, mut signer, remote) = signing(2);
     drop(remote);

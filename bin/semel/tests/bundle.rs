@@ -18,8 +18,16 @@ fn a_bundle_says_what_runs_and_holds_no_secret() {
         + "# canary-comment\n[[providers.yubihsm]]\nadapter = { type = \"http\", addr = \"tcp://127.0.0.1:1\" }\n\
            auth = { key = 1, password = \"canary-password\" }\n\
            [[providers.pkcs11]]\nmodule = \"/m.so\"\nslot = 1\npin = \"canary-pin\"\n\
+           [[providers.yubihsm]]\nadapter = { type = \"http\", addr = \"tcp://127.0.0.1:1\" }\n\
+           auth = { key = 1, pasword = \"canary-slip\", other = \"canary-other\" }\n\
+           [[providers.yubihsm]]\nauth = \"canary-auth\"\n\
+           [[providers.pkcs11]]\nmodule = \"/m.so\"\nslot = 1\npni = \"canary-pni\"\n\
            [[providers.fortanixdsm]]\napi_key = \"canary-api-key\"\n";
     stage.secret("tmkms.toml", &text);
+    for json in [&[][..], &["--json"]] {
+        let found = stage.run(&[&["kms", "config", "check", "-c", "DIR/tmkms.toml"], json].concat());
+        assert!(found.code == 1 && !format!("{found:?}").contains("canary"), "{found:?}");
+    }
     stage.secret("broken.toml", "password = canary-broken");
     let words = ["bundle", "-c", "DIR/tmkms.toml", "-c", "DIR/broken.toml", "--ledger", "DIR/ledger", "-o", "DIR/out"];
     let shown = stage.run(&[&words[..], &["--dry-run"]].concat());

@@ -194,3 +194,36 @@ fn keys_and_directories_are_made_private_whatever_the_umask() {
         assert_eq!(mode("home") & 0o077, 0, "umask {umask}");
     }
 }
+
+#[test]
+fn words_that_hints_and_errors_name_are_there_under_both_names() {
+    let stage = Stage::new();
+    for word in ["config", "key", "state", "migrate", "explain", "top", "wait-window", "backup", "handover", "bundle"] {
+        assert_eq!((stage.run(&[word, "--help"]).code, stage.run_tmkms(&[word, "--help"]).code), (0, 0), "{word}");
+    }
+    let named = stage.run(&["completions", "bash", "--name", "tmkms"]);
+    assert!(named.code == 0 && named.stdout.contains("complete -F _tmkms"), "{named:?}");
+    assert_eq!(stage.run_tmkms(&["completions", "bash"]).stdout, named.stdout);
+    assert!(stage.run(&["completions", "bash"]).stdout.contains("complete -F _semel"));
+}
+
+#[test]
+fn a_wrong_number_of_arguments_ends_with_1_where_it_does_in_tmkms() {
+    let stage = Stage::new();
+    let rows: [(&[&str], i32); 9] = [
+        (&["init"], 1),
+        (&["init", "DIR/a", "DIR/b"], 1),
+        (&["softsign", "keygen"], 1),
+        (&["softsign", "keygen", "DIR/a", "DIR/b"], 1),
+        (&["softsign", "import", "DIR/a"], 1),
+        (&["yubihsm", "keys", "generate"], 1),
+        (&["init", "--no-such-flag"], 2),
+        (&["softsign", "keygen", "--no-such-flag", "DIR/a"], 2),
+        (&["state", "import"], 2),
+    ];
+    for (words, code) in rows {
+        for ran in [stage.run_tmkms(words), stage.run(&[&["kms"], words].concat())] {
+            assert!(ran.code == code && ran.stderr.contains("Usage: "), "{words:?}: {ran:?}");
+        }
+    }
+}

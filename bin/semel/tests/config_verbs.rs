@@ -178,12 +178,10 @@ fn what_counts_is_shown_with_its_origin_and_without_its_secrets() {
 fn what_is_shown_as_text_is_a_configuration_that_means_the_same() {
     let stage = Stage::new();
     stage.config(&["tcp://127.0.0.1:26659".into(), "unix:///run/x.sock".into()]);
-    let shown = stage.run(&["kms", "config", "show", "-c", "DIR/tmkms.toml"]);
+    let mut command = stage::semel();
+    command.args(["kms", "config", "show", "-c"]).arg(stage.path("tmkms.toml")).env_remove("SEMEL_ALLOW_ROOT");
     // `timestamp_policy` and every default are legal where they stand; [semel] is a table.
-    let text = shown
-        .stdout
-        .replace("[[semel]]", "[semel]")
-        .replace("DIR", stage.path("").to_str().unwrap().trim_end_matches('/'));
+    let text = String::from_utf8(command.output().unwrap().stdout).unwrap().replace("[[semel]]", "[semel]");
     stage.secret("shown.toml", &text);
     let diff = stage.run(&["kms", "config", "diff", "DIR/tmkms.toml", "DIR/shown.toml"]);
     assert_eq!((diff.code, diff.stdout.as_str()), (0, ""), "{diff:?}\n{text}");
@@ -285,4 +283,17 @@ fn a_table_of_one_line_loses_only_what_goes_and_what_cannot_be_mended_is_not_wri
     stage.secret("toml.toml", "[[chain]\nid = 1");
     let bad = stage.run(&["kms", "config", "migrate", "-c", "DIR/toml.toml"]);
     assert!(bad.code == 1 && bad.stderr.contains("CONFIG-"), "{bad:?}");
+}
+
+#[test]
+fn the_environment_that_allows_root_is_shown_as_an_origin() {
+    let stage = Stage::new();
+    let config = stage.config(&["unix:///nowhere.sock".into()]);
+    for (value, line) in [("1", "allow_root = true"), ("0", "allow_root = false"), ("", "allow_root = false")] {
+        let mut command = stage::semel();
+        command.args(["kms", "config", "show", "--origin", "-c"]).arg(&config).env("SEMEL_ALLOW_ROOT", value);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let found = text.lines().find(|found| found.starts_with("allow_root")).unwrap_or_default();
+        assert!(found.starts_with(line) && found.contains("SEMEL_ALLOW_ROOT") == (value == "1"), "{value}: {found}");
+    }
 }

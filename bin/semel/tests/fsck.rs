@@ -82,6 +82,7 @@ fn a_half_written_record_at_the_end_is_cut_off_and_the_keys_watch() {
         let found = ledger(&stage, words);
         assert!(found.code == 3 && found.stderr.contains("FSCK-0002"), "{words}: {found:?}");
         assert!(found.stdout.contains("was written half"), "{found:?}");
+        assert!(!found.stderr.contains("every one is whole"), "{found:?}");
         assert_eq!(fs::read(&path).unwrap(), bytes, "nothing is written");
     }
     let mended = ledger(&stage, "fsck --repair");

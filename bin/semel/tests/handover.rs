@@ -61,6 +61,43 @@ fn a_ledger_is_looked_into_while_it_is_written() {
 }
 
 #[test]
+fn a_history_names_each_key_and_what_happened_to_it() {
+    let stage = signed(2);
+    let history = semel(&stage, "ledger history");
+    assert!(history.stdout.lines().all(|line| line.contains("  8A88E3DD7409  ")), "{history:?}");
+    assert!(history.stdout.contains("key added") && !history.stdout.contains("taken back"), "{history:?}");
+    assert_eq!(semel(&stage, "handover export -o DIR/h.json").code, 0);
+    assert_eq!(semel(&stage, "handover accept DIR/h.json").code, 0);
+    let json: serde_json::Value = serde_json::from_str(&semel(&stage, "ledger history --json").stdout).unwrap();
+    let records = json["records"].as_array().unwrap();
+    let whats: Vec<&str> = records.iter().map(|record| record["what"].as_str().unwrap()).collect();
+    for what in ["handed over", "taken back"] {
+        assert!(whats.contains(&what), "{what}: {json}");
+    }
+    for record in records {
+        assert_eq!(record["key"].as_str().map(str::len), Some(64), "{record}");
+        assert_eq!(
+            record["position"].is_null(),
+            ["key added", "handed over", "taken back"].contains(&record["what"].as_str().unwrap())
+        );
+    }
+}
+
+#[test]
+fn a_key_is_not_let_go_when_its_file_cannot_be_made() {
+    let stage = signed(2);
+    let failed = semel(&stage, "handover export -o DIR/nosuch/h.json");
+    assert!(failed.code == 1 && failed.stderr.contains("HANDOVER-0001"), "{failed:?}");
+    assert!(failed.stderr.contains("not let go"), "{failed:?}");
+    assert!(!semel(&stage, "ledger show").stdout.contains("handed over"));
+    assert_eq!(semel(&stage, "handover export -o DIR/h.json").code, 0);
+    let left: Vec<_> = fs::read_dir(stage.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().starts_with(".h.json")), "{left:?}");
+    let missing = semel(&stage, "handover accept DIR/nosuch.json");
+    assert!(missing.stderr.contains("name the file that `handover export` made"), "{missing:?}");
+}
+
+#[test]
 fn a_damaged_ledger_is_unsafe_and_a_missing_one_is_an_error() {
     let stage = signed(3);
     let segment = fs::read_dir(stage.path("ledger/volume-0")).unwrap().map(|entry| entry.unwrap().path());

@@ -131,3 +131,17 @@ fn the_window_for_a_restart_is_right_after_a_precommit() {
     });
     assert!(waiting.code == 0 && waiting.stderr.contains("a restart costs least"), "{waiting:?}");
 }
+
+#[test]
+fn a_signer_that_only_answers_says_that_it_signs_nothing_and_which_version_of_tmkms_it_is() {
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let _signer = stage.start_with(&stage.config(&[node.address().to_string()]), &["--dry-run"]);
+    let _remote = called(&node);
+    let screen = stage.run(&["status", "--ledger", "DIR/ledger"]);
+    assert!(screen.code == 0 && screen.stdout.contains("--dry-run, nothing is signed"), "{screen:?}");
+    assert!(screen.stdout.starts_with(&format!("semel {}, ", env!("CARGO_PKG_VERSION"))), "{screen:?}");
+    let json: serde_json::Value =
+        serde_json::from_str(&stage.run(&["status", "--json", "--ledger", "DIR/ledger"]).stdout).unwrap();
+    assert_eq!(json.pointer("/processes/0/dry_run").and_then(serde_json::Value::as_bool), Some(true), "{json}");
+}

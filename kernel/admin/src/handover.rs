@@ -12,8 +12,9 @@ use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Version of the file's format.
@@ -87,9 +88,15 @@ pub struct HandoverError {
 /// What is wrong with a handover.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoverErrorKind {
-    /// It cannot be read or written.
+    /// It cannot be read.
     #[error("{0}")]
     Io(#[from] std::io::Error),
+    /// It cannot be made. The key is as it was.
+    #[error("{0}")]
+    Unmade(std::io::Error),
+    /// The key is let go, and the file was not written.
+    #[error("{0}")]
+    Unwritten(std::io::Error),
     /// No handover, or cut off.
     #[error("no handover file: {0}")]
     NotOne(String),
@@ -117,7 +124,9 @@ impl HandoverError {
     /// The stable code.
     pub const fn code(&self) -> &'static str {
         match self.kind {
-            HandoverErrorKind::Io(_) => "HANDOVER-0001",
+            HandoverErrorKind::Io(_) | HandoverErrorKind::Unmade(_) | HandoverErrorKind::Unwritten(_) => {
+                "HANDOVER-0001"
+            }
             HandoverErrorKind::NotOne(_) => "HANDOVER-0002",
             HandoverErrorKind::Edited => "HANDOVER-0003",
             HandoverErrorKind::Version(_) => "HANDOVER-0004",
@@ -128,10 +137,13 @@ impl HandoverError {
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
         match self.kind {
-            HandoverErrorKind::Io(_) => {
-                "the key is let go already if `ledger show` says so; run the same command again"
+            HandoverErrorKind::Unmade(_) => {
+                "the key was not let go; name a file that is not there, in a directory that can be written"
             }
-            HandoverErrorKind::NotOne(_) => "name the file that `handover export` made",
+            HandoverErrorKind::Unwritten(_) => {
+                "the key is let go already; run the same command again, and it writes the file"
+            }
+            HandoverErrorKind::Io(_) | HandoverErrorKind::NotOne(_) => "name the file that `handover export` made",
             HandoverErrorKind::Edited => {
                 "copy the file again; if it is lost, run `handover export` at the source again"
             }
@@ -243,7 +255,7 @@ fn export(place: &Place, which: &Which, output: &Path, dry_run: bool, shell: &Sh
     if output.exists() {
         let error =
             std::io::Error::new(std::io::ErrorKind::AlreadyExists, "the file exists, and is never written over");
-        return Err(HandoverError::at(output, error).report());
+        return Err(HandoverError::at(output, HandoverErrorKind::Unmade(error)).report());
     }
     if dry_run {
         shell.status("Would bury", format!("{named}, then write {}", output.display()));
@@ -251,6 +263,9 @@ fn export(place: &Place, which: &Which, output: &Path, dry_run: bool, shell: &Sh
     }
     let journal = place.open(std::slice::from_ref(&known.subject)).map_err(|error| ledger_report(&error))?;
     let failed = |why: semel_guard::Unavailable| Report::new(why.to_string());
+    // A directory that takes no file shows while the key still lives.
+    let unmade = |error| HandoverError::at(output, HandoverErrorKind::Unmade(error)).report();
+    let mut draft = Draft::beside(output).map_err(unmade)?;
     // Dead here, durably, before anybody can know that it may live elsewhere.
     journal.bury(&known.subject, true).map_err(failed)?;
     journal.close().map_err(|error| ledger_report(&error))?;
@@ -261,11 +276,46 @@ fn export(place: &Place, which: &Which, output: &Path, dry_run: bool, shell: &Sh
     )?;
     let file = HandoverFile::of(&known, seconds())?;
     let text = serde_json::to_string_pretty(&file).map_err(std::io::Error::from);
-    let written = text.and_then(|text| write_new(output, format!("{text}\n").as_bytes()));
-    written.map_err(|error| HandoverError::at(output, error).report())?;
+    let written = text.and_then(|text| draft.finish(output, format!("{text}\n").as_bytes()));
+    written.map_err(|error| HandoverError::at(output, HandoverErrorKind::Unwritten(error)).report())?;
     shell.status("Let go", format!("{named}: this host signs nothing with it any more"));
     shell.status("Wrote", format!("{}; `semel handover accept` takes it on the other host", output.display()));
     Ok(())
+}
+
+/// A file that becomes the output. What is not finished is removed.
+struct Draft {
+    path: PathBuf,
+    file: File,
+}
+
+impl Draft {
+    fn beside(output: &Path) -> std::io::Result<Self> {
+        let name = output.file_name().ok_or(std::io::ErrorKind::InvalidInput)?.to_string_lossy().into_owned();
+        let path = output.with_file_name(format!(".{name}.{}", std::process::id()));
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        Ok(Self { path, file })
+    }
+
+    /// Gives it its name, durably; a file that is there is never written over.
+    fn finish(&mut self, output: &Path, bytes: &[u8]) -> std::io::Result<()> {
+        self.file.write_all(bytes)?;
+        self.file.sync_all()?;
+        std::fs::hard_link(&self.path, output).or_else(|error| match error.kind() {
+            std::io::ErrorKind::AlreadyExists => Err(error),
+            // A file system without links.
+            _ => write_new(output, bytes),
+        })?;
+        let directory = output.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(directory)?.sync_all()
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // Its name is one of many; the file is under the other one, or not wanted.
+        let _removed = std::fs::remove_file(&self.path);
+    }
 }
 
 fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<(), Report> {

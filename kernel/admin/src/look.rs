@@ -189,6 +189,7 @@ fn history(
                 (other.kind, other.subject, other.mark, other.digest)
                     == (record.kind, record.subject, record.mark, record.digest)
                     && other.kind != Kind::Refusal
+                    && (other.kind != Kind::Tombstone || other.version == record.version)
             });
             if !is_again {
                 rows.push((record, known, lane));
@@ -204,6 +205,8 @@ fn history(
             Kind::Signature => "signed".to_owned(),
             Kind::Floor => "floor".to_owned(),
             Kind::Tombstone if record.flag == 1 => "handed over".to_owned(),
+            // A key that was never handed over has one, too: where its history begins.
+            Kind::Tombstone if record.version == 0 => "key added".to_owned(),
             Kind::Tombstone => "taken back".to_owned(),
             _ => {
                 let reason = Reason::ALL.get(usize::from(record.flag));
@@ -211,14 +214,17 @@ fn history(
             }
         };
         let digest: String = record.digest.to_string().chars().take(SHORT).collect();
-        let place = if record.kind == Kind::Tombstone { String::new() } else { lane.show(record.mark) };
-        out.push((rfc_3339(record.time), known.subject.chain.as_str(), what, place, digest));
+        let place = (record.kind != Kind::Tombstone).then(|| lane.show(record.mark));
+        out.push((rfc_3339(record.time), &known.subject, what, place, digest));
     }
     if as_json {
         let rows: Vec<_> = out
             .iter()
-            .map(|(time, chain, what, place, digest)| {
-                json!({ "time": time, "chain": chain, "what": what, "position": place, "digest": digest })
+            .map(|(time, subject, what, place, digest)| {
+                json!({
+                    "time": time, "key": subject.key.to_string(), "chain": subject.chain.as_str(), "what": what,
+                    "position": place, "digest": digest,
+                })
             })
             .collect();
         return said(shell.json(&json!({ "schema": 1, "records": rows, "older": skipped })));
@@ -226,8 +232,10 @@ fn history(
     if skipped > 0 {
         shell.status("Older", format!("{skipped} records are not shown; --limit shows more"));
     }
-    for (time, chain, what, place, digest) in out {
-        said(shell.line(format!("{time}  {chain}  {what:<22}  {place:<24}  {digest}")))?;
+    for (time, subject, what, place, digest) in out {
+        let key: String = subject.key.to_string().chars().take(SHORT).collect();
+        let (chain, place) = (subject.chain.as_str(), place.as_deref().unwrap_or("-"));
+        said(shell.line(format!("{time}  {key}  {chain}  {what:<22}  {place:<24}  {digest}")))?;
     }
     Ok(())
 }

@@ -16,6 +16,20 @@ pub enum Command {
     /// Make and import keys in files.
     #[command(subcommand)]
     Softsign(Softsign),
+    /// What `semel` has, too.
+    #[command(flatten)]
+    Shared(Shared),
+    /// Set a YubiHSM up, and manage its keys.
+    #[command(subcommand, name = "yubihsm")]
+    YubiHsm(super::yubihsm::YubiHsm),
+    /// See what was signed, and set where it begins.
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+}
+
+/// Words that need no name of a duty before them.
+#[derive(Debug, Subcommand)]
+pub enum Shared {
     /// See the keys of configurations, make and import them, let one go.
     #[command(subcommand)]
     Key(super::key::Key),
@@ -30,19 +44,13 @@ pub enum Command {
     Migrate(super::migrate::Migrate),
     /// What runs now: keys, nodes, last signatures, what is wrong.
     Status(super::status::Status),
-    /// Have a running signer read its configurations again.
+    /// Have the running processes read their configurations again.
     Reload(super::status::Reload),
     /// Look at everything that the signer stands on, and say what mends it.
     Doctor(super::doctor::Examine),
     /// Move validators to a new chain, and back.
     #[command(subcommand)]
     Upgrade(super::upgrade::Upgrade),
-    /// Set a YubiHSM up, and manage its keys.
-    #[command(subcommand, name = "yubihsm")]
-    YubiHsm(super::yubihsm::YubiHsm),
-    /// See what was signed, and set where it begins.
-    #[command(subcommand)]
-    Ledger(LedgerCommand),
 }
 
 /// Which configurations.
@@ -215,6 +223,11 @@ pub struct Which {
     pub chain: Option<String>,
 }
 
+/// A height, as a chain counts: no more than 2⁶³ − 1.
+fn height() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs())
+}
+
 /// `state`
 #[derive(Debug, Subcommand)]
 pub enum State {
@@ -265,6 +278,7 @@ pub enum State {
         #[arg(long)]
         dry_run: bool,
         /// Highest height that is closed
+        #[arg(value_parser = height())]
         height: u64,
     },
 }
@@ -279,7 +293,7 @@ pub enum LedgerCommand {
         #[command(flatten)]
         which: Which,
         /// Highest height that is closed
-        #[arg(short = 'H', long)]
+        #[arg(short = 'H', long, value_parser = height())]
         height: u64,
         /// Taken for compatibility: the whole height is closed
         #[arg(short, long)]

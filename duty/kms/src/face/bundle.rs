@@ -4,21 +4,19 @@
 //! are not opened.
 
 use super::args::Configs;
+use super::start::directory_of;
 use super::{config, key_report, said};
 use clap::Args;
 use semel_admin::Place;
 use semel_ledger::Journal;
 use semel_ops::clock::{rfc_3339, seconds};
-use semel_ops::config::Diagnostics;
+use semel_ops::config::{Diagnostics, is_secret, is_secret_of_auth};
 use semel_ops::control::ask_all;
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use toml_edit::{Document, Item};
-
-/// Keys whose values are secret, wherever they stand.
-const SECRETS: [&str; 4] = ["password", "pin", "api_key", "secret"];
 
 /// What stands in the place of a secret.
 pub(super) const REDACTED: &str = "(redacted)";
@@ -76,7 +74,7 @@ impl Bundle {
         for (number, path) in config::files_of(&self.configs.paths(), &Diagnostics::new()).iter().enumerate() {
             files.push((format!("config-{}.json", number + 1), redacted(path)));
         }
-        let directory = self.place.directory();
+        let directory = directory_of(self.place.ledger.as_ref(), &checked.configs);
         let ledger = match Journal::inspect(&directory) {
             Ok(known) => known
                 .iter()
@@ -108,26 +106,31 @@ fn redacted(path: &Path) -> Value {
     let read = std::fs::read_to_string(path);
     let parsed = read.map_err(|error| error.to_string());
     let parsed = parsed.and_then(|text| match Document::parse(text) {
-        Ok(document) => Ok(data(document.as_item())),
+        Ok(document) => Ok(data(document.as_item(), false)),
         // The parser's message quotes the line, which may hold anything.
         Err(_) => Err("it does not parse; `config check` tells where".into()),
     });
     json!({ "path": path, "content": parsed.unwrap_or_else(Value::String) })
 }
 
-fn data(item: &Item) -> Value {
+fn data(item: &Item, is_auth: bool) -> Value {
     if let Some(table) = item.as_table_like() {
-        let hidden = |key: &str, item: &Item| match SECRETS.contains(&key) {
-            true => Value::String(REDACTED.into()),
-            false => data(item),
+        let hidden = |key: &str, item: &Item| {
+            let is_auth_itself = key == "auth" && !item.is_table_like();
+            match is_secret(key) || key == "secret" || is_auth_itself || (is_auth && is_secret_of_auth(key)) {
+                true => Value::String(REDACTED.into()),
+                false => data(item, key == "auth"),
+            }
         };
         return table.iter().map(|(key, item)| (key.to_owned(), hidden(key, item))).collect();
     }
     if let Some(tables) = item.as_array_of_tables() {
-        return tables.iter().map(|table| data(&Item::Table(table.clone()))).collect();
+        return tables.iter().map(|table| data(&Item::Table(table.clone()), is_auth)).collect();
     }
     match item.as_value() {
-        Some(toml_edit::Value::Array(array)) => array.iter().map(|value| data(&Item::Value(value.clone()))).collect(),
+        Some(toml_edit::Value::Array(array)) => {
+            array.iter().map(|value| data(&Item::Value(value.clone()), is_auth)).collect()
+        }
         Some(toml_edit::Value::String(text)) => Value::String(text.value().clone()),
         Some(toml_edit::Value::Integer(number)) => (*number.value()).into(),
         Some(toml_edit::Value::Boolean(truth)) => (*truth.value()).into(),

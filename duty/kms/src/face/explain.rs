@@ -87,7 +87,10 @@ const KERNEL: &[(&str, &str)] = &[
         "BACKUP-0010",
         "A name in the backup leads out of the directory it is restored into. Nothing was restored; somebody made this file by hand.",
     ),
-    ("BACKUP-0011", "The backup would hold nothing: the ledger has no key and no configuration was named."),
+    (
+        "BACKUP-0011",
+        "The backup would hold no floors: there is no ledger, or none with a key. Name it with --ledger; --without-floors keeps configurations alone.",
+    ),
     (
         "FSCK-0001",
         "The ledger has something that is not safe and that cannot be mended without guessing. Nothing was changed; restore the disk, or restore a backup into a new ledger.",
@@ -267,6 +270,10 @@ const KERNEL: &[(&str, &str)] = &[
         "The state file is missing, and require_state says that it must be there. Put it in place, or `state set-floor` and take require_state away.",
     ),
     ("STATE-0103", "The ledger could not take in the state file. The ledger's own message says why."),
+    (
+        "STATE-0104",
+        "The ledger does not know the key whose state is to be exported, or is not there. Name the right one with --ledger: a state of height 0 protects nothing.",
+    ),
     (
         "DOC-0101",
         "The configurations as a whole: the errors that `config check` finds stand beside this, each with its own code.",

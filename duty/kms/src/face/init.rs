@@ -43,6 +43,10 @@ pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
             shell.status("Would make", home.join(path).display());
         }
         shell.status("Would make", config.display());
+        let identity = Layout(home).identity();
+        if !identity.exists() {
+            shell.status("Would make", identity.display());
+        }
         return Ok(());
     }
     shell.status("Creating", home.display());

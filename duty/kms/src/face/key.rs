@@ -79,15 +79,23 @@ impl Key {
             Self::List { which, json } => list(which, *json, shell),
             Self::Create { kind, dry_run, path } => {
                 let made = Softsign::Keygen { kind: *kind, force: false, dry_run: *dry_run, path: path.clone() };
-                softsign::run(&made, shell)
+                softsign::run(&made, shell).map_err(without_force)
             }
             Self::Import { dry_run, input, output } => {
                 let (format, force, dry_run) = (ImportFormat::Json, false, *dry_run);
                 let (input, output) = (input.clone(), output.clone());
-                softsign::run(&Softsign::Import { format, force, dry_run, input, output }, shell)
+                softsign::run(&Softsign::Import { format, force, dry_run, input, output }, shell).map_err(without_force)
             }
             Self::Delete(delete) => delete.run(shell),
         }
+    }
+}
+
+/// These commands have no `--force`.
+fn without_force(report: Report) -> Report {
+    match report.code_text() {
+        Some("KEY-0009") => report.hint("name another path; a key is never written over"),
+        _ => report,
     }
 }
 

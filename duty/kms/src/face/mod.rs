@@ -21,7 +21,7 @@ pub mod upgrade;
 mod users;
 mod yubihsm;
 
-pub use args::Command;
+pub use args::{Command, Shared};
 pub use explain::explain;
 pub use keyring::Keyring;
 pub use plans::plans_of;
@@ -29,7 +29,7 @@ pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
 use crate::host::state::state_of_history;
-use semel_admin::backup::Role;
+use semel_admin::backup::{Role, Sources};
 use semel_keys::KeyError;
 use semel_ops::clock;
 use semel_ops::config::Diagnostics;
@@ -75,19 +75,26 @@ pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report
         Command::Version => said(shell.line(manner.version())),
         Command::Init(init) => init::run(&init, shell),
         Command::Softsign(softsign) => softsign::run(&softsign, shell),
-        Command::Key(command) => command.run(shell),
-        Command::Config(command) => configure::run(&command, shell),
-        Command::Status(command) => command.run(shell),
-        Command::Reload(command) => command.run(shell),
-        Command::Doctor(command) => doctor::run(&command, shell),
-        Command::Upgrade(command) => upgrade::run(&command, shell),
+        Command::Shared(command) => run_shared(command, shell),
         Command::YubiHsm(command) => yubihsm::run(&command, shell),
-        Command::State(state) => state::run(&state, shell),
-        Command::Migrate(command) => command.run(shell),
         Command::Ledger(args::LedgerCommand::Kernel(verb)) => ledger(&verb, shell),
         Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
             state::set_floor(&which, height, dry_run, shell)
         }
+    }
+}
+
+/// Runs a command that `semel` has, too.
+pub fn run_shared(command: Shared, shell: &Shell) -> Result<(), Report> {
+    match command {
+        Shared::Key(command) => command.run(shell),
+        Shared::Config(command) => configure::run(&command, shell),
+        Shared::State(state) => state::run(&state, shell),
+        Shared::Migrate(command) => command.run(shell),
+        Shared::Status(command) => command.run(shell),
+        Shared::Reload(command) => command.run(shell),
+        Shared::Doctor(command) => doctor::run(&command, shell),
+        Shared::Upgrade(command) => upgrade::run(&command, shell),
     }
 }
 
@@ -101,17 +108,18 @@ pub fn backup(verb: &semel_admin::Backup, shell: &Shell) -> Result<(), Report> {
     verb.run(files_of, shell)
 }
 
-/// Configurations, and the secrets that they name as files.
-fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Vec<(PathBuf, Role)>, Report> {
+/// Configurations, the secrets that they name as files, and their ledger.
+fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Sources, Report> {
     let found = Diagnostics::new();
     let files = config::files_of(paths, &found);
     if found.has_errors() {
         return Err(found.into());
     }
     let mut all: Vec<(PathBuf, Role)> = files.into_iter().map(|path| (path, Role::Configuration)).collect();
+    let checked = config::check(paths, config::Look::Text);
+    let has_errors = checked.found.has_errors();
     if with_secrets {
-        let checked = config::check(paths, config::Look::Text);
-        if checked.found.has_errors() {
+        if has_errors {
             return Err(checked.found.into());
         }
         let mut secrets: Vec<PathBuf> = checked.configs.iter().flat_map(config::Config::secrets).cloned().collect();
@@ -119,7 +127,11 @@ fn files_of(paths: &[PathBuf], with_secrets: bool) -> Result<Vec<(PathBuf, Role)
         secrets.dedup();
         all.extend(secrets.into_iter().map(|path| (path, Role::Secret)));
     }
-    Ok(all)
+    let ledger = match has_errors {
+        true => Err(checked.found.into()),
+        false => Ok(checked.configs.iter().find_map(|config| config.semel.as_ref()?.ledger.clone())),
+    };
+    Ok(Sources { files: all, ledger })
 }
 
 /// What the host is to run for these configurations.

@@ -25,6 +25,10 @@ pub(super) fn run(command: &Softsign, shell: &Shell) -> Result<(), Report> {
             shell.status("Generated", format!("{name} private key at: {}", path.display()));
         }
         Softsign::Import { format: _, force, dry_run, input, output } => {
+            let failed = |error: KeyError| match error.path == *input && error.code() == "KEY-0001" {
+                true => key_report(&error).hint("name the node's priv_validator_key.json"),
+                false => failed(error),
+            };
             if *dry_run {
                 softsign::load(input, Form::Json, KeyType::Consensus).map_err(failed)?;
                 return would_make(output, *force, shell);

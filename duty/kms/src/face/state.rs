@@ -55,13 +55,18 @@ fn only<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Tenant<'a>, 
     }
 }
 
-/// What a ledger holds of a key, read without its lock.
+/// What a ledger holds of a key, read without its lock; empty of one that it does not know.
 pub(super) fn history_of(directory: &Path, subject: &Subject) -> Result<Arc<History>, Report> {
+    Ok(history_in(directory, subject)?.unwrap_or_default())
+}
+
+/// The same; none of a key that it does not know.
+fn history_in(directory: &Path, subject: &Subject) -> Result<Option<Arc<History>>, Report> {
     let all = if directory.exists() { Journal::inspect(directory) } else { Ok(Vec::new()) };
     let all = all.map_err(|error| ledger_report(&error))?;
-    let lanes = all.into_iter().find(|known| known.subject == *subject).map(|known| known.lanes);
-    let lane = lanes.into_iter().flatten().find(|(lane, _)| *lane == Lane::Tendermint);
-    Ok(lane.map(|(_, history)| history).unwrap_or_default())
+    let known = all.into_iter().find(|known| known.subject == *subject);
+    let of_lane = |known: semel_ledger::Known| known.lanes.into_iter().find(|(lane, _)| *lane == Lane::Tendermint);
+    Ok(known.map(|known| of_lane(known).map(|(_, history)| history).unwrap_or_default()))
 }
 
 /// The same, as a state file.
@@ -107,14 +112,19 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
     Ok(())
 }
 
+/// The state file that the command line names, if it is of this key.
+fn given(path: &Path, subject: &Subject) -> Result<StateFile, Report> {
+    let file = read(path).map_err(|error| state_report(&error))?;
+    let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
+    let owner = file.check_owner(subject.chain.as_str(), &subject.key.to_string());
+    owner.map_err(|error| state_report(&StateError::Parse { path: path.into(), error }))?;
+    Ok(file)
+}
+
 fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<(), Report> {
     let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
-    let file = read(path).map_err(|error| state_report(&error))?;
-    let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
-    let subject = &tenant.subject;
-    let owner = file.check_owner(subject.chain.as_str(), &subject.key.to_string());
-    owner.map_err(|error| state_report(&StateError::Parse { path: path.into(), error }))?;
+    let file = given(path, &tenant.subject)?;
     for warning in &file.warnings {
         shell.warning(warning);
     }
@@ -170,7 +180,14 @@ fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shel
         DialectArg::Cometbft => Dialect::FilePv,
         DialectArg::Horcrux => Dialect::Horcrux,
     };
-    let text = known(which, &configs, &tenant)?.render(dialect);
+    let ledger = directory(&which.ledger, &configs);
+    // Height 0 in the hands of another signer would let it sign everything again.
+    let history = history_in(&ledger, &tenant.subject)?.ok_or_else(|| {
+        Report::new(format!("the ledger in {} does not know the key of {}", ledger.display(), tenant.chain.id.value))
+            .code_id("STATE-0104")
+            .hint("name the ledger that it signed with: --ledger")
+    })?;
+    let text = state_of_history(&tenant.subject, &history).render(dialect);
     put_out(output, &text, shell)
 }
 
@@ -178,8 +195,7 @@ fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(
     let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
     let ledger = known(which, &configs, &tenant)?;
-    let file = read(path).map_err(|error| state_report(&error))?;
-    let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
+    let file = given(path, &tenant.subject)?;
     let order = floor_of(&file).cmp(&floor_of(&ledger));
     let word = match order {
         std::cmp::Ordering::Less => "behind",

@@ -91,7 +91,8 @@ pub(super) fn of(service: &Service, health: &Health, up: Duration, manner: Manne
         health.conditions().iter().map(|finding| json!({ "name": finding.name, "reason": finding.reason })).collect();
     let ledger = service.journal().status();
     json!({
-        "schema": 1, "pid": std::process::id(), "face": manner.name(), "version": env!("CARGO_PKG_VERSION"), "up_seconds": up.as_secs(),
+        "schema": 1, "pid": std::process::id(), "face": manner.name(), "version": env!("CARGO_PKG_VERSION"), "face_version": manner.version(),
+        "dry_run": service.is_dry_run(), "up_seconds": up.as_secs(),
         "chains": chains, "conditions": conditions, "reload": reloads.answer(),
         "ledger": { "volume": ledger.volume, "records": ledger.sequence, "durable": ledger.durable, "syncs": ledger.syncs, "failed": ledger.failed },
     })
@@ -182,9 +183,12 @@ fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
 fn screen(answers: &[Value]) -> String {
     let mut out = Vec::new();
     for answer in answers {
+        let face = match text(answer, "/face") {
+            face if face == Manner::Tmkms.name() => format!(" ({face} {})", text(answer, "/face_version")),
+            _ => String::new(),
+        };
         out.push(format!(
-            "{} {}, process {}, up {} s, ledger {} ({} records)",
-            text(answer, "/face"),
+            "semel {}{face}, process {}, up {} s, ledger {} ({} records)",
             text(answer, "/version"),
             text(answer, "/pid"),
             text(answer, "/up_seconds"),
@@ -220,6 +224,9 @@ fn screen(answers: &[Value]) -> String {
         }
         if answer.pointer("/reload/reloaded") == Some(&Value::Bool(false)) {
             out.push(format!("  the last reload was not taken: {}", text(answer, "/reload/text")));
+        }
+        if answer.get("dry_run") == Some(&Value::Bool(true)) {
+            out.push("  STARTED WITH --dry-run, nothing is signed".into());
         }
         let failed = text(answer, "/ledger/failed");
         if !failed.is_empty() {
@@ -271,16 +278,28 @@ impl Reload {
 pub struct WaitWindow {
     #[command(flatten)]
     place: Place,
-    /// Longest wait, in minutes
-    #[arg(long, value_name = "MINUTES", default_value_t = 10)]
-    max: u64,
+    /// Longest wait, such as 90s, 10m or 1h; a number alone is minutes
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = duration)]
+    max: Duration,
+}
+
+/// `90s`, `10m`, `1h`, or minutes.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, seconds) = match text.strip_suffix(['s', 'm', 'h']) {
+        Some(number) if text.ends_with('s') => (number, 1),
+        Some(number) if text.ends_with('h') => (number, 3600),
+        Some(number) => (number, 60),
+        None => (text, 60),
+    };
+    let number: u32 = number.parse().map_err(|_| "write 90s, 10m, 1h, or a number of minutes".to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
 }
 
 impl WaitWindow {
     /// Runs the command.
     pub fn run(&self, shell: &Shell) -> Result<(), Report> {
         let begun = Instant::now();
-        while begun.elapsed() < Duration::from_secs(self.max.saturating_mul(60)) {
+        while begun.elapsed() < self.max {
             let answers = asked(&self.place, "status")?;
             let mut chains = answers.iter().flat_map(|answer| list(answer, "chains")).peekable();
             let is_quiet = |chain: &Value| match chain.get("last_signed_ms_ago").and_then(Value::as_u64) {
@@ -296,6 +315,21 @@ impl WaitWindow {
             }
             std::thread::sleep(LOOK);
         }
-        Err(Report::new(format!("no such moment within {} minutes", self.max)))
+        Err(Report::new(format!("no such moment within {} s", self.max.as_secs())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit_or_are_minutes() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h", 3600), ("10", 600), ("0", 0)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "m", "-1m", "1d", "1 m", "99999999999h"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

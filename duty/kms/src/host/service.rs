@@ -96,6 +96,11 @@ impl Service {
         Self { journal, health, stop, dry_run, chains, nodes, live: Arc::new(AtomicUsize::new(0)) }
     }
 
+    /// Whether it only connects and answers, and signs nothing.
+    pub const fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
     /// Makes the running signer be what `plans` say: new chains and nodes start, those that are gone stop, the others are not
     /// touched. On an error nothing has stopped.
     pub fn apply(&mut self, plans: Vec<ChainPlan>) -> Result<(), ServiceError> {

@@ -24,8 +24,17 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
-/// Which files belong to configurations: they themselves and, where asked for, the secrets that they name.
-pub type SourcesOf = fn(&[PathBuf], bool) -> Result<Vec<(PathBuf, Role)>, Report>;
+/// What configurations say of a backup.
+#[derive(Debug)]
+pub struct Sources {
+    /// Which files belong to them: they themselves and, where asked for, the secrets that they name.
+    pub files: Vec<(PathBuf, Role)>,
+    /// The ledger that they name; an error where they cannot be read.
+    pub ledger: Result<Option<PathBuf>, Report>,
+}
+
+/// How a duty reads configurations, and whether the secrets that they name are asked for.
+pub type SourcesOf = fn(&[PathBuf], bool) -> Result<Sources, Report>;
 
 /// `backup`
 #[derive(Debug, Subcommand)]
@@ -44,6 +53,9 @@ pub enum Backup {
         /// Take in the keys, identities, passwords and PINs that the configurations name as files
         #[arg(long, requires = "config")]
         with_keys: bool,
+        /// Make it although there is no ledger, or none with a key: it protects nothing that was signed
+        #[arg(long, requires = "config")]
+        without_floors: bool,
         /// Show what would be in it
         #[arg(long)]
         dry_run: bool,
@@ -97,9 +109,15 @@ impl Backup {
     /// Runs the command.
     pub fn run(&self, sources_of: SourcesOf, shell: &Shell) -> Result<(), Report> {
         match self {
-            Self::Create { place, closing, config, with_keys, dry_run, file } => {
-                let sources = if config.is_empty() { Vec::new() } else { sources_of(config, *with_keys)? };
-                create(place, closing, &sources, file, *dry_run, shell)
+            Self::Create { place, closing, config, with_keys, without_floors, dry_run, file } => {
+                let none = Sources { files: Vec::new(), ledger: Ok(None) };
+                let sources = if config.is_empty() { none } else { sources_of(config, *with_keys)? };
+                let directory = match &place.ledger {
+                    Some(directory) => directory.clone(),
+                    None => sources.ledger?.unwrap_or_else(|| place.directory()),
+                };
+                let known = floors_in(&directory, *without_floors)?;
+                create(&directory, &known, closing, &sources.files, file, *dry_run, shell)
             }
             Self::Verify { opening, json, file } => verify(&load(file, opening, shell)?, *json, shell),
             Self::Restore { place, opening, output, how, file } => {
@@ -133,8 +151,21 @@ fn take_in((path, role): &(PathBuf, Role)) -> Result<Stored, Report> {
     Ok(stored)
 }
 
+/// Every key of the ledger. A backup without floors protects nothing, so it is made only when it is asked for.
+fn floors_in(directory: &Path, may_lack: bool) -> Result<Vec<Known>, Report> {
+    let known = if directory.exists() { known(directory)? } else { Vec::new() };
+    match known.is_empty() && !may_lack {
+        true => Err(Report::new("the backup would hold no floors")
+            .because(format!("the ledger in {} is missing, or has no key", directory.display()))
+            .code_id("BACKUP-0011")
+            .hint("name the ledger with --ledger; --without-floors keeps configurations alone")),
+        false => Ok(known),
+    }
+}
+
 fn create(
-    place: &Place,
+    directory: &Path,
+    known: &[Known],
     closing: &Closing,
     sources: &[(PathBuf, Role)],
     output: &Path,
@@ -148,15 +179,7 @@ fn create(
         return Err(Report::new(format!("{} files are too many for a backup", sources.len())).code_id("BACKUP-0007"));
     }
     let files = sources.iter().map(take_in).collect::<Result<Vec<_>, _>>()?;
-    let directory = place.directory();
-    let known = if directory.exists() || files.is_empty() { known(&directory)? } else { Vec::new() };
-    if files.is_empty() && known.is_empty() {
-        return Err(Report::new("the backup would hold nothing")
-            .because(format!("the ledger in {} has no key", directory.display()))
-            .code_id("BACKUP-0011")
-            .hint("name the ledger with --ledger, configurations with --config"));
-    }
-    let archive = Archive::new(rfc_3339(seconds()), &directory, files, known.iter().map(KeyRecord::of).collect());
+    let archive = Archive::new(rfc_3339(seconds()), directory, files, known.iter().map(KeyRecord::of).collect());
     let plain = archive.render().map_err(|error| Report::of(&error).code_id("BACKUP-0006"))?;
     // Also in a dry run: a recipient that cannot be used shows now.
     let closed = closing.close(&plain, shell)?;

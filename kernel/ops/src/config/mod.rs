@@ -17,5 +17,5 @@ mod render;
 
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use parse::{Document, parse, read};
-pub use place::{Place, Secret, Source, Spanned};
+pub use place::{Place, Secret, Source, Spanned, is_secret, is_secret_of_auth};
 pub use reader::Reader;

@@ -8,6 +8,8 @@ use zeroize::Zeroizing;
 
 /// Keys whose values are never shown.
 const HIDDEN_KEYS: [&str; 6] = ["password", "passphrase", "api_key", "pin", "token", "mnemonic"];
+/// What is shown of `auth`; anything else in it may be a password with a slip in its name.
+const AUTH_SHOWN: [&str; 2] = ["key", "password_file"];
 /// What is shown instead.
 const HIDDEN: &str = "<hidden>";
 /// Characters of a line that are shown.
@@ -110,8 +112,63 @@ fn hidden_values(text: &str) -> Vec<Range<usize>> {
             found.push(start..start.saturating_add(value_length(value)));
         }
     }
+    for (at, _) in text.match_indices('=') {
+        let (key, value) = (word_before(text, at), value_at(text, at));
+        if is_secret(key) || (key == "auth" && !text.get(value.start..).is_some_and(|value| value.starts_with('{'))) {
+            found.push(value);
+        }
+    }
+    for (at, _) in text.match_indices("auth") {
+        let begin = at.saturating_add("auth".len());
+        let rest = text.get(begin..).unwrap_or_default();
+        let table = match rest.trim_start_matches(['"', '\'', ' ', '\t']).chars().next() {
+            // [providers.yubihsm.auth]: up to the next table.
+            Some(']') => rest.find("\n[").unwrap_or(rest.len()),
+            // auth = { … }: to the end of the line in which it closes.
+            Some('=') => rest.find('}').map_or(rest.len(), |end| line_end(rest, end)),
+            // auth.key = …
+            Some('.') => line_end(rest, 0),
+            _ => continue,
+        };
+        let inner =
+            rest.get(..table).unwrap_or_default().match_indices('=').map(|(inner, _)| begin.saturating_add(inner));
+        let strange = |at: &usize| !["auth"].iter().chain(&AUTH_SHOWN).any(|known| *known == word_before(text, *at));
+        found.extend(inner.filter(strange).map(|at| value_at(text, at)));
+    }
     found.sort_by_key(|range| range.start);
     found
+}
+
+/// Whether the values of this key are never shown: it is the name of a secret, or nearly.
+pub fn is_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    HIDDEN_KEYS.iter().any(|hidden| {
+        let slips = if hidden.len() > 5 { 2 } else { 1 };
+        strsim::damerau_levenshtein(&key, hidden) <= slips
+    })
+}
+
+/// Whether the values of this key below `auth` are never shown.
+pub fn is_secret_of_auth(key: &str) -> bool {
+    !AUTH_SHOWN.contains(&key)
+}
+
+/// The last word of the key that ends at an equals sign.
+fn word_before(text: &str, at: usize) -> &str {
+    let before = text.get(..at).unwrap_or_default().trim_end_matches(['"', '\'', ' ', '\t']);
+    before.rsplit(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-')).next().unwrap_or_default()
+}
+
+/// The value behind the equals sign there.
+fn value_at(text: &str, at: usize) -> Range<usize> {
+    let rest = text.get(at.saturating_add(1)..).unwrap_or_default();
+    let value = rest.trim_start_matches([' ', '\t']);
+    let start = text.len().saturating_sub(value.len());
+    start..start.saturating_add(value_length(value))
+}
+
+fn line_end(text: &str, at: usize) -> usize {
+    text.get(at..).and_then(|rest| rest.find('\n')).map_or(text.len(), |end| at.saturating_add(end))
 }
 
 /// Bytes of a value, rather too many than too few.
@@ -257,6 +314,14 @@ mod tests {
             "auth.password = \"hunter2\"",
             "password = \"\"\"\nhunter2\n\"\"\"",
             "api_key = \"hunter2\"",
+            "auth = { key = 1, pasword = \"hunter2\" }",
+            "auth = { key = 1, other = \"hunter2\" }",
+            "auth = {\n key = 1,\n other = \"hunter2\"\n}",
+            "auth = \"hunter2\"",
+            "auth.other = \"hunter2\"",
+            "[providers.yubihsm.auth]\nkey = 1\nother = \"hunter2\"\n",
+            "pni = \"hunter2\"",
+            "\"passwrod\" = \"hunter2\"",
         ] {
             let source = Source::new("a.toml", text);
             for at in 0..=text.len() {

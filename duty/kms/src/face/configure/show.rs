@@ -62,7 +62,14 @@ impl Show {
             (None, Some(path)) => Some((path, Origin::Environment(env::SEMEL_LEDGER))),
             (None, None) => None,
         };
-        let process = tree::process(&configs, &self.settings, ledger);
+        let mut process = tree::process(&configs, &self.settings, ledger);
+        let falsey = ["n", "no", "f", "false", "off", "0"];
+        if env::var(env::SEMEL_ALLOW_ROOT).is_some_and(|value| !falsey.contains(&value.to_lowercase().as_str())) {
+            for key in process.keys.iter_mut().filter(|key| key.name == "allow_root" && key.value == Value::Bool(false))
+            {
+                (key.value, key.origin) = (Value::Bool(true), Origin::Environment(env::SEMEL_ALLOW_ROOT));
+            }
+        }
         if self.json {
             return said(shell.json(&self.to_json(&files, &process)));
         }
