@@ -114,7 +114,8 @@ impl Journal {
         }
         let _opening = open::lock_opening(disk.as_ref(), &dir)?;
         let fresh = random_id().map_err(|error| LedgerError::at(&dir, error))?;
-        let ledger = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, fresh)?;
+        let bound = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, fresh)?;
+        let ledger = bound.ledger;
         let locks = open::lock_keys(&options, subjects)?;
         let volumes = open::read_volumes(disk.as_ref(), &dir, ledger)?;
         let (number, volume_lock) = open::choose_volume(disk.as_ref(), &dir, &volumes, subjects)?;
@@ -128,8 +129,12 @@ impl Journal {
         for subject in subjects {
             open::adopt_subject(&mut state, subject, &others, &options, ledger);
         }
+        if bound.adopted.is_some() {
+            open::adopt_all(&mut state, &others, &options, ledger);
+        }
         let place = (own_dir, ledger, number);
-        let volume = Volume::start(disk, place, options.segment_records, own.as_ref(), &state, now())?;
+        let volume = Volume::start(Arc::clone(&disk), place, options.segment_records, own.as_ref(), &state, now())?;
+        bound.complete(disk.as_ref(), &dir)?;
         let shared = Arc::new(Shared {
             ledger,
             witness: witness.map(|(witness, _)| witness),

@@ -9,7 +9,7 @@ use crate::record::{SubjectId, subject_id};
 use crate::state::{State, SubjectState};
 use crate::volume::{LedgerId, Scan, scan};
 use crate::witness::{Testimony, Witness};
-use semel_guard::Subject;
+use semel_guard::{HoldCause, Subject};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -185,6 +185,20 @@ pub(crate) fn adopt_subject(
             if let Some(theirs) = theirs.subjects.get(&id) {
                 ours.merge(theirs);
             }
+        }
+    }
+}
+
+/// The ledger comes from another host: every key of every volume holds, also those that this process does not sign with.
+pub(crate) fn adopt_all(state: &mut State, others: &[(u64, Scan)], options: &Options, ledger: LedgerId) {
+    let theirs = others.iter().flat_map(|(_, scan)| scan.state.subjects.values());
+    let all: BTreeMap<SubjectId, Subject> =
+        theirs.chain(state.subjects.values()).map(|known| (subject_id(&known.subject), known.subject.clone())).collect();
+    for (id, subject) in all {
+        adopt_subject(state, &subject, others, options, ledger);
+        if let Some(known) = state.subjects.get_mut(&id) {
+            known.holds.begin(HoldCause::Adopted);
+            known.tell_lanes();
         }
     }
 }
