@@ -227,10 +227,22 @@ impl Journal {
         })
     }
 
-    /// Lets go of keys that this process no longer signs with.
+    /// Lets go of keys that this process no longer signs with, once every record of them is on the medium, where the next process
+    /// reads them. Where that fails it keeps them until it ends.
     pub fn release(&self, subjects: &[Subject]) {
         let gone: Vec<SubjectId> = subjects.iter().map(subject_id).collect();
-        self.shared().lock().locks.retain(|id, _| !gone.contains(id));
+        let shared = self.shared();
+        let mut inner = shared.lock();
+        // Nothing is admitted for them from here on, while others may still wait for what was.
+        let locks: Locks = gone.iter().filter_map(|id| inner.locks.remove_entry(id)).collect();
+        if locks.is_empty() {
+            return;
+        }
+        let sequence = inner.volume.sequence;
+        match shared.settle(inner, sequence) {
+            Ok(settled) => drop((settled, locks)),
+            Err(_) => shared.lock().locks.extend(locks),
+        }
     }
 
     /// Ends in order: what is buffered goes to the medium, reservations end, nothing is admitted any more.
@@ -252,6 +264,10 @@ impl Journal {
         synced.map_err(|error| LedgerError::at(&inner.volume.dir, error))
     }
 
+        if let Err(error) = &synced {
+            // A request still in hand is not told that its record is there.
+            shared.fail(&mut inner, &error.to_string());
+        }
     /// What the ledger says of itself.
     pub fn status(&self) -> Status {
         let inner = self.shared().lock();
