@@ -189,7 +189,7 @@ impl Journal {
         let before = inner.state.clone();
         // Processes that start with a new ledger are its first set-up; what a reload brings later is not.
         let is_setup = inner.locks.is_empty() && host::is_young(disk, dir);
-        let strangers = if is_setup { Vec::new() } else { open::strangers(&inner.state, &others, &fresh) };
+        let strangers = open::strangers(&inner.state, &others, &fresh, is_setup);
         for subject in &fresh {
             open::adopt_subject(&mut inner.state, subject, &others, options, shared.ledger);
             let known = inner.state.subjects.get_mut(&subject_id(subject));

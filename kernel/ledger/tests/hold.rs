@@ -115,3 +115,18 @@ fn a_restored_key_watches_once_more_and_a_hold_can_be_lifted() {
     let guard = signer(directory.path(), std::slice::from_ref(&one));
     assert_eq!(asked(&guard, &one, 101), None);
 }
+
+#[test]
+fn a_young_ledger_with_floors_from_elsewhere_is_no_first_set_up() {
+    for cause in [HoldCause::Imported, HoldCause::Restored, HoldCause::Mended, HoldCause::Adopted] {
+        let directory = tempfile::tempdir().unwrap();
+        let restored = signer(directory.path(), &[subject(1)]);
+        restored.ledger().set_hold(&subject(1), Some(cause)).unwrap();
+        restored.ledger().raise(&subject(1), Lane::Tendermint, Mark([100, 0, 0])).unwrap();
+        restored.ledger().close().unwrap();
+        drop(restored);
+        // It is in no backup, and nobody knows what it signed.
+        let late = signer(directory.path(), &[subject(2)]);
+        assert_eq!(asked(&late, &subject(2), 500), Some(Reason::Held), "{cause:?}");
+    }
+}
