@@ -126,8 +126,14 @@ impl Journal {
         let mut state = own.as_ref().map(|scan| scan.state.clone()).unwrap_or_default();
         open::settle(&mut state, own.as_ref(), witness.as_ref().and_then(|(_, testimony)| *testimony));
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
+        let strangers = open::strangers(&state, &others, subjects, host::is_young(disk.as_ref(), &dir));
         for subject in subjects {
             open::adopt_subject(&mut state, subject, &others, &options, ledger);
+            let known = state.subjects.get_mut(&subject_id(subject));
+            if let Some(known) = known.filter(|_| options.hold_named_keys && strangers.contains(subject)) {
+                // Once it is stored here it is no stranger any more.
+                known.meet(true, true);
+            }
         }
         if bound.adopted.is_some() {
             open::adopt_all(&mut state, &others, &options, ledger);
@@ -187,7 +193,6 @@ impl Journal {
         let volumes = open::read_volumes(disk, dir, shared.ledger)?;
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
         let before = inner.state.clone();
-        // Processes that start with a new ledger are its first set-up; what a reload brings later is not.
         let is_setup = inner.locks.is_empty() && host::is_young(disk, dir);
         let strangers = open::strangers(&inner.state, &others, &fresh, is_setup);
         for subject in &fresh {
@@ -259,15 +264,15 @@ impl Journal {
         }
         let written = shared.write(&mut inner, vec![Record::new(Kind::Close)]);
         let synced = written.and_then(|_| inner.volume.file().sync());
+        if let Err(error) = &synced {
+            // A request still in hand is not told that its record is there.
+            shared.fail(&mut inner, &error.to_string());
+        }
         inner.locks.clear();
         inner.volume_lock = None;
         synced.map_err(|error| LedgerError::at(&inner.volume.dir, error))
     }
 
-        if let Err(error) = &synced {
-            // A request still in hand is not told that its record is there.
-            shared.fail(&mut inner, &error.to_string());
-        }
     /// What the ledger says of itself.
     pub fn status(&self) -> Status {
         let inner = self.shared().lock();
