@@ -12,7 +12,7 @@ use crate::host::{self, Binding};
 use crate::journal::now;
 use crate::open::{self, volume_dir};
 use crate::options::Options;
-use crate::record::{RECORD_LEN, Slot, decode};
+use crate::record::{RECORD_LEN, Slot, beginning, decode};
 use crate::volume::{LedgerId, SEGMENTS, Tolerated, Volume, scan, scan_tolerantly, segment_path};
 use semel_guard::{HoldCause, Subject};
 use std::fs::{self, Permissions};
@@ -195,7 +195,13 @@ fn torn(dir: &Path, ledger: LedgerId, number: u64) -> Option<(u64, usize)> {
     let slot = bytes.chunks_exact(RECORD_LEN).nth(*at).filter(|_| *at == len)?;
     let end = slot.get(RECORD_LEN - 20..RECORD_LEN - 4)?;
     let differing: u32 = end.iter().zip(previous).map(|(a, b)| (a ^ b).count_ones()).sum();
-    (matches!(decode(slot), Slot::Damaged) && differing >= TORN_BITS_MIN).then_some((*index, *at))
+    // It begins as the record that would have come next, and nothing came after it. One of which only the end is there begins as
+    // nothing, or as an older one.
+    let records_begun = if is_next { len as u64 } else { 0 };
+    let (sequence, durable) = beginning(slot, &previous)?;
+    let is_last = sequence == scan.sequence + records_begun + 1 && tolerated.highest < sequence;
+    let is_plausible = is_last && (tolerated.claims..=scan.sequence).contains(&durable);
+    (is_plausible && matches!(decode(slot), Slot::Damaged) && differing >= TORN_BITS_MIN).then_some((*index, *at))
 }
 
 /// Mends what [`examine`] finds and can be mended, while no process signs with any key of the ledger. Returns what was done.
