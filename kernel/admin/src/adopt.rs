@@ -3,7 +3,7 @@
 use crate::look::{Which, show};
 use crate::{Place, known, ledger_report};
 use clap::Args;
-use semel_guard::{HOLD_HEIGHTS, HoldCause, Subject, Unavailable};
+use semel_guard::{HOLD_HEIGHTS, Subject};
 use semel_ledger::{Binding, Journal};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
@@ -53,11 +53,8 @@ impl Adopt {
         let subjects: Vec<Subject> = known.into_iter().map(|known| known.subject).collect();
         let mut options = self.place.options();
         options.adopt = true;
+        // Opening it is what adopts it: its keys hold, durably, before it belongs to this host.
         let journal = Journal::open(options, &subjects).map_err(|error| ledger_report(&error))?;
-        for subject in &subjects {
-            let failed = |why: Unavailable| Report::new(why.to_string()).hint("give the command again");
-            journal.set_hold(subject, Some(HoldCause::Adopted)).map_err(failed)?;
-        }
         journal.close().map_err(|error| ledger_report(&error))?;
         shell.status("Adopted", change);
         shell.note(format!(

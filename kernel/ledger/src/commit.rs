@@ -141,7 +141,11 @@ impl Shared {
     /// Waits until everything up to `sequence` is on the medium, syncing for all if nobody else does.
     ///
     /// Who came before a sync began is told when it ends; of those who came later, one is, and syncs for them all.
-    fn settle<'a>(&'a self, inner: MutexGuard<'a, Inner>, sequence: u64) -> Result<MutexGuard<'a, Inner>, String> {
+    pub(crate) fn settle<'a>(
+        &'a self,
+        inner: MutexGuard<'a, Inner>,
+        sequence: u64,
+    ) -> Result<MutexGuard<'a, Inner>, String> {
         if inner.volume.durable >= sequence {
             return Ok(inner);
         }
@@ -187,7 +191,9 @@ impl Shared {
             inner.syncing = None;
             inner.syncs += 1;
             match synced {
-                Ok(()) => inner.volume.durable = inner.volume.durable.max(target),
+                // A kernel tells of a failed write once: who synced meanwhile may have been told of this one.
+                Ok(()) if inner.failed.is_none() => inner.volume.durable = inner.volume.durable.max(target),
+                Ok(()) => {}
                 Err(error) => self.fail(&mut inner, &error.to_string()),
             }
             self.end_turn(&inner, turn);

@@ -3,8 +3,9 @@
 //! Mended is only what cannot hold anything that was acknowledged: a record whose end was never written, at the end of the chain;
 //! a file that a crash left under a name of its own; permissions. Everything else is said, and left as it is.
 //!
-//! A half record is cut off in this order: a copy aside, then the slot is emptied, then a new segment begins in which every key of
-//! the volume holds. An end in between leaves a ledger that opens, or one that can be mended again.
+//! A half record is cut off in this order: a copy aside, then every key of the volume holds, durably, in another volume, then the
+//! slot is emptied, then a new segment begins that says the same. An end in between leaves a ledger whose keys hold, or one that
+//! can be mended again.
 
 use crate::disk::{Disk, HostDisk, Open, create_durable};
 use crate::error::{LedgerError, LedgerErrorKind};
@@ -12,7 +13,8 @@ use crate::host::{self, Binding};
 use crate::journal::now;
 use crate::open::{self, volume_dir};
 use crate::options::Options;
-use crate::record::{RECORD_LEN, Slot, decode};
+use crate::record::{RECORD_LEN, Slot, beginning, decode, subject_id};
+use crate::state::{State, SubjectState};
 use crate::volume::{LedgerId, SEGMENTS, Tolerated, Volume, scan, scan_tolerantly, segment_path};
 use semel_guard::{HoldCause, Subject};
 use std::fs::{self, Permissions};
@@ -195,7 +197,13 @@ fn torn(dir: &Path, ledger: LedgerId, number: u64) -> Option<(u64, usize)> {
     let slot = bytes.chunks_exact(RECORD_LEN).nth(*at).filter(|_| *at == len)?;
     let end = slot.get(RECORD_LEN - 20..RECORD_LEN - 4)?;
     let differing: u32 = end.iter().zip(previous).map(|(a, b)| (a ^ b).count_ones()).sum();
-    (matches!(decode(slot), Slot::Damaged) && differing >= TORN_BITS_MIN).then_some((*index, *at))
+    // It begins as the record that would have come next, and nothing came after it. One of which only the end is there begins as
+    // nothing, or as an older one.
+    let records_begun = if is_next { len as u64 } else { 0 };
+    let (sequence, durable) = beginning(slot, &previous)?;
+    let is_last = sequence == scan.sequence + records_begun + 1 && tolerated.highest < sequence;
+    let is_plausible = is_last && (tolerated.claims..=scan.sequence).contains(&durable);
+    (is_plausible && matches!(decode(slot), Slot::Damaged) && differing >= TORN_BITS_MIN).then_some((*index, *at))
 }
 
 /// Mends what [`examine`] finds and can be mended, while no process signs with any key of the ledger. Returns what was done.
@@ -262,18 +270,64 @@ fn cut(options: &Options, number: u64, segment: &Path, at: usize) -> Result<(), 
     let io = |error| LedgerError::at(segment, LedgerErrorKind::Io(error));
     disk.create_dir(&aside).map_err(io)?;
     let name = segment.file_name().unwrap_or_default().to_string_lossy();
-    let copy = aside.join(format!("volume-{number}-{name}-{}", now()));
+    // A cut that was cut short may have left one of the same second.
+    let copy = |time: u64| aside.join(format!("volume-{number}-{name}-{time}"));
+    let copy =
+        (now()..).map(copy).find(|copy| !copy.exists()).ok_or_else(|| io(io::ErrorKind::AlreadyExists.into()))?;
     drop(create_durable(disk.as_ref(), &copy, &fs::read(segment).map_err(io)?).map_err(io)?);
-    let file = disk.open(segment, Open::Write).map_err(io)?;
-    file.write((at * RECORD_LEN) as u64, &[0; RECORD_LEN]).and_then(|()| file.sync()).map_err(io)?;
     let dir = volume_dir(directory, number);
     let damaged = |what: &str| LedgerError::at(&dir, LedgerErrorKind::Damaged(what.into()));
     let (ledger, _) = host::identity(disk.as_ref(), directory)?.ok_or_else(|| damaged("its ledger has no identity"))?;
+    let held = hold_elsewhere(options, ledger, number)?;
+    let file = disk.open(segment, Open::Write).map_err(io)?;
+    file.write((at * RECORD_LEN) as u64, &[0; RECORD_LEN]).and_then(|()| file.sync()).map_err(io)?;
     let scan = scan(disk.as_ref(), &dir, ledger, number)?.ok_or_else(|| damaged("nothing is left of it"))?;
     let mut state = scan.state.clone();
-    for subject in state.subjects.values_mut() {
-        subject.holds.begin(HoldCause::Mended);
-        subject.tell_lanes();
-    }
+    take_in(&mut state, &held);
     Volume::start(disk, (dir, ledger, number), options.segment_records, Some(&scan), &state, now()).map(drop)
+}
+
+/// Lets every key of a volume that is to be cut hold, durably, in another volume: whatever ends the cut, the next process reads it
+/// there. Returns the holds. Their numbers lie above every one that a volume knows, so that none counts as passed.
+fn hold_elsewhere(options: &Options, ledger: LedgerId, number: u64) -> Result<Vec<SubjectState>, LedgerError> {
+    let (directory, disk) = (options.directory.as_path(), &options.disk);
+    let names = disk.list(directory).map_err(|error| LedgerError::at(directory, error))?;
+    let mut volumes = Vec::new();
+    for other in names.iter().filter_map(|name| volume_number(name)) {
+        let dir = volume_dir(directory, other);
+        let mut tolerated = Tolerated::default();
+        let scan = scan_tolerantly(disk.as_ref(), &dir, ledger, other, &mut tolerated)?;
+        volumes.push((other, tolerated.damaged.is_empty(), scan));
+    }
+    let states = || volumes.iter().filter_map(|(_, _, scan)| Some(&scan.as_ref()?.state));
+    let cut = volumes.iter().find(|(other, ..)| *other == number).and_then(|(_, _, scan)| scan.as_ref());
+    let mut held = Vec::new();
+    for (id, subject) in cut.iter().flat_map(|scan| &scan.state.subjects) {
+        let mut known = SubjectState::new(subject.subject.clone());
+        states().filter_map(|state| state.subjects.get(id)).for_each(|theirs| known.holds.merge(&theirs.holds));
+        known.holds.begin(HoldCause::Mended);
+        held.push(known);
+    }
+    let is_free = |other: &u64| volumes.iter().all(|(taken, ..)| taken != other);
+    let whole = volumes.iter().find(|(other, is_whole, _)| *is_whole && *other != number);
+    let limit = || LedgerError::at(directory, LedgerErrorKind::Limit("no other volume is whole".into()));
+    let (other, scan) = match whole {
+        Some((other, _, scan)) => (*other, scan.as_ref()),
+        None => ((0..open::VOLUMES_MAX).find(is_free).ok_or_else(limit)?, None),
+    };
+    let dir = volume_dir(directory, other);
+    let made = disk.create_dir(&dir).and_then(|()| disk.sync_dir(directory));
+    made.map_err(|error| LedgerError::at(&dir, error))?;
+    let mut state = scan.map(|scan| scan.state.clone()).unwrap_or_default();
+    take_in(&mut state, &held);
+    Volume::start(Arc::clone(disk), (dir, ledger, other), options.segment_records, scan, &state, now())?;
+    Ok(held)
+}
+
+/// Takes holds into what a volume knows.
+fn take_in(state: &mut State, held: &[SubjectState]) {
+    for known in held {
+        let subject = state.subjects.entry(subject_id(&known.subject));
+        subject.or_insert_with(|| SubjectState::new(known.subject.clone())).take_in_holds(known);
+    }
 }

@@ -128,6 +128,17 @@ impl SubjectState {
         }
     }
 
+    /// Takes in the holds of another, and nothing else.
+    pub(crate) fn take_in_holds(&mut self, other: &Self) {
+        self.holds.merge(&other.holds);
+        self.tell_lanes();
+    }
+
+    /// Whether what is known of it came from elsewhere, or may be less than was signed.
+    pub(crate) fn is_from_elsewhere(&self) -> bool {
+        self.holds.cause.is_some_and(|cause| cause != HoldCause::New)
+    }
+
     /// Whether anything was ever signed or closed with it.
     pub(crate) fn has_history(&self) -> bool {
         self.buried || self.lanes.values().any(|lane| lane.history.floor.is_some() || !lane.history.recent.is_empty())

@@ -227,36 +227,57 @@ fn read(disk: &dyn Disk, dir: &Path) -> Result<Option<HostFile>, LedgerError> {
     parse().map(Some).ok_or_else(|| damaged("not the identity of a ledger"))
 }
 
-/// Reads the identity of the ledger, or makes one, and holds the host against it.
+/// The identity of a ledger that was read or made, and what of it is still to be written.
+pub(crate) struct Bound {
+    pub(crate) ledger: LedgerId,
+    /// It is adopted from another host: the file that says so is written by [`Bound::complete`].
+    pub(crate) adopted: Option<String>,
+}
+
+/// Reads the identity of the ledger, or makes one, and holds the host against it. One that is adopted is not written yet: its keys
+/// hold before it belongs to this host.
 pub(crate) fn bind(
     disk: &dyn Disk,
     dir: &Path,
     host: Option<&HostIdentity>,
     adopt: bool,
     fresh_id: LedgerId,
-) -> Result<LedgerId, LedgerError> {
+) -> Result<Bound, LedgerError> {
     let path = dir.join("host");
     let present = fingerprint(host);
-    let put = |id: LedgerId, made: Option<u64>| {
+    let text = |id: LedgerId, made: Option<u64>| {
         let mut text = format!("semel-ledger {VERSION}\nid {}\nhost {present}\n", hex::encode(id));
         text.extend(made.map(|made| format!("made {made}\n")));
-        replace(disk, dir, &path, &text).map_err(|error| LedgerError::at(&path, error)).map(|()| id)
+        text
     };
+    let here = |ledger| Bound { ledger, adopted: None };
     match read(disk, dir)? {
-        None => put(fresh_id, Some(now())),
+        None => replace(disk, dir, &text(fresh_id, Some(now()))).map(|()| here(fresh_id)),
         Some(HostFile { id, host: stored, .. }) if is_same(&stored, &present) => {
             // Who made it may have ended before its name was durable; a volume that outlived it would be taken for damage.
-            disk.sync_dir(dir).map_err(|error| LedgerError::at(dir, error)).map(|()| id)
+            disk.sync_dir(dir).map_err(|error| LedgerError::at(dir, error)).map(|()| here(id))
         }
-        Some(file) if adopt => put(file.id, file.made),
+        Some(file) if adopt => Ok(Bound { ledger: file.id, adopted: Some(text(file.id, file.made)) }),
         Some(HostFile { host: stored, .. }) => {
             Err(LedgerError::at(&path, LedgerErrorKind::OtherHost { stored, present }))
         }
     }
 }
 
-/// Puts a small file in place, whole or not at all.
-fn replace(disk: &dyn Disk, dir: &Path, path: &Path, content: &str) -> std::io::Result<()> {
+impl Bound {
+    /// Makes an adopted ledger one of this host. Its keys hold by now, durably.
+    pub(crate) fn complete(&self, disk: &dyn Disk, dir: &Path) -> Result<(), LedgerError> {
+        self.adopted.as_ref().map_or(Ok(()), |text| replace(disk, dir, text))
+    }
+}
+
+/// Puts the `host` file in place, whole or not at all.
+fn replace(disk: &dyn Disk, dir: &Path, content: &str) -> Result<(), LedgerError> {
+    let path = dir.join("host");
+    put_in_place(disk, dir, &path, content).map_err(|error| LedgerError::at(&path, error))
+}
+
+fn put_in_place(disk: &dyn Disk, dir: &Path, path: &Path, content: &str) -> std::io::Result<()> {
     let temporary = dir.join("host.new");
     match create_durable(disk, &temporary, content.as_bytes()) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {

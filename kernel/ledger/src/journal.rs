@@ -118,7 +118,8 @@ impl Journal {
         }
         let _opening = open::lock_opening(disk.as_ref(), &dir)?;
         let fresh = random_id().map_err(|error| LedgerError::at(&dir, error))?;
-        let ledger = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, fresh)?;
+        let bound = host::bind(disk.as_ref(), &dir, options.host.as_ref(), options.adopt, fresh)?;
+        let ledger = bound.ledger;
         let locks = open::lock_keys(&options, subjects)?;
         let volumes = open::read_volumes(disk.as_ref(), &dir, ledger)?;
         let (number, volume_lock) = open::choose_volume(disk.as_ref(), &dir, &volumes, subjects)?;
@@ -129,11 +130,21 @@ impl Journal {
         let mut state = own.as_ref().map(|scan| scan.state.clone()).unwrap_or_default();
         open::settle(&mut state, own.as_ref(), witness.as_ref().and_then(|(_, testimony)| *testimony));
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
+        let strangers = open::strangers(&state, &others, subjects, host::is_young(disk.as_ref(), &dir));
         for subject in subjects {
             open::adopt_subject(&mut state, subject, &others, &options, ledger);
+            let known = state.subjects.get_mut(&subject_id(subject));
+            if let Some(known) = known.filter(|_| options.hold_named_keys && strangers.contains(subject)) {
+                // Once it is stored here it is no stranger any more.
+                known.meet(true, true);
+            }
+        }
+        if bound.adopted.is_some() {
+            open::adopt_all(&mut state, &others, &options, ledger);
         }
         let place = (own_dir, ledger, number);
-        let volume = Volume::start(disk, place, options.segment_records, own.as_ref(), &state, now())?;
+        let volume = Volume::start(Arc::clone(&disk), place, options.segment_records, own.as_ref(), &state, now())?;
+        bound.complete(disk.as_ref(), &dir)?;
         let shared = Arc::new(Shared {
             ledger,
             witness: witness.map(|(witness, _)| witness),
@@ -186,9 +197,8 @@ impl Journal {
         let volumes = open::read_volumes(disk, dir, shared.ledger)?;
         let others = volumes.into_iter().filter(|(other, _)| *other != number).collect::<Vec<_>>();
         let before = inner.state.clone();
-        // Processes that start with a new ledger are its first set-up; what a reload brings later is not.
         let is_setup = inner.locks.is_empty() && host::is_young(disk, dir);
-        let strangers = if is_setup { Vec::new() } else { open::strangers(&inner.state, &others, &fresh) };
+        let strangers = open::strangers(&inner.state, &others, &fresh, is_setup);
         for subject in &fresh {
             open::adopt_subject(&mut inner.state, subject, &others, options, shared.ledger);
             let known = inner.state.subjects.get_mut(&subject_id(subject));
@@ -226,10 +236,22 @@ impl Journal {
         })
     }
 
-    /// Lets go of keys that this process no longer signs with.
+    /// Lets go of keys that this process no longer signs with, once every record of them is on the medium, where the next process
+    /// reads them. Where that fails it keeps them until it ends.
     pub fn release(&self, subjects: &[Subject]) {
         let gone: Vec<SubjectId> = subjects.iter().map(subject_id).collect();
-        self.shared().lock().locks.retain(|id, _| !gone.contains(id));
+        let shared = self.shared();
+        let mut inner = shared.lock();
+        // Nothing is admitted for them from here on, while others may still wait for what was.
+        let locks: Locks = gone.iter().filter_map(|id| inner.locks.remove_entry(id)).collect();
+        if locks.is_empty() {
+            return;
+        }
+        let sequence = inner.volume.sequence;
+        match shared.settle(inner, sequence) {
+            Ok(settled) => drop((settled, locks)),
+            Err(_) => shared.lock().locks.extend(locks),
+        }
     }
 
     /// Ends in order: what is buffered goes to the medium, reservations end, nothing is admitted any more.
@@ -246,6 +268,10 @@ impl Journal {
         }
         let written = shared.write(&mut inner, vec![Record::new(Kind::Close)]);
         let synced = written.and_then(|_| inner.volume.file().sync());
+        if let Err(error) = &synced {
+            // A request still in hand is not told that its record is there.
+            shared.fail(&mut inner, &error.to_string());
+        }
         inner.locks.clear();
         inner.volume_lock = None;
         synced.map_err(|error| LedgerError::at(&inner.volume.dir, error))

@@ -9,14 +9,14 @@ use crate::record::{SubjectId, subject_id};
 use crate::state::{State, SubjectState};
 use crate::volume::{LedgerId, Scan, scan};
 use crate::witness::{Testimony, Witness};
-use semel_guard::Subject;
+use semel_guard::{HoldCause, Subject};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Volumes of one ledger, at most: processes that ever wrote at the same time.
-const VOLUMES_MAX: u64 = 64;
+pub(crate) const VOLUMES_MAX: u64 = 64;
 
 /// Attempts to read a volume that another process is writing.
 const SCAN_ATTEMPTS: u32 = 5;
@@ -189,10 +189,29 @@ pub(crate) fn adopt_subject(
     }
 }
 
+/// The ledger comes from another host: every key of every volume holds, also those that this process does not sign with.
+pub(crate) fn adopt_all(state: &mut State, others: &[(u64, Scan)], options: &Options, ledger: LedgerId) {
+    let theirs = others.iter().flat_map(|(_, scan)| scan.state.subjects.values());
+    let all: BTreeMap<SubjectId, Subject> = theirs
+        .chain(state.subjects.values())
+        .map(|known| (subject_id(&known.subject), known.subject.clone()))
+        .collect();
+    for (id, subject) in all {
+        adopt_subject(state, &subject, others, options, ledger);
+        if let Some(known) = state.subjects.get_mut(&id) {
+            known.holds.begin(HoldCause::Adopted);
+            known.tell_lanes();
+        }
+    }
+}
+
 /// Those of `fresh` whose public key this ledger has never seen, where it has a history with others: not all of it began here, now.
-pub(crate) fn strangers(state: &State, others: &[(u64, Scan)], fresh: &[Subject]) -> Vec<Subject> {
+/// Processes that start with a new ledger are its first set-up; what a reload brings later is not, nor is a ledger into which
+/// somebody brought the history of another.
+pub(crate) fn strangers(state: &State, others: &[(u64, Scan)], fresh: &[Subject], is_young: bool) -> Vec<Subject> {
     let known = || others.iter().map(|(_, scan)| &scan.state).chain([state]).flat_map(|state| state.subjects.values());
-    if !known().any(SubjectState::has_history) {
+    let is_from_elsewhere = known().any(SubjectState::is_from_elsewhere);
+    if !is_from_elsewhere && (is_young || !known().any(SubjectState::has_history)) {
         return Vec::new();
     }
     fresh.iter().filter(|subject| !known().any(|known| known.subject.key == subject.key)).cloned().collect()

@@ -251,6 +251,18 @@ fn decode_record(slot: &[u8]) -> Option<(Record, Place)> {
     Some((record, Place { sequence, durable, previous }))
 }
 
+/// Sequence and durable of a slot of which only the beginning was written, in the place behind the record with the hash `previous`.
+/// None: it does not begin as a record, or it is one whose end was changed later.
+pub(crate) fn beginning(slot: &[u8], previous: &[u8; 16]) -> Option<(u64, u64)> {
+    let (body, end) = slot.split_at_checked(RECORD_LEN - 20)?;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(body), previous).to_le_bytes();
+    if !body.starts_with(MAGIC) || end.ends_with(&crc) {
+        return None;
+    }
+    let mut cursor = Cursor(body.get(8..)?);
+    Some((cursor.u64()?, cursor.u64()?))
+}
+
 /// Reads fixed-size fields from the front of a slice.
 struct Cursor<'a>(&'a [u8]);
 

@@ -106,6 +106,9 @@ pub(crate) struct Tolerated {
     pub(crate) damaged: Vec<(u64, usize)>,
     /// Segment, its generation, the length of the chain in it, and the hash of the last record.
     pub(crate) chains: Vec<(u64, u64, usize, Option<[u8; 16]>)>,
+    /// Highest sequence of any whole record, and the highest that any calls durable.
+    pub(crate) highest: u64,
+    pub(crate) claims: u64,
 }
 
 fn read_segment(
@@ -144,6 +147,10 @@ fn read_segment(
             Slot::Record(record, place) => (*record, place),
         };
         segment.claims = segment.claims.max(place.durable);
+        if let Some(tolerated) = tolerated.as_mut() {
+            tolerated.highest = tolerated.highest.max(place.sequence);
+            tolerated.claims = tolerated.claims.max(place.durable);
+        }
         let follows = match segment.chain.last() {
             None => at == 0 && is_header(path, &record, len, index, owner)?,
             Some((_, sequence, hash)) => place.sequence == sequence + 1 && place.previous == *hash,
