@@ -350,10 +350,15 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
         shell.status("Would accept", named);
         return Ok(());
     }
-    let journal = place.open(std::slice::from_ref(&subject)).map_err(|error| ledger_report(&error))?;
+    // A key that is new here holds until its floor is in: what ends in between leaves a key that waits.
+    let opened = Journal::open(place.options(), std::slice::from_ref(&subject));
+    let journal = opened.map_err(|error| ledger_report(&error))?;
     let failed = |why: semel_guard::Unavailable| Report::new(why.to_string());
     for (lane, mark) in file.marks() {
         journal.raise(&subject, lane, lane.held(mark)).map_err(failed)?;
+    }
+    if known.is_none() && journal.hold(&subject).is_some() {
+        journal.set_hold(&subject, None).map_err(failed)?;
     }
     if was_buried {
         journal.bury(&subject, false).map_err(failed)?;
