@@ -1,57 +1,8 @@
-//! The command line: tmkms's words, flags and defaults, and our own beside them.
+//! Arguments: tmkms's flags and defaults, and our own beside them.
 
 use clap::builder::FalseyValueParser;
 use clap::{Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
-
-/// What to do.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Sign for the nodes in a configuration.
-    Start(Start),
-    /// Print the version.
-    Version,
-    /// Make a directory with a configuration and the keys it needs.
-    Init(Init),
-    /// Make and import keys in files.
-    #[command(subcommand)]
-    Softsign(Softsign),
-    /// What `semel` has, too.
-    #[command(flatten)]
-    Shared(Shared),
-    /// Set a YubiHSM up, and manage its keys.
-    #[command(subcommand, name = "yubihsm")]
-    YubiHsm(super::yubihsm::YubiHsm),
-    /// See what was signed, and set where it begins.
-    #[command(subcommand)]
-    Ledger(LedgerCommand),
-}
-
-/// Words that need no name of a duty before them.
-#[derive(Debug, Subcommand)]
-pub enum Shared {
-    /// See the keys of configurations, make and import them, let one go.
-    #[command(subcommand)]
-    Key(super::key::Key),
-    /// Make, check, show, compare and renew configurations.
-    #[command(subcommand)]
-    Config(super::configure::Config),
-    /// See and move what was signed last.
-    #[command(subcommand)]
-    State(State),
-    /// Take over from another signer.
-    #[command(subcommand)]
-    Migrate(super::migrate::Migrate),
-    /// What runs now: keys, nodes, last signatures, what is wrong.
-    Status(super::status::Status),
-    /// Have the running processes read their configurations again.
-    Reload(super::status::Reload),
-    /// Look at everything that the signer stands on, and say what mends it.
-    Doctor(super::doctor::Examine),
-    /// Move validators to a new chain, and back.
-    #[command(subcommand)]
-    Upgrade(super::upgrade::Upgrade),
-}
 
 /// Which configurations.
 #[derive(Debug, Clone, Args)]
@@ -224,7 +175,7 @@ pub struct Which {
 }
 
 /// A height, as a chain counts: no more than 2⁶³ − 1.
-fn height() -> clap::builder::RangedU64ValueParser {
+pub(super) fn height() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(..=i64::MAX.unsigned_abs())
 }
 
@@ -280,26 +231,5 @@ pub enum State {
         /// Highest height that is closed
         #[arg(value_parser = height())]
         height: u64,
-    },
-}
-
-/// `ledger`
-#[derive(Debug, Subcommand)]
-pub enum LedgerCommand {
-    #[command(flatten)]
-    Kernel(semel_admin::LedgerVerb),
-    /// Sign nothing at or below a height
-    Init {
-        #[command(flatten)]
-        which: Which,
-        /// Highest height that is closed
-        #[arg(short = 'H', long, value_parser = height())]
-        height: u64,
-        /// Taken for compatibility: the whole height is closed
-        #[arg(short, long)]
-        round: Option<u64>,
-        /// Show what would change
-        #[arg(long)]
-        dry_run: bool,
     },
 }

@@ -2,6 +2,7 @@
 
 mod args;
 pub mod bundle;
+mod command;
 pub mod config;
 mod configure;
 pub mod doctor;
@@ -21,21 +22,19 @@ pub mod upgrade;
 mod users;
 mod yubihsm;
 
-pub use args::{Command, Shared};
+pub use command::{Command, Shared, backup, ledger, run, run_shared};
 pub use explain::explain;
 pub use keyring::Keyring;
 pub use plans::plans_of;
 pub use semel_admin::ledger_report;
 
 use crate::host::service::{ChainPlan, ServiceError};
-use crate::host::state::state_of_history;
 use semel_admin::backup::{Role, Sources};
 use semel_keys::KeyError;
 use semel_ops::clock;
 use semel_ops::config::Diagnostics;
 use semel_ops::env;
 use semel_ops::error::{Exit, Report};
-use semel_ops::shell::Shell;
 use std::path::PathBuf;
 
 /// Version of tmkms whose behaviour the face has.
@@ -66,46 +65,6 @@ impl Manner {
             Self::Tmkms => TMKMS_VERSION,
         }
     }
-}
-
-/// Runs a command.
-pub fn run(command: Command, manner: Manner, shell: &Shell) -> Result<(), Report> {
-    match command {
-        Command::Start(start) => start::run(&start, manner),
-        Command::Version => said(shell.line(manner.version())),
-        Command::Init(init) => init::run(&init, shell),
-        Command::Softsign(softsign) => softsign::run(&softsign, shell),
-        Command::Shared(command) => run_shared(command, shell),
-        Command::YubiHsm(command) => yubihsm::run(&command, shell),
-        Command::Ledger(args::LedgerCommand::Kernel(verb)) => ledger(&verb, shell),
-        Command::Ledger(args::LedgerCommand::Init { which, height, round: _, dry_run }) => {
-            state::set_floor(&which, height, dry_run, shell)
-        }
-    }
-}
-
-/// Runs a command that `semel` has, too.
-pub fn run_shared(command: Shared, shell: &Shell) -> Result<(), Report> {
-    match command {
-        Shared::Key(command) => command.run(shell),
-        Shared::Config(command) => configure::run(&command, shell),
-        Shared::State(state) => state::run(&state, shell),
-        Shared::Migrate(command) => command.run(shell),
-        Shared::Status(command) => command.run(shell),
-        Shared::Reload(command) => command.run(shell),
-        Shared::Doctor(command) => doctor::run(&command, shell),
-        Shared::Upgrade(command) => upgrade::run(&command, shell),
-    }
-}
-
-/// Runs a command of the ledger.
-pub fn ledger(verb: &semel_admin::LedgerVerb, shell: &Shell) -> Result<(), Report> {
-    verb.run(state_of_history, shell)
-}
-
-/// Runs a command of backups.
-pub fn backup(verb: &semel_admin::Backup, shell: &Shell) -> Result<(), Report> {
-    verb.run(files_of, shell)
 }
 
 /// Configurations, the secrets that they name as files, and their ledger.

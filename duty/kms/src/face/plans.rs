@@ -9,7 +9,7 @@ use crate::core::raw_bytes::RawBytes;
 use crate::core::secret::{self, Expect, Variant};
 use crate::core::session::Extensions;
 use crate::host::hook::Hook;
-use crate::host::node::NodePlan;
+use crate::host::plan::NodePlan;
 use crate::host::service::ChainPlan;
 use crate::host::stream::Endpoint;
 use crate::wire::Family;

@@ -1,8 +1,8 @@
 //! What runs below the messages of a connection: nothing, a SecretConnection or Noise.
 
 use super::ended::Ended;
-use super::node::NodePlan;
-use super::stream::{Endpoint, Stream};
+use super::plan::NodePlan;
+use super::stream::{Endpoint, Stream, is_timeout};
 use crate::core::noise::{self, Link, NoiseError, Secrets};
 use crate::core::peer_id::PeerId;
 use crate::core::secret::{Established, Expect, Handshake, Opener, Progress, Sealer, Variant};
@@ -87,6 +87,12 @@ pub(crate) fn greet(
             Ok(Greeted { channel: Channel::Plain, family: plan.family, peer: None, rest: Vec::new() })
         }
     }
+}
+
+/// Shakes hands, and nothing more: how, and with whom.
+pub(crate) fn meet(stream: &mut Stream, plan: &NodePlan) -> Result<String, Ended> {
+    let peer = greet(stream, plan, &mut None, Some(Instant::now() + plan.timeout))?.peer;
+    Ok(peer.map_or_else(|| "without a handshake".to_owned(), |peer| format!("{} with {}", peer.handshake, peer.id)))
 }
 
 fn secret(
@@ -190,7 +196,7 @@ fn exchange<T>(
                 step(input.get(..count))?
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) if super::connection::is_timeout(&error) => step(None)?,
+            Err(error) if is_timeout(&error) => step(None)?,
             Err(error) => return Err(error.into()),
         };
         stream.write_all(&output)?;

@@ -7,8 +7,8 @@ use super::chain::{Ask, Chain, Signed};
 use super::channel::{Channel, Greeted, Peer, greet};
 use super::ended::Ended;
 use super::meters::{Meters, Times};
-use super::node::NodePlan;
-use super::stream::Stream;
+use super::plan::NodePlan;
+use super::stream::{Stream, is_timeout};
 use crate::core::peer_id::PeerId;
 use crate::core::raw_bytes::BytesToSign;
 use crate::core::secret::Variant;
@@ -128,10 +128,6 @@ fn read(stream: &mut Stream, input: &mut [u8], timeout: Duration) -> Result<usiz
             Err(error) => return Err(error.into()),
         }
     }
-}
-
-pub(crate) fn is_timeout(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
 }
 
 /// What is said and counted once the answer is out.

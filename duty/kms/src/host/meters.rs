@@ -14,6 +14,7 @@
 //! | `semel_kms_handshake_failures_total` | chain, validator, reason | |
 
 use super::chain::Signed;
+use super::tally::made;
 use crate::wire::SignedType;
 use metrics::{Counter, Gauge, Histogram, Label, counter, describe_counter, describe_gauge, describe_histogram};
 use metrics::{Unit, gauge, histogram};
@@ -218,12 +219,6 @@ fn of(counters: &[Counter; 3], kind: SignedType) -> &Counter {
         SignedType::Prevote => prevote,
         SignedType::Precommit => precommit,
     }
-}
-
-/// A counter that is there before it counts.
-pub(crate) fn made(counter: Counter) -> Counter {
-    counter.increment(0);
-    counter
 }
 
 fn count(labels: &[&str], counters: &[Counter], label: &str) {

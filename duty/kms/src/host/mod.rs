@@ -1,12 +1,13 @@
 //! Sockets, threads, files and the ledger: what `core` needs to sign in this world.
 
 pub mod chain;
-mod channel;
+pub(crate) mod channel;
 mod connection;
 mod ended;
 pub mod hook;
 pub mod meters;
 pub mod node;
+pub mod plan;
 pub mod service;
 pub mod state;
 pub mod stream;

@@ -4,16 +4,11 @@
 //! its signer, and ends. A connection that lasted is dialled again at once.
 
 use super::chain::Chain;
-use super::channel::greet;
 use super::connection::{Context, Memory, serve};
-use super::ended::Ended;
 use super::meters::Meters;
-use super::stream::{Endpoint, Stream};
-use crate::core::noise::Identity;
-use crate::core::raw_bytes::RawBytes;
-use crate::core::secret::Expect;
+use super::plan::NodePlan;
+use super::stream::Stream;
 use crate::core::session::Terms;
-use crate::wire::Family;
 use semel_ops::health::Health;
 use semel_ops::log::Collapse;
 use semel_ops::shutdown::Stop;
@@ -25,45 +20,6 @@ const REDIAL: Duration = Duration::from_millis(1000);
 
 /// A connection that lasted this long is dialled again at once.
 const LASTED: Duration = Duration::from_secs(1);
-
-/// How to reach a node.
-#[derive(Clone)]
-pub struct NodePlan {
-    /// Where it listens.
-    pub endpoint: Endpoint,
-    /// Its identity, where it is pinned.
-    pub peer_id: Option<[u8; 20]>,
-    /// Our identity on an encrypted connection.
-    pub identity: Option<Arc<dyn Identity + Send + Sync>>,
-    /// Longest wait for a message or a write.
-    pub timeout: Duration,
-    /// Dial again after the first error.
-    pub reconnect: bool,
-    /// Highest height that is signed through this node.
-    pub max_height: Option<u64>,
-    /// Which handshakes are welcome.
-    pub expect: Expect,
-    /// How messages are written, where there is no handshake that tells.
-    pub family: Option<Family>,
-    /// Which bytes are signed that are neither vote nor proposal.
-    pub raw_bytes: RawBytes,
-}
-
-impl NodePlan {
-    /// Shakes hands, and nothing more: how, and with whom.
-    pub(crate) fn greet(&self, stream: &mut Stream) -> Result<String, Ended> {
-        let peer = greet(stream, self, &mut None, Some(Instant::now() + self.timeout))?.peer;
-        Ok(peer.map_or_else(|| "without a handshake".to_owned(), |peer| format!("{} with {}", peer.handshake, peer.id)))
-    }
-
-    /// Everything in which two plans can differ, as text.
-    pub(crate) fn fingerprint(&self) -> String {
-        let identity = self.identity.as_ref().map(|identity| hex::encode(identity.public_key()));
-        let Self { endpoint, peer_id, timeout, reconnect, max_height, expect, family, raw_bytes, .. } = self;
-        let way = format!("{endpoint:?} {peer_id:?} {identity:?} {timeout:?} {reconnect}");
-        format!("{way} {max_height:?} {expect:?} {family:?} {raw_bytes:?}")
-    }
-}
 
 /// What a node's thread needs.
 pub(crate) struct Node {

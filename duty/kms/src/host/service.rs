@@ -1,7 +1,8 @@
 //! The running signer: chains, their nodes, and the ledger under them. Started once, changed by reloads, ended in order.
 
 use super::chain::Chain;
-use super::node::{Node, NodePlan};
+use super::node::Node;
+use super::plan::NodePlan;
 use super::state::{self, StateNews};
 use crate::core::session::{Extensions, Terms};
 use semel_guard::{Guard, HOLD_HEIGHTS, Key, Lane, Ledger, Subject};

@@ -100,6 +100,11 @@ impl Stream {
     }
 }
 
+/// Whether nothing came within the time that was set.
+pub(crate) fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 fn tcp(addresses: impl ToSocketAddrs) -> io::Result<Stream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses.to_socket_addrs()? {

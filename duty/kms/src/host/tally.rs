@@ -8,11 +8,16 @@
 //! | `semel_kms_last_signed_timestamp_seconds` | chain, key | seconds since 1970; NaN before the first, and once it is no longer configured |
 //! | `semel_kms_missed_heights_total` | chain, key | heights between two precommits of ours that had none |
 
-use super::meters::made;
 use metrics::{Counter, Gauge, Label, counter, gauge};
 use semel_guard::{Mark, Position, Step, Subject};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
+
+/// A counter that is there before it counts: a rate over the first event needs something to rise from.
+pub(crate) fn made(counter: Counter) -> Counter {
+    counter.increment(0);
+    counter
+}
 
 /// Hexadecimal digits of a public key in labels.
 const KEY_DIGITS: usize = 16;

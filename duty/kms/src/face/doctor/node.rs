@@ -4,6 +4,7 @@ use super::super::config::{self, Address};
 use super::super::keyring::Keyring;
 use super::super::plans::{load_identity, node, tenants};
 use super::number;
+use crate::host::channel::meet;
 use crate::host::stream::Stream;
 use semel_keys::encoding;
 use semel_ops::doctor::{Doctor, Verdict};
@@ -78,7 +79,7 @@ pub(super) fn reach(doctor: &mut Doctor, config: &config::Config, running: &[ser
         if !is_known {
             continue;
         }
-        match plan.greet(&mut stream) {
+        match meet(&mut stream, &plan) {
             Ok(how) => doctor.pass("DOC-0503", format!("{named} shakes hands: {how}")),
             Err(why) => doctor.check(
                 "DOC-0503",
