@@ -7,9 +7,8 @@ use super::args::{Configs, ImportFormat, KeyKind, Softsign, Which};
 use super::config::{self, Chain, Config, KeyFormat, SigningKey};
 use super::keyring::Keyring;
 use super::start::directory;
-use super::state::{history_of, position};
+use super::state::{history_of, reached};
 use super::{said, softsign};
-use crate::host::state::state_of_history;
 use clap::{Args, Subcommand};
 use semel_admin::{Handover, Place};
 use semel_guard::{ChainId, History, Subject};
@@ -185,7 +184,7 @@ impl Row<'_> {
                     "algorithm": subject.key.algorithm().to_string(), "key": subject.key.to_string(),
                     "key_text": config::display::public_key(&self.chain.key_format, &subject.key),
                     "address": address, "consensus_address": valcons, "state": self.state(),
-                    "floor": self.history.floor.map(|_| position(&state_of_history(subject, &self.history))),
+                    "floor": self.history.floor.map(|floor| reached(Some(floor))),
                 })
             }
             Err(report) => json!({ "error": report.to_string(), "code": report.code_text() }),
@@ -203,7 +202,7 @@ impl Row<'_> {
                 let (address, valcons) = self.addresses(subject);
                 let key = config::display::public_key(&self.chain.key_format, &subject.key);
                 let valcons = valcons.map(|text| format!("  {text}")).unwrap_or_default();
-                let floor = position(&state_of_history(subject, &self.history));
+                let floor = reached(self.history.floor);
                 format!("{chain}  {key}\n  address {address}{valcons}\n  {}, {floor}; {place}", self.state())
             }
             Err(report) => format!("{chain}  cannot be read: {report}\n  {place}"),

@@ -69,14 +69,18 @@ fn history_in(directory: &Path, subject: &Subject) -> Result<Option<Arc<History>
     Ok(known.map(|known| of_lane(known).map(|(_, history)| history).unwrap_or_default()))
 }
 
-/// The same, as a state file.
-fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<StateFile, Report> {
-    let history = history_of(&directory(&which.ledger, configs), &tenant.subject)?;
-    Ok(state_of_history(&tenant.subject, &history))
+/// The same, of a tenant.
+fn known(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<Arc<History>, Report> {
+    history_of(&directory(&which.ledger, configs), &tenant.subject)
 }
 
 pub(super) fn position(state: &StateFile) -> String {
-    floor_of(state).map_or_else(|| "nothing signed".into(), |mark| Lane::Tendermint.show(mark))
+    reached(floor_of(state))
+}
+
+/// How far a key signed, in words.
+pub(super) fn reached(floor: Option<Mark>) -> String {
+    floor.map_or_else(|| "nothing signed".into(), |mark| Lane::Tendermint.show(mark))
 }
 
 fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
@@ -91,6 +95,7 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
         let rows: Vec<_> = rows
             .iter()
             .map(|(tenant, ledger, file)| {
+                let ledger = state_of_history(&tenant.subject, ledger);
                 json!({
                     "chain": tenant.chain.id.value,
                     "key": tenant.key_text,
@@ -107,7 +112,11 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
     for (tenant, ledger, file) in rows {
         let chain = &tenant.chain.id.value;
         let file = file.map_or_else(|| "missing".into(), |file| position(&file));
-        said(shell.line(format!("{chain}  {}  ledger: {}  state file: {file}", tenant.key_text, position(&ledger))))?;
+        said(shell.line(format!(
+            "{chain}  {}  ledger: {}  state file: {file}",
+            tenant.key_text,
+            reached(ledger.floor)
+        )))?;
     }
     Ok(())
 }
@@ -151,12 +160,12 @@ fn raise(
     dry_run: bool,
     shell: &Shell,
 ) -> Result<(), Report> {
-    let present = known(which, configs, tenant)?;
+    let present = known(which, configs, tenant)?.floor;
     let (chain, lane) = (&tenant.chain.id.value, Lane::Tendermint);
-    let change = format!("{chain}: {} → {}", position(&present), lane.show(floor));
-    let unchanged = || shell.status("Unchanged", format!("{chain}: {} is at or above it already", position(&present)));
+    let change = format!("{chain}: {} → {}", reached(present), lane.show(floor));
+    let unchanged = || shell.status("Unchanged", format!("{chain}: {} is at or above it already", reached(present)));
     if dry_run {
-        match floor_of(&present).is_some_and(|present| present >= floor) {
+        match present.is_some_and(|present| present >= floor) {
             true => unchanged(),
             false => shell.status("Would raise", change),
         }
@@ -194,16 +203,16 @@ fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shel
 fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(), Report> {
     let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
-    let ledger = known(which, &configs, &tenant)?;
+    let ledger = known(which, &configs, &tenant)?.floor;
     let file = given(path, &tenant.subject)?;
-    let order = floor_of(&file).cmp(&floor_of(&ledger));
+    let order = floor_of(&file).cmp(&ledger);
     let word = match order {
         std::cmp::Ordering::Less => "behind",
         std::cmp::Ordering::Equal => "equal",
         std::cmp::Ordering::Greater => "ahead",
     };
     if as_json {
-        return said(shell.json(&json!({ "file": position(&file), "ledger": position(&ledger), "file_is": word })));
+        return said(shell.json(&json!({ "file": position(&file), "ledger": reached(ledger), "file_is": word })));
     }
-    said(shell.line(format!("file: {}  ledger: {}  the file is {word}", position(&file), position(&ledger))))
+    said(shell.line(format!("file: {}  ledger: {}  the file is {word}", position(&file), reached(ledger))))
 }

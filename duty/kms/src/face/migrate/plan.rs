@@ -4,12 +4,12 @@ use super::super::config::{self, Config};
 use super::super::init::{directories, identity, make};
 use super::super::keyring::Keyring;
 use super::super::start::{directory, options};
-use super::super::state::{history_of, position, state_report};
+use super::super::state::{history_of, position, reached, state_report};
 use super::super::{key_report, ledger_report, said};
 use super::error::MigrateError;
 use super::running::Watch;
 use super::{Common, Found, Import, Move};
-use crate::host::state::{StateError, adopt_state, read, state_at, state_of_history};
+use crate::host::state::{StateError, adopt_state, read, state_of_history};
 use semel_guard::{ChainId, HOLD_HEIGHTS, HoldCause, Lane, Ledger, Mark, Subject};
 use semel_keys::softsign::{self, Form, KeyType};
 use semel_keys::{KeyError, KeyErrorKind, write_new};
@@ -227,7 +227,10 @@ impl Plan {
                     .exit(Exit::Unsafe));
             }
             let known = state_of_history(subject, history.as_ref());
-            shell.status(if is_new { "Raised" } else { "Unchanged" }, format!("{}: {}", chain.chain, position(&known)));
+            shell.status(
+                if is_new { "Raised" } else { "Unchanged" },
+                format!("{}: {}", chain.chain, reached(history.floor)),
+            );
             states.push(known);
         }
         self.look_again()?;
@@ -311,7 +314,7 @@ impl Planned {
     }
 
     fn knows(&self) -> String {
-        position(&state_at(&self.subject, self.known.unwrap_or_default(), &[], None))
+        reached(self.known)
     }
 
     fn to_text(&self, ledger: &Path, holds: bool) -> String {
