@@ -10,8 +10,9 @@ fuzz_target!(|data: &[u8]| {
         let Ok(request) = Request::decode(family, data) else { continue };
         let message = undelimited(&request.encode(family));
         assert_eq!(Request::decode(family, &message).as_ref(), Ok(&request), "{family:?}");
-        // A session takes its family from the first message. It must not be the other one.
-        if !matches!(request, Request::Unknown { .. }) {
+        // A session takes its family from the first message. It must not be the other one. (The fields of a request for bytes are kept
+        // unread, and four of them can spell what an amino message begins with; nothing that a node sends first.)
+        if !matches!(request, Request::Unknown { .. } | Request::SignBytes { .. }) {
             assert_eq!(family_of(&message), Some(family));
         }
     }
