@@ -6,32 +6,15 @@ Both run a chain of one validator for at least 100 heights.
 import base64
 import json
 import re
-import time
 
-from drive.node import Node, rate
+from drive.node import Node
 from drive.process import Failed, free_ports, run, wait_until
 
 from . import Row
-from .one_validator import HEIGHTS_MIN, check_state
+from .one_validator import make_chain
 
 PEER_ID = re.compile(r"KMS peer ID: (12D3KooW\w+)")
 STRANGER = "12D3KooW9tJMax94Lrqw7Y5Qw36viGQAS2gTEPQ5Wg1vTk7xPfQs"  # the key of bytes 1 to 32
-
-
-def make_chain(row, node, signer, home, key):
-    """The chain's first heights with this signer, which runs; the result line's beginning."""
-    started = time.monotonic()
-    with node:
-        node.await_height(1, 25)
-        first = time.monotonic() - started
-        node.await_height(HEIGHTS_MIN + 1, 60)
-        top = node.height() - 1
-        speed = rate(top, started + first)
-        node.prove(key, 1, top)
-        signer.check()
-        node.check_log()
-    check_state(signer, home, top)
-    return f"{top} heights, {speed}, all signed by the key in /status"
 
 
 def noise(row):
@@ -53,7 +36,7 @@ def noise(row):
             raise Failed("something was signed for a node that expects another signer")
         node.privval = f"noise://{ours}@127.0.0.1:{port}"
         node.configure()
-        seen = make_chain(row, node, signer, home, key)
+        seen = make_chain(node, signer, home, key)
         if "handshake noise" not in signer.log.read_text():
             raise Failed("the connection was not Noise")
         signer.stop()
@@ -81,7 +64,7 @@ def secp256k1(row):
         path.write_text(text)
     home.config.write_text(home.text().replace('key_type = "consensus"', 'key_type = "account"'))
     with signer:
-        seen = make_chain(row, node, signer, home, key)
+        seen = make_chain(node, signer, home, key)
         signer.stop()
     return f"{seen}, a secp256k1 key"
 

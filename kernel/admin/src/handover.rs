@@ -351,8 +351,7 @@ fn accept(place: &Place, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
         return Ok(());
     }
     // A key that is new here holds until its floor is in: what ends in between leaves a key that waits.
-    let opened = Journal::open(place.options(), std::slice::from_ref(&subject));
-    let journal = opened.map_err(|error| ledger_report(&error))?;
+    let journal = place.open(std::slice::from_ref(&subject)).map_err(|error| ledger_report(&error))?;
     let failed = |why: semel_guard::Unavailable| Report::new(why.to_string());
     for (lane, mark) in file.marks() {
         journal.raise(&subject, lane, lane.held(mark)).map_err(failed)?;

@@ -55,9 +55,8 @@ impl Place {
         Options { allow_volatile: self.i_accept_volatile_ledger, ..Options::at(self.directory()) }
     }
 
-    /// Opens it for keys of which a handover tells the last.
     fn open(&self, subjects: &[Subject]) -> Result<Journal, LedgerError> {
-        Journal::open(Options { hold_named_keys: false, ..self.options() }, subjects)
+        Journal::open(self.options(), subjects)
     }
 }
 

@@ -21,7 +21,7 @@
 //!
 //! # A permit cannot be built outside
 //! ```compile_fail,E0451
-//! let permit = semel_guard::Permit { digest: semel_guard::Digest::of(b"x"), key: todo!(), version: 1, brand: todo!() };
+//! fn forged(permit: semel_guard::Permit<'_>) { let _other = semel_guard::Permit { version: 1, ..permit }; }
 //! ```
 //! # A permit cannot be cloned
 //! ```compile_fail,E0599

@@ -134,7 +134,7 @@ impl Journal {
         for subject in subjects {
             open::adopt_subject(&mut state, subject, &others, &options, ledger);
             let known = state.subjects.get_mut(&subject_id(subject));
-            if let Some(known) = known.filter(|_| options.hold_named_keys && strangers.contains(subject)) {
+            if let Some(known) = known.filter(|_| strangers.contains(subject)) {
                 // Once it is stored here it is no stranger any more.
                 known.meet(true, true);
             }

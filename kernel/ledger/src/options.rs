@@ -34,8 +34,6 @@ pub struct Options {
     pub adopt: bool,
     /// A key that is new to a ledger with a history watches its chain before it signs.
     pub hold_new_keys: bool,
-    /// The same for a key that is named when the ledger is opened. False: the caller brings the last of what it signed.
-    pub hold_named_keys: bool,
     /// Allow a file system that forgets.
     pub allow_volatile: bool,
     /// The disk; a test puts another one here.
@@ -63,7 +61,6 @@ impl Options {
             host: HostIdentity::of_this_host(),
             adopt: false,
             hold_new_keys: false,
-            hold_named_keys: true,
             allow_volatile: false,
             disk: Arc::new(HostDisk),
             witness: Some(PathBuf::from("/dev/shm")),

@@ -114,13 +114,11 @@ fn root(doctor: &mut Doctor, unit: &Path, text: &str, user: &str, configs: &[con
 fn rights(doctor: &mut Doctor, user: &str, account: User, path: &Path, configs: &[config::Config]) {
     // A mistyped group in a chown leaves files that belong to nobody: this line is the whole remedy.
     let chown = |path: &Path| format!("sudo chown -R {user}:{user} {}", path.parent().unwrap_or(path).display());
-    doctor.demand(
-        "DOC-0806",
-        account.may(path, READ),
-        Verdict::Fail,
-        format!("{user} reads {}", path.display()),
-        chown(path),
-    );
+    let reads = |doctor: &mut Doctor, code, path: &Path| {
+        let words = format!("{user} reads {}", path.display());
+        doctor.demand(code, account.may(path, READ), Verdict::Fail, words, chown(path));
+    };
+    reads(doctor, "DOC-0806", path);
     for config in configs.iter().filter(|config| config.path == path) {
         for chain in &config.chains {
             let state = &chain.state_file.value;
@@ -135,13 +133,7 @@ fn rights(doctor: &mut Doctor, user: &str, account: User, path: &Path, configs: 
         }
         let keys = config.softsign.iter().map(|key| &key.path.value);
         for secret in keys.chain(config.validators.iter().filter_map(|v| Some(&v.secret_key.as_ref()?.value))) {
-            doctor.demand(
-                "DOC-0808",
-                account.may(secret, READ),
-                Verdict::Fail,
-                format!("{user} reads {}", secret.display()),
-                chown(secret),
-            );
+            reads(doctor, "DOC-0808", secret);
         }
     }
 }

@@ -5,7 +5,7 @@ use super::super::configure::migrate::source;
 use super::super::configure::template::{Entry, Layout, NODE};
 use super::error::MigrateError;
 use super::running::Watch;
-use super::{Common, Found, Move, key_entry};
+use super::{Common, Found, Move, Named, key_entry};
 use clap::Args;
 use semel_ops::error::Report;
 use serde::Deserialize;
@@ -21,12 +21,8 @@ const GENESIS_MAX: u64 = 4 << 30;
 pub struct FilePv {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Id of the chain [default: that of the genesis file]
-    #[arg(long, value_name = "ID")]
-    chain_id: Option<String>,
-    /// Where the node listens, instead of what the files say; may be repeated
-    #[arg(long, value_name = "ADDR")]
-    node: Vec<String>,
+    #[command(flatten)]
+    named: Named,
     /// The node's home
     home: PathBuf,
 }
@@ -40,13 +36,13 @@ impl FilePv {
         let root = document.as_table();
         let key = path(root, home, "priv_validator_key_file", "config/priv_validator_key.json");
         let state = path(root, home, "priv_validator_state_file", "data/priv_validator_state.json");
-        let chain = match &self.chain_id {
+        let chain = match &self.named.chain_id {
             Some(chain) => chain.clone(),
             None => chain_of(&path(root, home, "genesis_file", "config/genesis.json"))?,
         };
         let laddr = word(root, "priv_validator_laddr").filter(|laddr| !laddr.is_empty());
-        let nodes = match (self.node.is_empty(), laddr) {
-            (false, _) => self.node.clone(),
+        let nodes = match (self.named.node.is_empty(), laddr) {
+            (false, _) => self.named.node.clone(),
             (true, Some(laddr)) => vec![reachable(laddr, home)],
             (true, None) => vec![NODE.to_owned()],
         };

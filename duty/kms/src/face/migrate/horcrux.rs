@@ -4,7 +4,7 @@
 use super::super::configure::template::{Entry, Layout};
 use super::error::MigrateError;
 use super::running::Watch;
-use super::{Common, Found, Move, key_entry, yaml};
+use super::{Common, Found, Move, Named, key_entry, yaml};
 use clap::Args;
 use semel_ops::error::Report;
 use serde_json::Value;
@@ -18,12 +18,8 @@ const KEYS_MAX: usize = 1000;
 pub struct Horcrux {
     #[command(flatten)]
     pub(super) common: Common,
-    /// Id of the chain, where horcrux signs for several
-    #[arg(long, value_name = "ID")]
-    chain_id: Option<String>,
-    /// Where the node listens, instead of what the files say; may be repeated
-    #[arg(long, value_name = "ADDR")]
-    node: Vec<String>,
+    #[command(flatten)]
+    named: Named,
     /// The directory of horcrux, such as ~/.horcrux
     home: PathBuf,
 }
@@ -38,7 +34,7 @@ impl Horcrux {
         }
         let (chain, key) = self.key(&config, &keys)?;
         let state = home.join(format!("state/{chain}_priv_validator_state.json"));
-        let nodes = if self.node.is_empty() { nodes(&config) } else { self.node.clone() };
+        let nodes = if self.named.node.is_empty() { nodes(&config) } else { self.named.node.clone() };
         if nodes.is_empty() {
             return Err(MigrateError::Unclear {
                 what: "horcrux's configuration names no node".into(),
@@ -78,7 +74,7 @@ impl Horcrux {
             return Ok((chain.to_owned(), keys.join("priv_validator_key.json")));
         }
         let of = |chain: &str| keys.join(format!("{chain}_priv_validator_key.json"));
-        if let Some(chain) = &self.chain_id {
+        if let Some(chain) = &self.named.chain_id {
             return Ok((chain.clone(), of(chain)));
         }
         let mut chains = names(keys, "_priv_validator_key.json");

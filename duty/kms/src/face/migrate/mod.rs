@@ -72,6 +72,17 @@ pub(crate) struct Common {
     no_hold: bool,
 }
 
+/// What those take that name neither a chain nor a node in one place.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Id of the chain, where the files do not say which one is meant
+    #[arg(long, value_name = "ID")]
+    chain_id: Option<String>,
+    /// Where the node listens, instead of what the files say; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    node: Vec<String>,
+}
+
 /// What another signer left.
 struct Found {
     signer: &'static str,
