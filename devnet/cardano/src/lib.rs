@@ -1,0 +1,1 @@
+//! A Cardano network small enough to embed, with Mithril signers.

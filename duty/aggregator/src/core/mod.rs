@@ -1,0 +1,1 @@
+//! What is decided: no socket, file, clock, thread or random number in here; time and facts come in as data.

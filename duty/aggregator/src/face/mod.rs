@@ -1,0 +1,1 @@
+//! The face of `mithril-aggregator`: flags, environment, log lines, metric names.

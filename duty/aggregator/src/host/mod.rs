@@ -1,0 +1,5 @@
+//! What core asks of the world: the chain, the node's files, the database, the HTTP server.
+//!
+//! Everything here blocks and runs on threads of its own, except the HTTP server and the transfers, which are on tokio.
+
+pub mod chain;

@@ -1,0 +1,1 @@
+//! What travels: bounded decoders and encoders, whatever the bytes.
