@@ -10,3 +10,29 @@ pub fn count_cycle_success() {}
 pub fn count_certificate() {}
 /// An artifact was made.
 pub fn count_artifact(_kind: Kind) {}
+/// A
+pub fn count_signer_received(_: &str) {}
+/// A
+pub fn count_signer_successful(_: &str) {}
+/// A
+pub fn count_signature_received(_: &str) {}
+/// A
+pub fn count_signature_successful(_: &str) {}
+/// A
+pub fn count_immutables_restored(_: &str, _: &str, _: u64) {}
+/// A
+pub fn count_ancillary_restored(_: &str, _: &str) {}
+/// A
+pub fn count_complete_restoration(_: &str, _: &str) {}
+/// A
+pub fn count_partial_restoration(_: &str, _: &str) {}
+/// A
+pub fn count_proofs(_: &str, _: &str, _: u64) {}
+/// A
+pub fn count_proofs_v2(_: &str, _: &str, _: u64) {}
+/// A
+pub fn count_block_proofs(_: &str, _: &str, _: u64) {}
+/// A
+pub fn count_certificate_detail(_: &str, _: &str) {}
+/// A
+pub fn count_artifact_detail(_: Kind, _: &str, _: &str) {}

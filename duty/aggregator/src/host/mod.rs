@@ -4,4 +4,5 @@
 
 pub mod chain;
 pub mod engine;
+pub mod http;
 pub mod store;

@@ -110,7 +110,7 @@ fn read(row: &Row<'_>) -> Result<Certificate> {
             GenesisEd25519Signature::try_from(string(3)?.as_str()).map_err(broken)?,
         ),
         Some(_) => CertificateSignature::MultiSignature(
-            entity::from_beacon(kind, &string(8)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
+            entity::from_beacon(kind, &text::column(row, 8)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
             ProtocolMultiSignature::try_from(string(3)?.as_str()).map_err(broken)?,
         ),
     };

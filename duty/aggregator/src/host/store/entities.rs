@@ -84,7 +84,7 @@ fn many(db: &Connection, sql: &str, parameters: impl rusqlite::Params) -> Result
 fn read(row: &Row<'_>) -> Result<Artifact> {
     let kind = SignedEntityTypeDiscriminants::from_id(row.get(1)?)
         .map_err(|error| StoreError::value("a signed entity type", error))?;
-    let beacon: String = row.get(3)?;
+    let beacon = text::column(row, 3)?;
     Ok(Artifact {
         id: row.get(0)?,
         entity: entity::from_beacon(kind, &beacon).ok_or_else(|| StoreError::value("a beacon", kind))?,
@@ -148,7 +148,7 @@ pub fn pending(db: &Connection) -> Result<Vec<Pending>> {
         let kind = SignedEntityTypeDiscriminants::from_id(row.get(0)?)
             .map_err(|error| StoreError::value("a signed entity type", error))?;
         found.push(Pending {
-            entity: entity::from_beacon(kind, &row.get::<_, String>(1)?)
+            entity: entity::from_beacon(kind, &text::column(row, 1)?)
                 .ok_or_else(|| StoreError::value("a beacon", kind))?,
             certificate: row.get(2)?,
             attempts: text::unsigned(row.get(3)?)?,

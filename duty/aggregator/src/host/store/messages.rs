@@ -201,7 +201,7 @@ fn read(row: &Row<'_>) -> Result<OpenMessage> {
     Ok(OpenMessage {
         id: row.get(0)?,
         epoch: Epoch(text::unsigned(row.get(1)?)?),
-        entity: entity::from_beacon(kind, &string(2)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
+        entity: entity::from_beacon(kind, &text::column(row, 2)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
         message: text::parse("a protocol message", &string(5)?)?,
         is_certified: row.get(6)?,
         is_expired: row.get(7)?,

@@ -205,6 +205,14 @@ pub(crate) mod text {
         serde_json::from_str(text).map_err(|error| StoreError::value(what, error))
     }
 
+    /// JSON in a column: SQLite keeps what looks like a number as one.
+    pub(crate) fn column(row: &rusqlite::Row<'_>, index: usize) -> super::Result<String> {
+        Ok(match row.get::<_, rusqlite::types::Value>(index)? {
+            rusqlite::types::Value::Integer(number) => number.to_string(),
+            _ => row.get(index)?,
+        })
+    }
+
     /// SQLite's integers are signed; nothing of Cardano comes near the bound.
     pub(crate) fn number(value: u64) -> i64 {
         i64::try_from(value).unwrap_or(i64::MAX)
