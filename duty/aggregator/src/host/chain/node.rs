@@ -76,7 +76,9 @@ impl Node {
             let session = Session::open(&self.socket, self.magic, STATE_BYTES_MAX).await?;
             talk(&mut Asking { socket: &self.socket, session }).await
         };
-        runtime.block_on(async { timeout(self.patience, whole).await }).unwrap_or_else(|_| Err(late(&self.socket, self.patience)))
+        runtime
+            .block_on(async { timeout(self.patience, whole).await })
+            .unwrap_or_else(|_| Err(late(&self.socket, self.patience)))
     }
 }
 
@@ -95,13 +97,19 @@ impl Observer for Node {
             let stakes = asking.stakes(era).await?;
             asking.reacquire().await?;
             let after = asking.epoch().await?;
-            if after == view.epoch { Ok((view, stakes)) } else { Err(ChainError::EpochMoved { before: view.epoch, after }) }
+            if after == view.epoch {
+                Ok((view, stakes))
+            } else {
+                Err(ChainError::EpochMoved { before: view.epoch, after })
+            }
         })
     }
 
     fn datums(&self, address: &str) -> Result<Vec<Vec<u8>>, ChainError> {
-        let address = Address::from_bech32(address)
-            .map_err(|why| ChainError::Answer { whom: "the address of the markers".to_owned(), why: why.to_string() })?;
+        let address = Address::from_bech32(address).map_err(|why| ChainError::Answer {
+            whom: "the address of the markers".to_owned(),
+            why: why.to_string(),
+        })?;
         self.ask(async |asking| {
             asking.acquire().await?;
             let era = asking.era().await?;
@@ -305,7 +313,9 @@ impl Walk {
         let Self { runtime, chain, patience, .. } = self;
         let outcome = runtime.block_on(async {
             if !chain.has_agency() {
-                return timeout(TIP_WAIT, chain.recv_while_must_reply()).await.map_or(Ok(None), |said| said.map(Some).map_err(Some));
+                return timeout(TIP_WAIT, chain.recv_while_must_reply())
+                    .await
+                    .map_or(Ok(None), |said| said.map(Some).map_err(Some));
             }
             match timeout(*patience, chain.request_next()).await {
                 Ok(said) => said.map(Some).map_err(Some),

@@ -20,6 +20,9 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 /// Bytes moved at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
+/// Length of the reason in an error.
+const WHY_CHARS_MAX: usize = 240;
+
 /// How many bytes the node may still say.
 #[derive(Debug)]
 pub(super) struct Meter {
@@ -45,10 +48,8 @@ impl Meter {
     /// Takes bytes from the budget; false when there are not as many.
     fn take(&self, bytes: usize) -> bool {
         let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let enough = self
-            .left
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes))
-            .is_ok();
+        let enough =
+            self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(bytes)).is_ok();
         if !enough {
             self.spent.store(true, Ordering::Relaxed);
         }
@@ -109,13 +110,8 @@ pub(super) fn broken(socket: &Path, meter: &Meter, error: &dyn std::error::Error
     let why = if meter.is_spent() {
         "it is longer than any answer may be".to_owned()
     } else {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(next) = cause {
-            text = format!("{text}: {next}");
-            cause = next.source();
-        }
-        text
+        // Causes are only in what the library prints for debugging; a payload may be among them.
+        format!("{error} ({error:?})").chars().take(WHY_CHARS_MAX).collect()
     };
     ChainError::Answer { whom: socket.display().to_string(), why }
 }

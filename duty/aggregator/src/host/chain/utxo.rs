@@ -122,7 +122,17 @@ mod tests {
         let mut legacy = Vec::new();
         Encoder::new(&mut legacy).array(2).unwrap().bytes(b"address").unwrap().u64(5).unwrap();
         let mut hashed = Vec::new();
-        Encoder::new(&mut hashed).map(1).unwrap().u8(2).unwrap().array(2).unwrap().u8(0).unwrap().bytes(&[1; 32]).unwrap();
+        Encoder::new(&mut hashed)
+            .map(1)
+            .unwrap()
+            .u8(2)
+            .unwrap()
+            .array(2)
+            .unwrap()
+            .u8(0)
+            .unwrap()
+            .bytes(&[1; 32])
+            .unwrap();
         let found = inline_datums(&answer(&[&output(b"one"), &legacy, &hashed, &output(&deep)])).unwrap();
         assert_eq!(found, [b"one".to_vec(), deep]);
     }
