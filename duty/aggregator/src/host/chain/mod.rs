@@ -9,7 +9,10 @@
 //! Stakes are those of the *mark* snapshot of the current epoch. They are worth nothing when the epoch changes while they
 //! are read: [`Observer::stakes`] gives them with the view they belong to, and refuses when the epoch moved.
 
+pub mod cardano_cli;
+pub mod fake;
 pub mod node;
+mod process;
 mod session;
 mod utxo;
 
