@@ -68,7 +68,7 @@ impl Trio {
         for block in blocks {
             let relative =
                 block.slot.checked_sub(first).map(|slot| slot + 1).and_then(|slot| usize::try_from(slot).ok());
-            let relative = relative.filter(|slot| *slot >= slots.len()).ok_or(ImmutableError::Index { number })?;
+            let relative = relative.filter(|slot| *slot + 1 >= slots.len()).ok_or(ImmutableError::Index { number })?;
             let start = u32::try_from(trio.secondary.len()).map_err(|_| ImmutableError::Index { number })?;
             slots.resize(relative + 1, start);
             let found = header(&block.bytes).map_err(|source| ImmutableError::Block { number, source })?;
