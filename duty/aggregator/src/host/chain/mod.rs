@@ -9,6 +9,13 @@
 //! Stakes are those of the *mark* snapshot of the current epoch. They are worth nothing when the epoch changes while they
 //! are read: [`Observer::stakes`] gives them with the view they belong to, and refuses when the epoch moved.
 
+pub mod cardano_cli;
+pub mod fake;
+pub mod node;
+mod process;
+mod session;
+mod utxo;
+
 use mithril_common::crypto_helper::KesPeriod;
 use mithril_common::entities::{ChainPoint, Epoch, StakeDistribution};
 use std::fmt;
@@ -16,7 +23,7 @@ use std::fmt;
 /// Where the chain is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct View {
-    /// Name of the ledger's era, as Cardano spells it (`conway`).
+    /// Name of the ledger's era, as Cardano spells it (`Conway`).
     pub era: String,
     /// Current epoch.
     pub epoch: Epoch,

@@ -1,0 +1,217 @@
+//! A Cardano node, asked through `cardano-cli`: one process per question.
+//!
+//! | need | command |
+//! | --- | --- |
+//! | era, epoch, tip | `query tip` |
+//! | stakes | `query stake-snapshot --all-stake-pools`; when that fails (an old program does not know the flag): `query stake-distribution` for the pools, then `query stake-snapshot --stake-pool-id` for each |
+//! | inline datums | `query utxo --address ADDRESS --out-file /dev/stdout` |
+//!
+//! Every question has `CARDANO_NODE_SOCKET_PATH` in its environment and ends with `--mainnet` or `--testnet-magic N`. The KES
+//! period is slot / slots of a KES period, which the program does not tell: it is 129,600 on every public network. The tip is
+//! asked before and after stakes, which are refused when the epoch moved.
+//!
+//! A process gets 10 s and 64 MiB of output, and is killed with what it started. Blocks are not to be had this way.
+
+use super::node::stake_distribution;
+use super::process;
+use super::{Blocks, ChainError, Observer, Place, View};
+use mithril_common::crypto_helper::KesPeriod;
+use mithril_common::entities::{BlockNumber, CardanoNetwork, ChainPoint, Epoch, SlotNumber, StakeDistribution};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// Slots of a KES period on mainnet, preprod and preview.
+pub const SLOTS_PER_KES_PERIOD: u64 = 129_600;
+
+/// How long one process may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Pools that are asked for one by one.
+const POOLS_ONE_BY_ONE_MAX: usize = 10_000;
+
+/// Characters of what the program said that go into an error.
+const SAID_CHARS_MAX: usize = 240;
+
+/// The program and the node that it asks.
+#[derive(Debug, Clone)]
+pub struct CardanoCli {
+    program: PathBuf,
+    socket: PathBuf,
+    network: CardanoNetwork,
+    slots_per_kes_period: u64,
+    patience: Duration,
+}
+
+/// What `query tip` says. Before the first block it says neither slot nor hash nor block.
+#[derive(Debug, Deserialize)]
+struct Tip {
+    era: String,
+    epoch: u64,
+    #[serde(default)]
+    slot: u64,
+    #[serde(default)]
+    block: u64,
+    #[serde(default)]
+    hash: String,
+}
+
+/// What `query stake-snapshot` says of all pools.
+#[derive(Debug, Deserialize)]
+struct Snapshot {
+    pools: BTreeMap<String, PoolStake>,
+}
+
+#[derive(Debug, Deserialize)]
+struct PoolStake {
+    #[serde(rename = "stakeMark")]
+    mark: u64,
+}
+
+/// What lies at one output.
+#[derive(Debug, Deserialize)]
+struct Output {
+    #[serde(rename = "inlineDatumRaw", default)]
+    datum: Option<String>,
+}
+
+impl CardanoCli {
+    /// Asks the node behind a socket through a program.
+    pub fn new(program: impl Into<PathBuf>, socket: impl Into<PathBuf>, network: CardanoNetwork) -> Self {
+        Self {
+            program: program.into(),
+            socket: socket.into(),
+            network,
+            slots_per_kes_period: SLOTS_PER_KES_PERIOD,
+            patience: PATIENCE,
+        }
+    }
+
+    /// The same on a network whose KES periods have another length; 0 is taken for 1.
+    #[must_use]
+    pub fn with_slots_per_kes_period(self, slots: u64) -> Self {
+        Self { slots_per_kes_period: slots.max(1), ..self }
+    }
+
+    /// The same with another bound on every process.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    fn wrong(&self, why: impl Into<String>) -> ChainError {
+        ChainError::Answer { whom: self.program.display().to_string(), why: why.into() }
+    }
+
+    fn unreachable(&self, why: String) -> ChainError {
+        ChainError::Unreachable { whom: self.program.display().to_string(), why }
+    }
+
+    /// Runs the program with a question.
+    fn run(&self, question: &[&str]) -> Result<process::Output, ChainError> {
+        let mut command = Command::new(&self.program);
+        command.env("CARDANO_NODE_SOCKET_PATH", &self.socket).arg("query").args(question);
+        match self.network {
+            CardanoNetwork::MainNet => command.arg("--mainnet"),
+            CardanoNetwork::TestNet(magic) => command.arg("--testnet-magic").arg(magic.to_string()),
+        };
+        process::run(command, self.patience).map_err(|why| self.unreachable(why.to_string()))
+    }
+
+    /// What the program says to a question; an error when it fails.
+    fn ask(&self, question: &[&str]) -> Result<Vec<u8>, ChainError> {
+        let output = self.run(question)?;
+        if output.success {
+            return Ok(output.said);
+        }
+        let complaint: String =
+            String::from_utf8_lossy(&output.complained).trim().chars().take(SAID_CHARS_MAX).collect();
+        Err(self.unreachable(format!("`query {}` fails: {complaint}", question.join(" "))))
+    }
+
+    fn ask_json<T: DeserializeOwned>(&self, question: &[&str]) -> Result<T, ChainError> {
+        self.read(question, &self.ask(question)?)
+    }
+
+    fn read<T: DeserializeOwned>(&self, question: &[&str], said: &[u8]) -> Result<T, ChainError> {
+        serde_json::from_slice(said)
+            .map_err(|why| self.wrong(format!("`query {}` says what cannot be read: {why}", question.join(" "))))
+    }
+
+    fn all_stakes(&self) -> Result<StakeDistribution, ChainError> {
+        let question = ["stake-snapshot", "--all-stake-pools"];
+        let output = self.run(&question)?;
+        let pools =
+            if output.success { self.pools(self.read(&question, &output.said)?)? } else { self.pools_one_by_one()? };
+        stake_distribution(pools.iter().map(|(pool, stake)| (pool.as_slice(), *stake))).map_err(|why| self.wrong(why))
+    }
+
+    fn pools(&self, snapshot: Snapshot) -> Result<Vec<(Vec<u8>, u64)>, ChainError> {
+        snapshot
+            .pools
+            .into_iter()
+            .map(|(pool, stake)| match hex::decode(&pool) {
+                Ok(id) => Ok((id, stake.mark)),
+                Err(why) => Err(self.wrong(format!("a pool id that is not hexadecimal: {why}"))),
+            })
+            .collect()
+    }
+
+    /// The pools of the stake distribution (a table), each with its snapshot.
+    fn pools_one_by_one(&self) -> Result<Vec<(Vec<u8>, u64)>, ChainError> {
+        let table = self.ask(&["stake-distribution"])?;
+        let table = String::from_utf8(table).map_err(|_| self.wrong("a stake distribution that is not text"))?;
+        let ids = table.split_whitespace().filter(|word| word.starts_with("pool1"));
+        let mut pools = Vec::new();
+        for id in ids {
+            if pools.len() >= POOLS_ONE_BY_ONE_MAX {
+                return Err(self.wrong("more pools than are asked for one by one"));
+            }
+            let snapshot: Snapshot = self.ask_json(&["stake-snapshot", "--stake-pool-id", id])?;
+            pools.extend(self.pools(snapshot)?);
+        }
+        Ok(pools)
+    }
+}
+
+impl Observer for CardanoCli {
+    fn view(&self) -> Result<View, ChainError> {
+        let tip: Tip = self.ask_json(&["tip"])?;
+        let is_hash = tip.hash.len() == 64 && tip.hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !is_hash && !tip.hash.is_empty() {
+            return Err(self.wrong("a block's hash that is none"));
+        }
+        let era: String = tip.era.chars().take(32).collect();
+        Ok(View {
+            era,
+            epoch: Epoch(tip.epoch),
+            tip: ChainPoint::new(SlotNumber(tip.slot), BlockNumber(tip.block), tip.hash.to_lowercase()),
+            kes_period: KesPeriod(tip.slot.checked_div(self.slots_per_kes_period).unwrap_or_default()),
+        })
+    }
+
+    fn stakes(&self) -> Result<(View, StakeDistribution), ChainError> {
+        let view = self.view()?;
+        let stakes = self.all_stakes()?;
+        let after = self.view()?.epoch;
+        if after == view.epoch { Ok((view, stakes)) } else { Err(ChainError::EpochMoved { before: view.epoch, after }) }
+    }
+
+    fn datums(&self, address: &str) -> Result<Vec<Vec<u8>>, ChainError> {
+        let question = ["utxo", "--address", address, "--out-file", "/dev/stdout"];
+        let outputs: BTreeMap<String, Output> = self.ask_json(&question)?;
+        let datums = outputs.into_values().filter_map(|output| output.datum);
+        datums
+            .map(|datum| {
+                hex::decode(datum).map_err(|why| self.wrong(format!("a datum that is not hexadecimal: {why}")))
+            })
+            .collect()
+    }
+
+    fn blocks(&self, _known: &[Place]) -> Result<Box<dyn Blocks>, ChainError> {
+        Err(ChainError::Unsupported("cardano-cli"))
+    }
+}
