@@ -1,6 +1,6 @@
 //! The Cardano database artifact from real files: what is in it, and what happens when the disk is full or the process dies.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop")]
 
 use ed25519_dalek::{Signer, SigningKey, VerifyingKey};
 use mithril_common::crypto_helper::{ManifestSignature, ManifestVerifier};

@@ -151,7 +151,7 @@ impl Making<'_> {
             (self.step)(Step::Packed(Part::Ancillary, name.clone()));
             size
         };
-        let uris = self.upload(Part::Ancillary, &[archive.clone()], &name)?;
+        let uris = self.upload(Part::Ancillary, std::slice::from_ref(&archive), &name)?;
         let locations = uris
             .into_iter()
             .map(|uri| AncillaryLocation::CloudStorage {
@@ -247,7 +247,7 @@ impl Making<'_> {
             pack(&archive, sources, self.maker.compression, self.stop)?;
             (self.step)(Step::Packed(Part::Digests, name.clone()));
         }
-        let uris = self.upload(Part::Digests, &[archive.clone()], &name)?;
+        let uris = self.upload(Part::Digests, std::slice::from_ref(&archive), &name)?;
         let mut locations: Vec<DigestLocation> = uris
             .into_iter()
             .map(|uri| DigestLocation::CloudStorage {
