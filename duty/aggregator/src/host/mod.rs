@@ -2,7 +2,9 @@
 //!
 //! Everything here blocks and runs on threads of its own, except the HTTP server and the transfers, which are on tokio.
 
+pub mod artifact;
 pub mod chain;
 pub mod engine;
 pub mod http;
 pub mod store;
+pub mod immutable;
