@@ -96,7 +96,7 @@ pub fn prove<'a>(nodes: &'a impl Nodes, indices: &[u64]) -> Result<Proof<'a>, Me
     }
     let leaves = wanted
         .into_iter()
-        .map(|index| position_of(index))
+        .map(position_of)
         .map(|position| Ok((position, node(nodes, position)?)))
         .collect::<Result<_, MerkleError>>()?;
     Ok(Proof { root: root(nodes)?, leaves, size: size_of(nodes.leaves()), items })
