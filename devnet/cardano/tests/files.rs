@@ -96,11 +96,9 @@ fn what_is_complete_stays_when_the_chain_is_rolled_back_below_it() {
 
 #[test]
 fn two_ledger_snapshots_are_kept_in_the_form_that_was_asked_for() {
-    for (form, inside) in [
-        (LedgerForm::Tables, Some("tables")),
-        (LedgerForm::TablesTvar, Some("tables/tvar")),
-        (LedgerForm::File, None),
-    ] {
+    for (form, inside) in
+        [(LedgerForm::Tables, Some("tables")), (LedgerForm::TablesTvar, Some("tables/tvar")), (LedgerForm::File, None)]
+    {
         let (_directory, net) = net(|options| options.ledger_form = form);
         let ledger = net.db_directory().join("ledger");
         let slots = || {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`certificates`] | whether a certificate holds, and whether it continues a chain |
 //! | [`entity`] | what can be certified now, for how long, and in which order |
+//! | [`merkle`] | roots and proofs over blocks, transactions and files |
 //! | [`message`] | what the signers of an epoch have to sign |
 //! | [`registration`] | who may sign two epochs from now |
 //! | [`roster`] | the signers of one epoch: their keys, their lottery, their aggregate |
@@ -12,6 +13,7 @@
 
 pub mod certificates;
 pub mod entity;
+pub mod merkle;
 pub mod message;
 pub mod registration;
 pub mod roster;

@@ -4,7 +4,8 @@
 
 pub mod artifact;
 pub mod chain;
+pub mod chaindata;
 pub mod engine;
 pub mod http;
-pub mod store;
 pub mod immutable;
+pub mod store;
