@@ -3,8 +3,11 @@
 
 mod stage;
 
-use mithril_common::entities::{SignedEntityType, Signer};
-use mithril_common::messages::{RegisterSignatureMessageHttp, RegisterSignerMessage};
+use mithril_common::entities::Signer;
+use mithril_common::messages::{
+    CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
+    RegisterSignatureMessageHttp, RegisterSignerMessage,
+};
 use semel_aggregator::host::http::proofs::Prover;
 use semel_aggregator::host::http::routes::router;
 use semel_aggregator::host::http::server::Server;
@@ -20,13 +23,13 @@ use std::time::Duration;
 struct NoProofs;
 
 impl Prover for NoProofs {
-    fn transactions(&self, _: &str, _: &SignedEntityType, _: &[String]) -> Result<Option<Vec<u8>>, String> {
+    fn transactions(&self, _: &[String]) -> Result<Option<CardanoTransactionsProofsMessage>, String> {
         Ok(None)
     }
-    fn transactions_v2(&self, _: &str, _: &SignedEntityType, _: &[String]) -> Result<Option<Vec<u8>>, String> {
+    fn transactions_v2(&self, _: &[String]) -> Result<Option<CardanoTransactionsProofsV2Message>, String> {
         Ok(None)
     }
-    fn blocks_v2(&self, _: &str, _: &SignedEntityType, _: &[String]) -> Result<Option<Vec<u8>>, String> {
+    fn blocks_v2(&self, _: &[String]) -> Result<Option<CardanoBlocksProofsMessage>, String> {
         Ok(None)
     }
 }

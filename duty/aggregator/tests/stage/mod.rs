@@ -3,8 +3,8 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use mithril_common::crypto_helper::{GenesisEd25519SecretKey, GenesisEd25519Signer, KesPeriod};
 use mithril_common::entities::{
-    BlockNumber, ChainPoint, Epoch, ProtocolParameters, SignedEntityType, SignedEntityTypeDiscriminants as Kind,
-    SlotNumber, StakeDistribution,
+    BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, ChainPoint, Epoch, ProtocolParameters, SignedEntityType,
+    SignedEntityTypeDiscriminants as Kind, SlotNumber, StakeDistribution,
 };
 use mithril_common::test::builder::{MithrilFixture, MithrilFixtureBuilder};
 use semel_aggregator::core::seal::subject;
@@ -64,7 +64,7 @@ impl Sources for NoFiles {
     fn immutable_number(&self) -> Result<u64, SourceError> {
         Ok(0)
     }
-    fn database_root(&self, _: &SignedEntityType) -> Result<String, SourceError> {
+    fn database_root(&self, _: &CardanoDbBeacon) -> Result<String, SourceError> {
         Err(SourceError::NotYet("no files".into()))
     }
     fn transactions_root(&self, _: BlockNumber) -> Result<String, SourceError> {
@@ -73,10 +73,12 @@ impl Sources for NoFiles {
     fn blocks_transactions_root(&self, _: BlockNumber) -> Result<String, SourceError> {
         Err(SourceError::NotYet("no blocks".into()))
     }
-    fn database_artifact(&self, _: &SignedEntityType) -> Result<(String, String), SourceError> {
+    fn database_artifact(&self, _: &CardanoDbBeacon, _: &str) -> Result<CardanoDatabaseSnapshot, SourceError> {
         Err(SourceError::NotYet("no files".into()))
     }
-    fn certified(&self, _: &SignedEntityType) {}
+    fn certified(&self, _: &SignedEntityType, _: &str, _: &str) -> Result<(), SourceError> {
+        Ok(())
+    }
 }
 
 pub(crate) fn genesis_signer() -> GenesisEd25519Signer {

@@ -5,7 +5,7 @@ use crate::host::store::entities::{self, Artifact, Pending};
 use chrono::TimeDelta;
 use mithril_common::entities::{
     CardanoBlocksTransactionsSnapshot, CardanoStakeDistribution, CardanoTransactionsSnapshot, MithrilStakeDistribution,
-    ProtocolMessagePartKey as Part, SignedEntityType,
+    ProtocolMessagePartKey as Part, SignedEntityType, SignedEntityTypeDiscriminants as Kind,
 };
 
 /// Longest wait before an artifact is tried again.
@@ -34,7 +34,9 @@ impl Engine {
         });
         match made {
             Ok(()) => {
-                self.sources.certified(&pending.entity);
+                if let Err(error) = self.prove(&pending.entity, &pending.certificate) {
+                    tracing::warn!(entity = %pending.entity, %error, "no proofs are given for it");
+                }
                 self.changed();
                 tracing::info!(entity = %pending.entity, "artifact made");
                 Ok(())
@@ -47,6 +49,30 @@ impl Engine {
                 Err(error)
             }
         }
+    }
+
+    /// Gives proofs for what is certified newest: after a start nobody waits for the next certificate.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub fn warm_up(&self) -> Result<(), EngineError> {
+        for kind in [Kind::CardanoTransactions, Kind::CardanoBlocksTransactions] {
+            let Some(newest) = self.store.read(|db| entities::latest(db, kind, 1))?.pop() else { continue };
+            if let Err(error) = self.prove(&newest.entity, &newest.certificate) {
+                tracing::warn!(entity = %newest.entity, %error, "no proofs are given until the next certificate");
+            }
+        }
+        Ok(())
+    }
+
+    fn prove(&self, entity: &SignedEntityType, certificate: &str) -> Result<(), EngineError> {
+        let part = match entity {
+            SignedEntityType::CardanoTransactions(..) => Part::CardanoTransactionsMerkleRoot,
+            SignedEntityType::CardanoBlocksTransactions(..) => Part::CardanoBlocksTransactionsMerkleRoot,
+            _ => return Ok(()),
+        };
+        let root = self.certified_part(certificate, part)?;
+        Ok(self.sources.certified(entity, certificate, &root)?)
     }
 
     fn artifact(&self, entity: &SignedEntityType, certificate: &str) -> Result<(String, String), EngineError> {
@@ -74,7 +100,11 @@ impl Engine {
                 let made = CardanoStakeDistribution::new(*epoch, self.cardano_stakes(*epoch)?);
                 (made.hash.clone(), tagged("CardanoStakeDistribution", serde_json::to_value(&made))?)
             }
-            SignedEntityType::CardanoDatabase(_) => self.sources.database_artifact(entity)?,
+            SignedEntityType::CardanoDatabase(beacon) => {
+                let root = self.certified_part(certificate, Part::CardanoDatabaseMerkleRoot)?;
+                let made = self.sources.database_artifact(beacon, &root)?;
+                (made.hash.clone(), tagged("CardanoDatabaseSnapshot", serde_json::to_value(&made))?)
+            }
             SignedEntityType::CardanoTransactions(_, block) => {
                 let root = self.certified_part(certificate, Part::CardanoTransactionsMerkleRoot)?;
                 let made = CardanoTransactionsSnapshot::new(root, *block);

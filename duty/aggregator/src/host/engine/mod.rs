@@ -25,8 +25,8 @@ use crate::host::store::{Store, StoreError};
 use chrono::{DateTime, Utc};
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
 use mithril_common::entities::{
-    BlockNumber, Epoch, LotteryIndex, PartyId, ProtocolMessagePartValue, SignedEntityConfig, SignedEntityType,
-    SignedEntityTypeDiscriminants as Kind, StakeDistribution, TimePoint,
+    BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, Epoch, LotteryIndex, PartyId, ProtocolMessagePartValue,
+    SignedEntityConfig, SignedEntityType, SignedEntityTypeDiscriminants as Kind, StakeDistribution, TimePoint,
 };
 use semel_guard::{Guard, Subject};
 use semel_ledger::Journal;
@@ -68,7 +68,7 @@ pub trait Sources: Send + Sync {
     fn immutable_number(&self) -> Result<u64, SourceError>;
 
     /// Root for a Cardano database.
-    fn database_root(&self, entity: &SignedEntityType) -> Result<ProtocolMessagePartValue, SourceError>;
+    fn database_root(&self, beacon: &CardanoDbBeacon) -> Result<ProtocolMessagePartValue, SourceError>;
 
     /// Root over transactions up to a block.
     fn transactions_root(&self, up_to: BlockNumber) -> Result<ProtocolMessagePartValue, SourceError>;
@@ -76,11 +76,11 @@ pub trait Sources: Send + Sync {
     /// Root over blocks and transactions up to a block.
     fn blocks_transactions_root(&self, up_to: BlockNumber) -> Result<ProtocolMessagePartValue, SourceError>;
 
-    /// Makes the artifact of a Cardano database: what the API tells of it, as JSON, and its id.
-    fn database_artifact(&self, entity: &SignedEntityType) -> Result<(String, String), SourceError>;
+    /// Makes the artifact of a Cardano database whose certificate has this root.
+    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<CardanoDatabaseSnapshot, SourceError>;
 
-    /// Proofs are given for this block from now on.
-    fn certified(&self, entity: &SignedEntityType);
+    /// An artifact is there, for an entity whose certificate has this hash and root: proofs are given for it from now on.
+    fn certified(&self, entity: &SignedEntityType, certificate: &str, root: &str) -> Result<(), SourceError>;
 }
 
 /// Why content cannot be had.

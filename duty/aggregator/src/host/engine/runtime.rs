@@ -13,6 +13,9 @@ use std::time::Instant;
 /// Times that one look may lead to another at once: entering an epoch, then opening its messages.
 const ROUNDS_MAX: usize = 8;
 
+/// Time that work under way gets at the end.
+const FINISH_MAX: std::time::Duration = std::time::Duration::from_secs(20);
+
 /// What threads beside the runtime are at.
 #[derive(Debug, Default)]
 struct Jobs {
@@ -41,8 +44,8 @@ impl Runtime {
 
     /// Looks and acts until it is told to end: at every interval, and at every event.
     pub fn run(&self, events: &Receiver<Event>) {
-        if let Err(error) = self.engine.load_chain() {
-            tracing::error!(%error, "the chain of certificates cannot be read");
+        if let Err(error) = self.engine.load_chain().and_then(|()| self.engine.warm_up()) {
+            tracing::error!(%error, "what was certified before cannot be read");
         }
         let mut next = Instant::now();
         loop {
@@ -242,6 +245,15 @@ impl Runtime {
             });
         }
         Ok(())
+    }
+
+    /// Waits for the threads beside the runtime: they end soon once the program is told to.
+    pub fn finish(&self) {
+        let until = Instant::now() + FINISH_MAX;
+        while self.is_busy() && Instant::now() < until {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+            self.lock().aggregated.clear();
+        }
     }
 
     /// Whether threads beside the runtime are at work.

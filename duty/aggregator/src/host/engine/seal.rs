@@ -228,8 +228,8 @@ impl Engine {
                 let missing = || super::SourceError::NotYet(format!("the stakes of epoch {epoch} are not known"));
                 Content::CardanoStakeDistribution { epoch: *epoch, root: root.ok_or_else(missing)? }
             }
-            SignedEntityType::CardanoDatabase(_) => {
-                Content::CardanoDatabase { root: self.sources.database_root(entity)? }
+            SignedEntityType::CardanoDatabase(beacon) => {
+                Content::CardanoDatabase { root: self.sources.database_root(beacon)? }
             }
             SignedEntityType::CardanoTransactions(_, block) => {
                 Content::CardanoTransactions { root: self.sources.transactions_root(*block)?, block: *block }

@@ -6,44 +6,31 @@ use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
-use mithril_common::entities::{SignedEntityType, SignedEntityTypeDiscriminants as Kind};
+use mithril_common::messages::{
+    CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
+};
 use std::collections::BTreeSet;
 use std::fmt;
 
-/// Who makes proofs. A call takes a fraction of a millisecond to some milliseconds.
+/// Who makes proofs, at the newest certificate. A call takes a fraction of a millisecond to some milliseconds.
 pub trait Prover: fmt::Debug + Send + Sync {
-    /// Proof that transactions are certified by `certificate`, for the snapshot of `entity`, as the API's JSON. None: there is no snapshot.
+    /// Proof that transactions are certified. None: nothing is yet.
     ///
     /// # Errors
     /// When the data cannot be read.
-    fn transactions(
-        &self,
-        certificate: &str,
-        entity: &SignedEntityType,
-        hashes: &[String],
-    ) -> Result<Option<Vec<u8>>, String>;
+    fn transactions(&self, hashes: &[String]) -> Result<Option<CardanoTransactionsProofsMessage>, String>;
 
     /// The same in the second version.
     ///
     /// # Errors
     /// When the data cannot be read.
-    fn transactions_v2(
-        &self,
-        certificate: &str,
-        entity: &SignedEntityType,
-        hashes: &[String],
-    ) -> Result<Option<Vec<u8>>, String>;
+    fn transactions_v2(&self, hashes: &[String]) -> Result<Option<CardanoTransactionsProofsV2Message>, String>;
 
     /// The same for blocks.
     ///
     /// # Errors
     /// When the data cannot be read.
-    fn blocks_v2(
-        &self,
-        certificate: &str,
-        entity: &SignedEntityType,
-        hashes: &[String],
-    ) -> Result<Option<Vec<u8>>, String>;
+    fn blocks_v2(&self, hashes: &[String]) -> Result<Option<CardanoBlocksProofsMessage>, String>;
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -58,13 +45,6 @@ impl Asked {
         match self {
             Asked::Transactions | Asked::TransactionsV2 => "transaction_hashes",
             Asked::BlocksV2 => "block_hashes",
-        }
-    }
-
-    fn kind(self) -> Kind {
-        match self {
-            Asked::Transactions => Kind::CardanoTransactions,
-            Asked::TransactionsV2 | Asked::BlocksV2 => Kind::CardanoBlocksTransactions,
         }
     }
 
@@ -147,13 +127,17 @@ fn hashes(query: &str, parameter: &str, most: usize) -> Result<Vec<String>, Stri
 
 impl Shared {
     fn prove(&self, asked: Asked, hashes: &[String]) -> Result<Option<Vec<u8>>, String> {
-        let Some((certificate, entity)) = self.snapshot(asked.kind())? else { return Ok(None) };
+        let prover = &self.0.prover;
         match asked {
-            Asked::Transactions => self.0.prover.transactions(&certificate, &entity, hashes),
-            Asked::TransactionsV2 => self.0.prover.transactions_v2(&certificate, &entity, hashes),
-            Asked::BlocksV2 => self.0.prover.blocks_v2(&certificate, &entity, hashes),
+            Asked::Transactions => encode(prover.transactions(hashes)?),
+            Asked::TransactionsV2 => encode(prover.transactions_v2(hashes)?),
+            Asked::BlocksV2 => encode(prover.blocks_v2(hashes)?),
         }
     }
+}
+
+fn encode<T: serde::Serialize>(message: Option<T>) -> Result<Option<Vec<u8>>, String> {
+    message.map(|message| serde_json::to_vec(&message)).transpose().map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

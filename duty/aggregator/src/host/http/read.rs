@@ -51,13 +51,6 @@ impl Shared {
             Err(error) => reply::failed(&error.to_string()),
         }
     }
-
-    /// The newest artifact of a type that proofs are made for, with its certificate.
-    pub(super) fn snapshot(&self, kind: Kind) -> Result<Option<(String, SignedEntityType)>, String> {
-        let found = self.0.engine.store().read(|db| entities::latest(db, kind, 1));
-        let found = found.map_err(|error| error.to_string())?.pop();
-        Ok(found.map(|artifact| (artifact.certificate, artifact.entity)))
-    }
 }
 
 fn encode<T: Serialize>(message: &T) -> Found {

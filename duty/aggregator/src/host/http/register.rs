@@ -28,18 +28,21 @@ const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Lottery indexes that a message may list. The parameter m of mainnet is 16,948.
 const INDEXES_MAX: usize = 65_536;
 
-async fn body(body: Body) -> Result<bytes::Bytes, Response> {
+/// A reply that says no; boxed, because it is large and rare.
+type No = Box<Response>;
+
+async fn body(body: Body) -> Result<bytes::Bytes, No> {
     match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await {
-        Err(_) => Err(reply::empty(StatusCode::REQUEST_TIMEOUT)),
-        Ok(Err(_)) => Err(reply::empty(StatusCode::PAYLOAD_TOO_LARGE)),
+        Err(_) => Err(Box::new(reply::empty(StatusCode::REQUEST_TIMEOUT))),
+        Ok(Err(_)) => Err(Box::new(reply::empty(StatusCode::PAYLOAD_TOO_LARGE))),
         Ok(Ok(bytes)) => Ok(bytes),
     }
 }
 
-async fn turn(shared: &Shared) -> Result<tokio::sync::SemaphorePermit<'_>, Response> {
+async fn turn(shared: &Shared) -> Result<tokio::sync::SemaphorePermit<'_>, No> {
     match tokio::time::timeout(TURN_TIME_MAX, shared.0.writes.acquire()).await {
         Ok(Ok(permit)) => Ok(permit),
-        _ => Err(reply::busy()),
+        _ => Err(Box::new(reply::busy())),
     }
 }
 
@@ -57,7 +60,7 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
             let signer = decode_signer(message).map_err(|why| undecodable(&why))?;
             engine.register_signer(epoch, signer).map_err(|error| signer_refused(&error))
         });
-        registered.await.map_err(|error| reply::failed(&error.to_string()))?
+        registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?
     };
     match done.await {
         Ok(is_new) => {
@@ -66,12 +69,12 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
             }
             reply::empty(StatusCode::CREATED)
         }
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
 
-fn undecodable(why: &dyn std::fmt::Display) -> Response {
-    reply::refused(StatusCode::BAD_REQUEST, "invalid_request", &format!("{why:#}"))
+fn undecodable(why: &dyn std::fmt::Display) -> No {
+    Box::new(reply::refused(StatusCode::BAD_REQUEST, "invalid_request", &format!("{why:#}")))
 }
 
 fn decode_signer(message: RegisterSignerMessage) -> Result<Signer, String> {
@@ -96,8 +99,8 @@ fn decode_signer(message: RegisterSignerMessage) -> Result<Signer, String> {
     })
 }
 
-fn signer_refused(error: &RegisterSignerError) -> Response {
-    match error {
+fn signer_refused(error: &RegisterSignerError) -> No {
+    Box::new(match error {
         RegisterSignerError::Closed => {
             let status = StatusCode::from_u16(REGISTRATION_CLOSED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             reply::message(status, &mithril_common::entities::ServerError::new(error.to_string()))
@@ -108,7 +111,7 @@ fn signer_refused(error: &RegisterSignerError) -> Response {
         }
         RegisterSignerError::Failed(crate::host::engine::EngineError::Store(error)) => reply::database(error),
         RegisterSignerError::Failed(error) => reply::failed(&error.to_string()),
-    }
+    })
 }
 
 /// `POST /register-signatures`
@@ -125,7 +128,7 @@ pub async fn signature(State(shared): State<Shared>, sent: Body) -> Response {
                 SignedEntityTypeMessage::Known(entity) => entity,
                 SignedEntityTypeMessage::Discontinued(kind) => {
                     let why = format!("{kind} is not certified any more");
-                    return Err(reply::refused(StatusCode::GONE, "discontinued", &why));
+                    return Err(Box::new(reply::refused(StatusCode::GONE, "discontinued", &why)));
                 }
                 SignedEntityTypeMessage::Unknown => return Err(undecodable(&"this signed entity type is not known")),
             };
@@ -139,7 +142,7 @@ pub async fn signature(State(shared): State<Shared>, sent: Body) -> Response {
                 .register_signature(&entity, &message.signed_message, &signature)
                 .map_err(|error| signature_refused(&error))
         });
-        registered.await.map_err(|error| reply::failed(&error.to_string()))?
+        registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?
     };
     match done.await {
         Ok(SignatureOutcome::Registered) => {
@@ -150,12 +153,12 @@ pub async fn signature(State(shared): State<Shared>, sent: Body) -> Response {
             metrics::count_signature_successful("HTTP");
             reply::empty(StatusCode::ACCEPTED)
         }
-        Err(refusal) => refusal,
+        Err(refusal) => *refusal,
     }
 }
 
-fn signature_refused(error: &RegisterSignatureError) -> Response {
-    match error {
+fn signature_refused(error: &RegisterSignatureError) -> No {
+    Box::new(match error {
         RegisterSignatureError::NoMessage => reply::empty(StatusCode::NOT_FOUND),
         RegisterSignatureError::AlreadyCertified => {
             reply::refused(StatusCode::GONE, "already_certified", &error.to_string())
@@ -166,7 +169,7 @@ fn signature_refused(error: &RegisterSignatureError) -> Response {
         }
         RegisterSignatureError::Full => reply::busy(),
         RegisterSignatureError::Store(error) => reply::database(error),
-    }
+    })
 }
 
 /// `POST /statistics/cardano-database/…`
@@ -181,11 +184,11 @@ pub async fn statistics(
         "immutable-files-restored" => {
             let bytes = match body(sent).await {
                 Ok(bytes) => bytes,
-                Err(refusal) => return refusal,
+                Err(refusal) => return *refusal,
             };
             match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&bytes) {
                 Ok(message) => metrics::count_immutables_restored(&origin, &client, message.nb_immutable_files.into()),
-                Err(error) => return undecodable(&error),
+                Err(error) => return *undecodable(&error),
             }
         }
         "ancillary-files-restored" => metrics::count_ancillary_restored(&origin, &client),

@@ -166,16 +166,6 @@ pub fn digests(db: &Connection) -> Result<BTreeMap<String, String>> {
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Keeps digests of immutable files.
-pub fn keep_digests(db: &Connection, digests: &BTreeMap<String, String>) -> Result<()> {
-    let mut statement = db
-        .prepare_cached("INSERT OR REPLACE INTO immutable_file_digest (immutable_file_name, digest) VALUES (?1, ?2)")?;
-    for (name, digest) in digests {
-        statement.execute((name, digest))?;
-    }
-    Ok(())
-}
-
 /// Forgets all digests.
 pub fn forget_digests(db: &Connection) -> Result<()> {
     db.execute("DELETE FROM immutable_file_digest", [])?;

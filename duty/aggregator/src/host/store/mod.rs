@@ -7,6 +7,7 @@
 //! Times are RFC 3339 with nanoseconds, because the hash of a certificate covers them; keys and signatures are hex as they travel.
 
 pub mod certificates;
+mod digests;
 pub mod entities;
 pub mod epochs;
 pub mod messages;

@@ -138,6 +138,11 @@ CREATE TABLE IF NOT EXISTS semel_operational_certificate (
     signer_id text NOT NULL PRIMARY KEY,
     issue_number integer NOT NULL
 );
+CREATE TABLE IF NOT EXISTS semel_immutable_file_stamp (
+    immutable_file_name text NOT NULL PRIMARY KEY,
+    size integer NOT NULL,
+    modified_ns integer NOT NULL
+);
 CREATE TABLE IF NOT EXISTS semel_artifact_queue (
     signed_entity_type_id integer NOT NULL,
     beacon json NOT NULL,
