@@ -1,6 +1,6 @@
 //! The node's files: trios byte for byte those of a real node, the newest always one ahead, what is complete never touched.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use mithril_common::entities::Epoch;
 use semel_devnet_cardano::immutable::{self, Trio};
@@ -96,11 +96,9 @@ fn what_is_complete_stays_when_the_chain_is_rolled_back_below_it() {
 
 #[test]
 fn two_ledger_snapshots_are_kept_in_the_form_that_was_asked_for() {
-    for (form, inside) in [
-        (LedgerForm::Tables, Some("tables")),
-        (LedgerForm::TablesTvar, Some("tables/tvar")),
-        (LedgerForm::File, None),
-    ] {
+    for (form, inside) in
+        [(LedgerForm::Tables, Some("tables")), (LedgerForm::TablesTvar, Some("tables/tvar")), (LedgerForm::File, None)]
+    {
         let (_directory, net) = net(|options| options.ledger_form = form);
         let ledger = net.db_directory().join("ledger");
         let slots = || {
