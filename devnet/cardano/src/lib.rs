@@ -6,6 +6,7 @@
 //! world                                what is true: chain, epoch, stakes
 //! server, answers                      the node's local socket (Ouroboros node-to-client)
 //! pools                                cold keys, KES keys, operational certificates
+//! signer                               Mithril signers that know the aggregator over HTTP only
 //! net                                  all of it behind one handle
 //! ```
 //!
@@ -21,6 +22,7 @@ mod net;
 mod options;
 mod pools;
 mod server;
+pub mod signer;
 mod synthetic;
 mod world;
 

@@ -7,6 +7,8 @@ use crate::immutable::ImmutableError;
 use crate::options::Options;
 use crate::pools::{Pool, PoolError};
 use crate::server::{self, Genesis};
+use crate::signer::library::SharedLibrary;
+use crate::signer::{HttpError, Signer};
 use crate::world::{Shared, Stakes, World, WorldError};
 use mithril_common::crypto_helper::{GenesisEd25519Signer, KesPeriod};
 use mithril_common::entities::{CardanoNetwork, Epoch, ProtocolParameters, StakeDistribution};
@@ -70,6 +72,7 @@ pub struct CardanoNet {
     options: Options,
     pub(crate) shared: Arc<Shared>,
     pools: Vec<Arc<Pool>>,
+    library: SharedLibrary,
     socket: PathBuf,
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
@@ -86,7 +89,9 @@ impl CardanoNet {
         let stakes: Stakes = pools.iter().map(|pool| pool.id).zip((1..).map(|times| FIRST_STAKE * times)).collect();
         let shared = Arc::new(Shared::new(World::begin(&options, database, stakes)?));
         let socket = options.directory.join("node.socket");
-        let mut net = Self { socket, shared, pools, stop: watch::Sender::new(false), threads: Vec::new(), options };
+        let library = SharedLibrary::default();
+        let mut net =
+            Self { socket, shared, pools, library, stop: watch::Sender::new(false), threads: Vec::new(), options };
         net.listen()?;
         if let Some(epoch_time) = net.options.epoch_time {
             net.run_clock(epoch_time)?;
@@ -204,6 +209,15 @@ impl CardanoNet {
         let [mark, ..] = world.ledger().stakes;
         let stake_of = |pool: &Arc<Pool>| Some((pool.party_id.clone(), *mark.get(&pool.id)?));
         self.pools.iter().filter_map(stake_of).filter(|(_, stake)| *stake > 0).collect()
+    }
+
+    /// One honest signer for each pool, for the aggregator at a base like `http://127.0.0.1:8080/aggregator`.
+    pub fn signers(&self, url: &str) -> Result<Vec<Signer>, HttpError> {
+        let slots = self.options.slots_per_kes_period.into();
+        let signer = |pool: &Arc<Pool>| {
+            Signer::new(Arc::clone(pool), Arc::clone(&self.shared), self.library.clone(), slots, url)
+        };
+        self.pools.iter().map(signer).collect()
     }
 
     /// Keys for the first certificate.

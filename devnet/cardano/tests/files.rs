@@ -1,6 +1,6 @@
 //! The node's files: trios byte for byte those of a real node, the newest always one ahead, what is complete never touched.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use mithril_common::entities::Epoch;
 use semel_devnet_cardano::immutable::{self, Trio};

@@ -1,6 +1,6 @@
 //! The aggregator's observer of a node against this network's node, on real preview blocks where they are.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 use mithril_common::crypto_helper::KesPeriod;
 use mithril_common::entities::Epoch;
