@@ -156,9 +156,9 @@ fn number_at(entry: &[u8], at: usize) -> Option<u64> {
 /// CRC-32 of IEEE 802.3, of each byte.
 const CRC32: [u32; 256] = {
     let mut table = [0; 256];
-    let mut byte = 0;
+    let mut byte = 0_u32;
     while byte < 256 {
-        let mut sum = byte;
+        let mut sum: u32 = byte;
         let mut bit = 0;
         while bit < 8 {
             sum = (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg());
