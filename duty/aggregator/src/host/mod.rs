@@ -2,4 +2,12 @@
 //!
 //! Everything here blocks and runs on threads of its own, except the HTTP server and the transfers, which are on tokio.
 
+pub mod aggregator;
+pub mod artifact;
 pub mod chain;
+pub mod chaindata;
+pub mod engine;
+pub mod files;
+pub mod http;
+pub mod immutable;
+pub mod store;

@@ -1,0 +1,140 @@
+//! Entering an epoch: who signs in it, who signs in the next, and who may register for the one after.
+//!
+//! Order matters: the round of the epoch before is closed first, stakes are read with the epoch they belong to, and everything that
+//! belongs to the new epoch is committed before the new round is open.
+
+use super::{Engine, EngineError, Round};
+use crate::core::roster::Roster;
+use crate::core::{entity, registration};
+use crate::host::store::epochs::{self, Settings};
+use crate::host::store::messages;
+use chrono::TimeDelta;
+use mithril_common::entities::{Epoch, Stake};
+use std::sync::{Arc, PoisonError};
+
+/// Epochs that are kept at least: fewer would take the keys that the certificates of this epoch hang on.
+const RETENTION_MIN: u64 = 3;
+/// How long a signature waits for its message: longer than any message is open.
+const BUFFERED_MAX: TimeDelta = TimeDelta::hours(2);
+
+/// What is known of an epoch; never changes while it lasts.
+#[derive(Debug)]
+pub struct EpochData {
+    /// The epoch.
+    pub epoch: Epoch,
+    /// Era of Cardano's ledger.
+    pub cardano_era: String,
+    /// Era of Mithril.
+    pub mithril_era: String,
+    /// Who signs now; none when nobody is registered.
+    pub current: Option<Arc<Roster>>,
+    /// Who signs in the next epoch.
+    pub next: Option<Arc<Roster>>,
+    /// Settings of those who sign now.
+    pub current_settings: Settings,
+    /// Settings of those who sign in the next epoch.
+    pub next_settings: Settings,
+    /// Settings for whoever registers now.
+    pub registration_settings: Settings,
+    /// Pools with stake.
+    pub pools: u64,
+    /// Their stake.
+    pub stake: Stake,
+}
+
+impl Engine {
+    /// Enters the chain's epoch.
+    ///
+    /// # Errors
+    /// When the chain, the era or the database do not answer. Nothing is left open then; entering again starts over.
+    pub fn enter_epoch(&self) -> Result<Arc<EpochData>, EngineError> {
+        *self.round.write().unwrap_or_else(PoisonError::into_inner) = None;
+        let (view, stakes) = self.observer.stakes()?;
+        let epoch = view.epoch;
+        let mithril_era = (self.era)(epoch).map_err(EngineError::Era)?;
+        let now = self.now();
+        let settings = self.options.settings.clone();
+        let kept = self.options.retention.map(|epochs| epochs.max(RETENTION_MIN));
+        let recorded = stakes.clone();
+        self.store.write(move |db| {
+            // A leader that begins has not lived through the epochs before, and signers ask for their settings.
+            if epochs::is_empty(db)? {
+                epochs::record_settings(db, entity::signing(epoch), &settings)?;
+                epochs::record_settings(db, epoch, &settings)?;
+            }
+            epochs::record_settings(db, entity::recording(epoch), &settings)?;
+            epochs::record_stakes(db, entity::recording(epoch), &recorded, &now)?;
+            messages::prune(db, epoch)?;
+            messages::prune_buffer(db, &(now - BUFFERED_MAX))?;
+            match kept {
+                Some(kept) => epochs::prune(db, epoch, kept),
+                None => Ok(()),
+            }
+        })?;
+        let data = Arc::new(self.load(epoch, view.era.clone(), mithril_era)?);
+        let stakes = self.stakes_of(epoch)?;
+        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&data));
+        self.load_open(&data)?;
+        let round = Round { epoch: entity::recording(epoch), stakes, period: view.kes_period };
+        *self.round.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(round));
+        self.changed();
+        if let Err(error) = self.store.checkpoint() {
+            tracing::warn!(%error, "the database's log was not written back; it is tried again in the next epoch");
+        }
+        tracing::info!(
+            epoch = *epoch,
+            signers = data.current.as_ref().map_or(0, |roster| roster.signers().len()),
+            next_signers = data.next.as_ref().map_or(0, |roster| roster.signers().len()),
+            "entered an epoch"
+        );
+        Ok(data)
+    }
+
+    fn load(&self, epoch: Epoch, cardano_era: String, mithril_era: String) -> Result<EpochData, EngineError> {
+        let (now, next, then) = (entity::signing(epoch), entity::next_signing(epoch), entity::recording(epoch));
+        let (current_settings, next_settings, registration_settings, stakes) = self.store.read(|db| {
+            let of =
+                |epoch| epochs::settings(db, epoch).map(|found| found.unwrap_or_else(|| self.options.settings.clone()));
+            Ok((of(now)?, of(next)?, of(then)?, epochs::stakes(db, then)?))
+        })?;
+        let before = self.epoch();
+        // Who was to sign next signs now: their keys need not be checked again.
+        let handed_over = before.filter(|data| data.epoch.next() == epoch).and_then(|data| data.next.clone());
+        let current = match handed_over {
+            Some(roster) => Some(roster),
+            None => self.roster(now, &current_settings)?,
+        };
+        let next = if now == next { current.clone() } else { self.roster(next, &next_settings)? };
+        Ok(EpochData {
+            epoch,
+            cardano_era,
+            mithril_era,
+            current,
+            next,
+            current_settings,
+            next_settings,
+            registration_settings,
+            pools: stakes.len() as u64,
+            stake: stakes.values().sum(),
+        })
+    }
+
+    fn roster(&self, epoch: Epoch, settings: &Settings) -> Result<Option<Arc<Roster>>, EngineError> {
+        let signers = self.store.read(|db| epochs::signers(db, epoch))?;
+        if signers.is_empty() {
+            return Ok(None);
+        }
+        let roster = Roster::new(signers, &settings.parameters).map_err(|why| EngineError::Roster { epoch, why })?;
+        Ok(Some(Arc::new(roster)))
+    }
+
+    /// What is known of a party before it registers, and whether its key is free.
+    pub(super) fn known(
+        &self,
+        epoch: Epoch,
+        party: &str,
+        key: &str,
+    ) -> Result<(registration::Known, bool), crate::host::store::StoreError> {
+        self.store.read(|db| Ok((epochs::known(db, epoch, party, key)?, epochs::is_taken(db, epoch, party, key)?)))
+    }
+}

@@ -1,0 +1,367 @@
+//! The engine: what the HTTP server and the runtime thread share.
+//!
+//! ```text
+//! HTTP ──register_signer──▶ round ──▶ database
+//! HTTP ──register_signature─▶ open message ──▶ database, quorum ──event──▶ runtime thread ──▶ certificate
+//! runtime thread ──▶ core::runtime::decide ──▶ enter an epoch │ open │ aggregate │ seal │ expire
+//! ```
+//!
+//! One thread decides ([`runtime`]); what takes long (the content of a message, an aggregate, an artifact) runs on a thread of its
+//! own per type of entity, so that none waits for another. A certificate is admitted by the guard, then committed with all that
+//! follows from it in one transaction, then told.
+
+pub mod artifacts;
+pub mod epoch;
+pub mod registration;
+pub mod runtime;
+pub mod seal;
+pub mod signatures;
+
+use crate::core::roster::{Quorum, Roster};
+use crate::core::runtime::{Chain, State};
+use crate::host::chain::{ChainError, Observer, View};
+use crate::host::store::messages::OpenMessage;
+use crate::host::store::{Store, StoreError};
+use chrono::{DateTime, Utc};
+use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
+use mithril_common::entities::{
+    BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, Epoch, LotteryIndex, PartyId, ProtocolMessagePartValue,
+    SignedEntityConfig, SignedEntityType, SignedEntityTypeDiscriminants as Kind, StakeDistribution, TimePoint,
+};
+use semel_guard::{Guard, Subject};
+use semel_ledger::Journal;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+pub use epoch::EpochData;
+pub use registration::{RegisterSignerError, Round};
+pub use signatures::{RegisterSignatureError, SignatureOutcome};
+
+/// What the engine is told once.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Name of the network, as certificates carry it.
+    pub network: String,
+    /// The key that genesis certificates are verified with.
+    pub genesis: GenesisEd25519VerificationKey,
+    /// Settings of epochs that are recorded from now on.
+    pub settings: crate::host::store::epochs::Settings,
+    /// What is certified, beside the Mithril stake distribution.
+    pub kinds: BTreeSet<Kind>,
+    /// Epochs that are kept; none: all.
+    pub retention: Option<u64>,
+    /// Time between two looks at the chain.
+    pub interval: Duration,
+    /// Version of the Cardano node, as its operator says.
+    pub node_version: String,
+}
+
+/// Where the time comes from.
+pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+
+/// Content and artifacts of entities that need more than the database: whoever holds the node's files.
+pub trait Sources: Send + Sync {
+    /// Last immutable file that is complete; 0 when none is looked at.
+    fn immutable_number(&self) -> Result<u64, SourceError>;
+
+    /// Root for a Cardano database.
+    fn database_root(&self, beacon: &CardanoDbBeacon) -> Result<ProtocolMessagePartValue, SourceError>;
+
+    /// Root over transactions up to a block.
+    fn transactions_root(&self, up_to: BlockNumber) -> Result<ProtocolMessagePartValue, SourceError>;
+
+    /// Root over blocks and transactions up to a block.
+    fn blocks_transactions_root(&self, up_to: BlockNumber) -> Result<ProtocolMessagePartValue, SourceError>;
+
+    /// Makes the artifact of a Cardano database whose certificate has this root.
+    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<CardanoDatabaseSnapshot, SourceError>;
+
+    /// An artifact is there, for an entity whose certificate has this hash and root: proofs are given for it from now on.
+    fn certified(&self, entity: &SignedEntityType, certificate: &str, root: &str) -> Result<(), SourceError>;
+}
+
+/// Why content cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// Not yet: the files or blocks are not there. Asking again helps.
+    #[error("{0}")]
+    NotYet(String),
+    /// It failed.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Why the engine did not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The chain.
+    #[error(transparent)]
+    Chain(#[from] ChainError),
+    /// The files.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The era of the network cannot be told, or this program does not know it.
+    #[error("the network's era: {0}")]
+    Era(String),
+    /// Signers do not make a roster.
+    #[error("the signers of epoch {epoch}: {why}")]
+    Roster {
+        /// Epoch they are kept under.
+        epoch: Epoch,
+        /// Why.
+        why: crate::core::roster::RosterError,
+    },
+    /// No certificate could be made.
+    #[error("no certificate for {entity}: {why}")]
+    Seal {
+        /// What of.
+        entity: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// What the runtime thread is told.
+#[derive(Debug)]
+pub enum Event {
+    /// A message has enough signatures, or a job ended: look what is to be done.
+    Look,
+    /// Somebody registered, or something else that is served changed.
+    Changed,
+    /// End.
+    Stop,
+}
+
+/// A message in memory, with a count of its signatures.
+#[derive(Debug)]
+pub struct OpenState {
+    /// As it is in the database.
+    pub message: OpenMessage,
+    /// What is signed: the hash as text.
+    pub hash: String,
+    signed: Mutex<Signed>,
+}
+
+#[derive(Debug)]
+struct Signed {
+    by_party: HashMap<PartyId, Vec<LotteryIndex>>,
+    quorum: Quorum,
+    is_certified: bool,
+    is_expired: bool,
+}
+
+impl OpenState {
+    fn new(message: OpenMessage, k: u64) -> OpenState {
+        let signed = Signed {
+            by_party: HashMap::new(),
+            quorum: Quorum::new(k),
+            is_certified: message.is_certified,
+            is_expired: message.is_expired,
+        };
+        OpenState { hash: message.message.compute_hash(), message, signed: Mutex::new(signed) }
+    }
+
+    fn signed(&self) -> MutexGuard<'_, Signed> {
+        self.signed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Different lottery indexes, and how many are needed.
+    pub fn progress(&self) -> (u64, u64) {
+        let signed = self.signed();
+        (signed.quorum.have(), signed.quorum.needed())
+    }
+
+    fn count(&self, party: &PartyId, indexes: &[LotteryIndex]) -> bool {
+        let mut signed = self.signed();
+        if let Some(before) = signed.by_party.insert(party.clone(), indexes.to_vec()) {
+            signed.quorum.remove(&before);
+        }
+        signed.quorum.add(indexes);
+        signed.quorum.is_reached()
+    }
+}
+
+/// What is told to whoever asks for the state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// State of the runtime.
+    pub state: State,
+    /// Where the chain was when it was last looked at.
+    pub view: Option<View>,
+    /// The last failure that is not over.
+    pub trouble: Option<String>,
+}
+
+/// What the HTTP server and the runtime thread share.
+pub struct Engine {
+    pub(crate) options: Options,
+    pub(crate) store: Store,
+    pub(crate) observer: Arc<dyn Observer>,
+    pub(crate) sources: Arc<dyn Sources>,
+    pub(crate) era: Box<dyn Fn(Epoch) -> Result<String, String> + Send + Sync>,
+    pub(crate) clock: Clock,
+    guard: Guard<Journal>,
+    subject: Subject,
+    epoch: RwLock<Option<Arc<EpochData>>>,
+    round: RwLock<Option<Arc<Round>>>,
+    open: RwLock<BTreeMap<String, Arc<OpenState>>>,
+    standing: RwLock<Standing>,
+    chain: Mutex<Chain>,
+    events: Sender<Event>,
+    // Rises whenever something that is served changes.
+    version: AtomicU64,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Engine({})", self.options.network)
+    }
+}
+
+/// Everything that an engine is made of.
+#[expect(missing_debug_implementations, reason = "closures and trait objects inside")]
+pub struct Parts {
+    /// What it is told once.
+    pub options: Options,
+    /// The database.
+    pub store: Store,
+    /// The chain.
+    pub observer: Arc<dyn Observer>,
+    /// The node's files.
+    pub sources: Arc<dyn Sources>,
+    /// The network's era at an epoch; an error ends the program.
+    pub era: Box<dyn Fn(Epoch) -> Result<String, String> + Send + Sync>,
+    /// The time.
+    pub clock: Clock,
+    /// The ledger, open for [`crate::core::seal::subject`].
+    pub journal: Journal,
+    /// Its subject.
+    pub subject: Subject,
+}
+
+impl Engine {
+    /// An engine that has entered no epoch, and the events that its runtime thread waits for.
+    pub fn new(parts: Parts) -> (Arc<Engine>, std::sync::mpsc::Receiver<Event>) {
+        let (events, waited) = std::sync::mpsc::channel();
+        let engine = Engine {
+            options: parts.options,
+            store: parts.store,
+            observer: parts.observer,
+            sources: parts.sources,
+            era: parts.era,
+            clock: parts.clock,
+            guard: Guard::new(parts.journal),
+            subject: parts.subject,
+            epoch: RwLock::new(None),
+            round: RwLock::new(None),
+            open: RwLock::default(),
+            standing: RwLock::new(Standing { state: State::Idle, view: None, trouble: None }),
+            chain: Mutex::new(Chain { genesis: None, newest: None, holds: false }),
+            events,
+            version: AtomicU64::new(0),
+        };
+        (Arc::new(engine), waited)
+    }
+
+    /// What it was told once.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// The database.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The epoch that was entered last.
+    pub fn epoch(&self) -> Option<Arc<EpochData>> {
+        self.epoch.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The round in which signers register, while there is one.
+    pub fn round(&self) -> Option<Arc<Round>> {
+        self.round.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The messages of the epoch, in no order.
+    pub fn open_messages(&self) -> Vec<Arc<OpenState>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// How it stands.
+    pub fn standing(&self) -> Standing {
+        self.standing.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The chain of certificates, as far as it matters to the runtime.
+    pub fn chain(&self) -> Chain {
+        *self.chain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Rises whenever something that is served changes.
+    pub fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Ends the runtime thread.
+    pub fn stop(&self) {
+        self.tell(Event::Stop);
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.clock)()
+    }
+
+    fn tell(&self, event: Event) {
+        // Nobody listens any more when the program ends.
+        let _gone = self.events.send(event);
+    }
+
+    pub(crate) fn changed(&self) {
+        self.version.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn open_state(&self, entity: &SignedEntityType) -> Option<Arc<OpenState>> {
+        self.open.read().unwrap_or_else(PoisonError::into_inner).get(&key(entity)).cloned()
+    }
+
+    /// What could be certified at a point of the chain.
+    fn certifiable(&self, data: &EpochData, now: &TimePoint) -> Vec<SignedEntityType> {
+        let config = SignedEntityConfig {
+            allowed_discriminants: self.kinds_of(data),
+            cardano_transactions_signing_config: data.current_settings.transactions.clone(),
+            cardano_blocks_transactions_signing_config: data.current_settings.blocks_transactions.clone(),
+        };
+        crate::core::entity::certifiable(&config, now)
+    }
+
+    /// Types that are worked on; those whose configuration an epoch lacks are left out.
+    fn kinds_of(&self, data: &EpochData) -> BTreeSet<Kind> {
+        let has_settings = |kind: &Kind| match kind {
+            Kind::CardanoTransactions => data.current_settings.transactions.is_some(),
+            Kind::CardanoBlocksTransactions => data.current_settings.blocks_transactions.is_some(),
+            _ => true,
+        };
+        self.options.kinds.iter().copied().filter(has_settings).collect()
+    }
+
+    /// Stakes that signers register against in this epoch.
+    fn stakes_of(&self, epoch: Epoch) -> Result<StakeDistribution, StoreError> {
+        self.store.read(|db| crate::host::store::epochs::stakes(db, crate::core::entity::recording(epoch)))
+    }
+
+    fn current_roster(&self) -> Option<Arc<Roster>> {
+        self.epoch().and_then(|data| data.current.clone())
+    }
+}
+
+/// An entity as a key: its type and beacon.
+fn key(entity: &SignedEntityType) -> String {
+    format!("{}:{}", entity.index(), entity.get_json_beacon().unwrap_or_default())
+}

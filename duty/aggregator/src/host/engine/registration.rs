@@ -1,0 +1,94 @@
+//! Registering signers for the epoch after the next.
+
+use super::{Engine, EngineError};
+use crate::core::registration::{self, RegistrationRefusal};
+use crate::host::store::epochs;
+use mithril_common::crypto_helper::KesPeriod;
+use mithril_common::entities::{Epoch, Signer, SignerWithStake, StakeDistribution};
+
+/// The round in which signers register.
+#[derive(Debug)]
+pub struct Round {
+    /// Epoch that registrations are kept under.
+    pub epoch: Epoch,
+    /// Who may register, with what stake.
+    pub stakes: StakeDistribution,
+    /// KES period of the chain when the round was opened.
+    pub period: KesPeriod,
+}
+
+/// Why a signer was not registered.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterSignerError {
+    /// There is no round now.
+    #[error("no registration round is open")]
+    Closed,
+    /// The registration is for another epoch.
+    #[error("registrations are taken for epoch {open}, this one is for epoch {asked}")]
+    Epoch {
+        /// What the round is for.
+        open: Epoch,
+        /// What the registration is for.
+        asked: Epoch,
+    },
+    /// The registration is refused.
+    #[error(transparent)]
+    Refused(#[from] RegistrationRefusal),
+    /// It could not be kept.
+    #[error(transparent)]
+    Failed(#[from] EngineError),
+}
+
+impl From<crate::host::store::StoreError> for RegisterSignerError {
+    fn from(error: crate::host::store::StoreError) -> Self {
+        RegisterSignerError::Failed(error.into())
+    }
+}
+
+impl Engine {
+    /// Registers a signer for `asked`, the epoch it names. True when it had not registered for it yet.
+    ///
+    /// # Errors
+    /// When there is no round for that epoch, the registration does not hold, or it cannot be kept.
+    pub fn register_signer(&self, asked: Epoch, signer: Signer) -> Result<bool, RegisterSignerError> {
+        let round = self.round().ok_or(RegisterSignerError::Closed)?;
+        if round.epoch != asked {
+            return Err(RegisterSignerError::Epoch { open: round.epoch, asked });
+        }
+        let party = registration::pool(&signer)?;
+        let key = signer
+            .verification_key_for_concatenation
+            .to_json_hex()
+            .map_err(|error| RegistrationRefusal::Invalid(format!("{error:#}")))?;
+        let (known, is_taken) = self.known(asked, &party, &key)?;
+        if is_taken {
+            return Err(RegistrationRefusal::TakenKey.into());
+        }
+        // The period moves on within a round; the chain's newest is the one that counts.
+        let period = self.standing().view.map_or(round.period, |view| view.kes_period);
+        let verified = registration::verify(signer, &round.stakes, period, asked, &known)?;
+        self.keep_registration(asked, verified, key)
+    }
+
+    fn keep_registration(
+        &self,
+        epoch: Epoch,
+        signer: SignerWithStake,
+        key: String,
+    ) -> Result<bool, RegisterSignerError> {
+        let now = self.now();
+        let kept = self.store.write(move |db| {
+            // Again, now that nobody else writes.
+            if epochs::is_taken(db, epoch, &signer.party_id, &key)? {
+                return Ok(Err(RegistrationRefusal::TakenKey));
+            }
+            let known = epochs::known(db, epoch, &signer.party_id, &key)?;
+            if known.has_new_key && known.is_old_key {
+                return Ok(Err(RegistrationRefusal::OldKey(signer.party_id)));
+            }
+            Ok(Ok(epochs::register(db, epoch, &signer, &now)?))
+        })?;
+        self.changed();
+        Ok(kept?)
+    }
+}

@@ -1,0 +1,181 @@
+//! The node's files and chain, as the engine and the HTTP server need them: roots, artifacts, proofs.
+
+use crate::core::merkle::MerkleError;
+use crate::host::artifact::DatabaseMaker;
+use crate::host::chain::Observer;
+use crate::host::chaindata::{Certified, ChainData, ChainDataError, Provers};
+use crate::host::engine::{SourceError, Sources};
+use crate::host::http::proofs::Prover;
+use crate::host::immutable::{CachePolicy, Digester, Digests, ImmutableError, ImmutableFiles};
+use crate::host::store::Store;
+use mithril_common::entities::{BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, SignedEntityType};
+use mithril_common::messages::{
+    CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
+};
+use semel_ops::shutdown::Stop;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A node's files.
+#[derive(Debug)]
+pub struct NodeFiles {
+    /// The node's database; none: nothing of it is certified.
+    pub db: Option<PathBuf>,
+    /// The chain.
+    pub observer: Arc<dyn Observer>,
+    /// Where digests are kept.
+    pub store: Store,
+    /// What to do with the digests that are kept.
+    pub digests: CachePolicy,
+    /// Makes artifacts of the node's database; none: it is not certified.
+    pub maker: Option<DatabaseMaker>,
+    /// Blocks and transactions; none: they are not certified.
+    pub chain: Option<ChainData>,
+    /// Whoever proves now.
+    pub provers: Provers,
+    /// Pulled at the end.
+    pub stop: Stop,
+}
+
+fn immutable(error: ImmutableError) -> SourceError {
+    match error {
+        ImmutableError::NothingComplete(_) | ImmutableError::Ahead { .. } | ImmutableError::Stopped => {
+            SourceError::NotYet(error.to_string())
+        }
+        _ => SourceError::Failed(error.to_string()),
+    }
+}
+
+fn chain(error: ChainDataError) -> SourceError {
+    match error {
+        ChainDataError::NotYet { .. } | ChainDataError::Stopped => SourceError::NotYet(error.to_string()),
+        _ => SourceError::Failed(error.to_string()),
+    }
+}
+
+impl NodeFiles {
+    fn list(&self) -> Result<ImmutableFiles, SourceError> {
+        let db = self.db.as_ref().ok_or_else(|| SourceError::Failed("no database of a node is configured".into()))?;
+        ImmutableFiles::list(db).map_err(immutable)
+    }
+
+    fn digests_up_to(&self, last: u64) -> Result<Digests, SourceError> {
+        let digester = Digester { cache: &self.store, policy: self.digests, stop: &self.stop };
+        let told = std::sync::Mutex::new(std::time::Instant::now());
+        let tell = |progress: crate::host::immutable::Progress| {
+            let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if told.elapsed() >= TELL_EVERY {
+                *told = std::time::Instant::now();
+                tracing::info!(done = progress.done, total = progress.total, "digests of immutable files");
+            }
+        };
+        digester.digests(&self.list()?, last, &tell).map_err(immutable)
+    }
+
+    /// Imports the chain up to a block: from complete files first, then from the node.
+    fn import(&self, up_to: BlockNumber) -> Result<&ChainData, SourceError> {
+        let data = self.chain.as_ref().ok_or_else(|| SourceError::Failed("blocks are not imported".into()))?;
+        let told = std::cell::Cell::new(std::time::Instant::now());
+        let tell = |progress: crate::host::chaindata::Progress| {
+            if told.get().elapsed() >= TELL_EVERY {
+                told.set(std::time::Instant::now());
+                tracing::info!(
+                    chunks = progress.chunks,
+                    done = progress.done,
+                    blocks = progress.blocks,
+                    transactions = progress.transactions,
+                    "blocks are imported"
+                );
+            }
+            match self.stop.is_stopped() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let is_there = || data.highest().is_some_and(|(highest, _)| highest >= up_to);
+        if !is_there()
+            && let Some(db) = &self.db
+            && let Ok(files) = ImmutableFiles::list(db)
+        {
+            data.import_immutables(files.directory(), up_to, &tell).map_err(chain)?;
+        }
+        if !is_there() && !data.follow(self.observer.as_ref(), up_to, &tell).map_err(chain)? {
+            return Err(SourceError::NotYet(format!("block {up_to} is not there yet")));
+        }
+        Ok(data)
+    }
+}
+
+/// Time between two lines of a long piece of work.
+const TELL_EVERY: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Sources for NodeFiles {
+    fn immutable_number(&self) -> Result<u64, SourceError> {
+        if self.maker.is_none() {
+            return Ok(0);
+        }
+        Ok(self.list()?.last_complete().unwrap_or_default())
+    }
+
+    fn database_root(&self, beacon: &CardanoDbBeacon) -> Result<String, SourceError> {
+        self.digests_up_to(beacon.immutable_file_number)?.merkle_root().map_err(immutable)
+    }
+
+    fn transactions_root(&self, up_to: BlockNumber) -> Result<String, SourceError> {
+        match self.import(up_to)?.transactions_root(up_to) {
+            // The chain begins with ranges in which nobody sent anything.
+            Err(ChainDataError::Merkle(MerkleError::NoLeaves)) => {
+                Err(SourceError::NotYet(format!("there is no transaction up to block {up_to}")))
+            }
+            root => root.map_err(chain),
+        }
+    }
+
+    fn blocks_transactions_root(&self, up_to: BlockNumber) -> Result<String, SourceError> {
+        self.import(up_to)?.blocks_transactions_root(up_to).map_err(chain)
+    }
+
+    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<CardanoDatabaseSnapshot, SourceError> {
+        let maker = self.maker.as_ref().ok_or_else(|| SourceError::Failed("no artifacts are made here".into()))?;
+        let digests = self.digests_up_to(beacon.immutable_file_number)?;
+        let step = |step| tracing::debug!(?step, "artifact of the node's database");
+        maker.make(beacon, root, &digests, &self.stop, &step).map_err(|error| SourceError::Failed(error.to_string()))
+    }
+
+    fn certified(&self, entity: &SignedEntityType, certificate: &str, root: &str) -> Result<(), SourceError> {
+        let by = |block_number| Certified {
+            certificate_hash: certificate.to_owned(),
+            block_number,
+            merkle_root: root.to_owned(),
+        };
+        match entity {
+            SignedEntityType::CardanoTransactions(_, block) => {
+                let prover = self.import(*block)?.transactions_prover(by(*block)).map_err(chain)?;
+                self.provers.set_transactions(prover);
+            }
+            SignedEntityType::CardanoBlocksTransactions(_, block, offset) => {
+                let prover = self.import(*block)?.blocks_transactions_prover(by(*block), *offset).map_err(chain)?;
+                self.provers.set_blocks_transactions(prover);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Prover for NodeFiles {
+    fn transactions(&self, hashes: &[String]) -> Result<Option<CardanoTransactionsProofsMessage>, String> {
+        self.provers.transactions().map(|prover| prover.prove(hashes)).transpose().map_err(|error| error.to_string())
+    }
+
+    fn transactions_v2(&self, hashes: &[String]) -> Result<Option<CardanoTransactionsProofsV2Message>, String> {
+        let prover = self.provers.blocks_transactions();
+        prover.map(|prover| prover.prove_transactions(hashes)).transpose().map_err(|error| error.to_string())
+    }
+
+    fn blocks_v2(&self, hashes: &[String]) -> Result<Option<CardanoBlocksProofsMessage>, String> {
+        let prover = self.provers.blocks_transactions();
+        prover.map(|prover| prover.prove_blocks(hashes)).transpose().map_err(|error| error.to_string())
+    }
+}

@@ -1,0 +1,94 @@
+//! The HTTP API of an aggregator, version 0.1.71 of Mithril's OpenAPI document.
+//!
+//! | Module | What it gives |
+//! |---|---|
+//! | [`server`] | the listener: connections, time and sizes are bounded |
+//! | [`routes`] | paths, headers, CORS, limits per class of route |
+//! | [`read`] | everything that is read: built once, served from memory until something changes |
+//! | [`register`] | registrations, signatures, statistics |
+//! | [`proofs`] | proofs, by a pool of their own |
+//! | [`files`] | archives of the local uploader |
+//! | [`reply`] | bodies and statuses |
+//!
+//! What a stranger can spend: a body of 256 KiB, a connection's headers within ten seconds, a place in the queue of a class of
+//! routes. Who does not get a place is told to come back (503 with `Retry-After`); nobody waits for somebody else's class.
+
+pub mod cache;
+pub mod files;
+pub mod proofs;
+pub mod read;
+pub mod register;
+pub mod reply;
+pub mod routes;
+pub mod server;
+
+use crate::host::engine::Engine;
+use proofs::Prover;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// Version of the API, as every reply says it.
+pub const API_VERSION: &str = "0.1.71";
+/// Bytes of a body.
+pub const BODY_MAX: usize = 262_144;
+/// Items of a list.
+pub const LIST_MAX: usize = 20;
+/// Epochs that `latest-N` goes back.
+pub const EPOCHS_BACK_MAX: u64 = 5;
+
+/// Registrations and signatures that are checked at once, beside each other.
+const WRITES_MAX: usize = 256;
+/// Reads that are not in memory, at once.
+const READS_MAX: usize = 64;
+/// Proofs that wait or are made.
+const PROOFS_MAX: usize = 1024;
+/// Downloads at once.
+const DOWNLOADS_MAX: usize = 64;
+
+/// What the server is told.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where it is reached from outside, with a slash at its end.
+    pub public_url: String,
+    /// Version of this program.
+    pub version: String,
+    /// Hashes of a request for proofs.
+    pub hashes_max: usize,
+    /// Directory of the local uploader's archives; none: they are elsewhere.
+    pub archives: Option<PathBuf>,
+    /// Origins that are told apart in metrics.
+    pub origins: Vec<String>,
+}
+
+/// What every handler has.
+#[derive(Debug, Clone)]
+pub struct Shared(Arc<Inside>);
+
+#[derive(Debug)]
+struct Inside {
+    engine: Arc<Engine>,
+    prover: Arc<dyn Prover>,
+    options: Options,
+    cache: cache::Cache,
+    writes: Semaphore,
+    reads: Semaphore,
+    proofs: Semaphore,
+    downloads: Arc<Semaphore>,
+}
+
+impl Shared {
+    /// Handlers over this engine and prover.
+    pub fn new(engine: Arc<Engine>, prover: Arc<dyn Prover>, options: Options) -> Shared {
+        Shared(Arc::new(Inside {
+            engine,
+            prover,
+            options,
+            cache: cache::Cache::default(),
+            writes: Semaphore::new(WRITES_MAX),
+            reads: Semaphore::new(READS_MAX),
+            proofs: Semaphore::new(PROOFS_MAX),
+            downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+        }))
+    }
+}

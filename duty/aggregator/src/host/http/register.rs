@@ -1,0 +1,220 @@
+//! What signers and clients send.
+//!
+//! The work of a registration (pairings, a commit) is done on threads that may block; as many of them share commits.
+
+use super::reply::{self, REGISTRATION_CLOSED};
+use super::{BODY_MAX, Shared};
+use crate::face::metrics;
+use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::Response;
+use mithril_common::crypto_helper::{
+    ProtocolOpCert, ProtocolSignerVerificationKeyForConcatenation,
+    ProtocolSignerVerificationKeySignatureForConcatenation, ProtocolSingleSignature,
+};
+use mithril_common::entities::{Signer, SingleSignature};
+use mithril_common::messages::{
+    CardanoDatabaseImmutableFilesRestoredMessage, RegisterSignatureMessageHttp, RegisterSignerMessage,
+    SignedEntityTypeMessage,
+};
+use std::time::Duration;
+
+/// Time for a body to arrive.
+const BODY_TIME_MAX: Duration = Duration::from_secs(10);
+/// Time that a request waits for its turn.
+const TURN_TIME_MAX: Duration = Duration::from_secs(5);
+/// Lottery indexes that a message may list. The parameter m of mainnet is 16,948.
+const INDEXES_MAX: usize = 65_536;
+
+/// A reply that says no; boxed, because it is large and rare.
+type No = Box<Response>;
+
+async fn body(body: Body) -> Result<bytes::Bytes, No> {
+    match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await {
+        Err(_) => Err(Box::new(reply::empty(StatusCode::REQUEST_TIMEOUT))),
+        Ok(Err(_)) => Err(Box::new(reply::empty(StatusCode::PAYLOAD_TOO_LARGE))),
+        Ok(Ok(bytes)) => Ok(bytes),
+    }
+}
+
+async fn turn(shared: &Shared) -> Result<tokio::sync::SemaphorePermit<'_>, No> {
+    match tokio::time::timeout(TURN_TIME_MAX, shared.0.writes.acquire()).await {
+        Ok(Ok(permit)) => Ok(permit),
+        _ => Err(Box::new(reply::busy())),
+    }
+}
+
+/// `POST /register-signer`
+pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body) -> Response {
+    metrics::count_signer_received(&shared.origin(&headers));
+    let origin = shared.origin(&headers);
+    let done = async {
+        let bytes = body(sent).await?;
+        let _turn = turn(&shared).await?;
+        let engine = std::sync::Arc::clone(&shared.0.engine);
+        let registered = tokio::task::spawn_blocking(move || {
+            let message: RegisterSignerMessage = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
+            let epoch = message.epoch;
+            let signer = decode_signer(message).map_err(|why| undecodable(&why))?;
+            engine.register_signer(epoch, signer).map_err(|error| signer_refused(&error))
+        });
+        registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?
+    };
+    match done.await {
+        Ok(is_new) => {
+            if is_new {
+                metrics::count_signer_successful(&origin);
+            }
+            reply::empty(StatusCode::CREATED)
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+fn undecodable(why: &dyn std::fmt::Display) -> No {
+    Box::new(reply::refused(StatusCode::BAD_REQUEST, "invalid_request", &format!("{why:#}")))
+}
+
+fn decode_signer(message: RegisterSignerMessage) -> Result<Signer, String> {
+    let broken = |what: &str| format!("{what} cannot be decoded");
+    Ok(Signer {
+        party_id: message.party_id,
+        verification_key_for_concatenation: ProtocolSignerVerificationKeyForConcatenation::try_from(
+            message.verification_key_for_concatenation.as_str(),
+        )
+        .map_err(|_| broken("the verification key"))?,
+        verification_key_signature_for_concatenation: message
+            .verification_key_signature_for_concatenation
+            .map(|text| ProtocolSignerVerificationKeySignatureForConcatenation::try_from(text.as_str()))
+            .transpose()
+            .map_err(|_| broken("the KES signature"))?,
+        operational_certificate: message
+            .operational_certificate
+            .map(|text| ProtocolOpCert::try_from(text.as_str()))
+            .transpose()
+            .map_err(|_| broken("the operational certificate"))?,
+        kes_evolutions: message.kes_evolutions,
+    })
+}
+
+fn signer_refused(error: &RegisterSignerError) -> No {
+    Box::new(match error {
+        RegisterSignerError::Closed => {
+            let status = StatusCode::from_u16(REGISTRATION_CLOSED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            reply::message(status, &mithril_common::entities::ServerError::new(error.to_string()))
+        }
+        RegisterSignerError::Epoch { .. } => reply::failed(&error.to_string()),
+        RegisterSignerError::Refused(why) => {
+            reply::refused(StatusCode::BAD_REQUEST, "failed_signer_registration", &why.to_string())
+        }
+        RegisterSignerError::Failed(crate::host::engine::EngineError::Store(error)) => reply::database(error),
+        RegisterSignerError::Failed(error) => reply::failed(&error.to_string()),
+    })
+}
+
+/// `POST /register-signatures`
+pub async fn signature(State(shared): State<Shared>, sent: Body) -> Response {
+    metrics::count_signature_received("HTTP");
+    let done = async {
+        let bytes = body(sent).await?;
+        let _turn = turn(&shared).await?;
+        let engine = std::sync::Arc::clone(&shared.0.engine);
+        let registered = tokio::task::spawn_blocking(move || {
+            let message: RegisterSignatureMessageHttp =
+                serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
+            let entity = match message.signed_entity_type {
+                SignedEntityTypeMessage::Known(entity) => entity,
+                SignedEntityTypeMessage::Discontinued(kind) => {
+                    let why = format!("{kind} is not certified any more");
+                    return Err(Box::new(reply::refused(StatusCode::GONE, "discontinued", &why)));
+                }
+                SignedEntityTypeMessage::Unknown => return Err(undecodable(&"this signed entity type is not known")),
+            };
+            if message.won_indexes.len() > INDEXES_MAX {
+                return Err(undecodable(&"too many lottery indexes"));
+            }
+            let signature = ProtocolSingleSignature::try_from(message.signature.as_str())
+                .map_err(|_| undecodable(&"the signature cannot be decoded"))?;
+            let signature = SingleSignature::new(message.party_id, signature, message.won_indexes);
+            engine
+                .register_signature(&entity, &message.signed_message, &signature)
+                .map_err(|error| signature_refused(&error))
+        });
+        registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?
+    };
+    match done.await {
+        Ok(SignatureOutcome::Registered) => {
+            metrics::count_signature_successful("HTTP");
+            reply::empty(StatusCode::CREATED)
+        }
+        Ok(SignatureOutcome::Buffered) => {
+            metrics::count_signature_successful("HTTP");
+            reply::empty(StatusCode::ACCEPTED)
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+fn signature_refused(error: &RegisterSignatureError) -> No {
+    Box::new(match error {
+        RegisterSignatureError::NoMessage => reply::empty(StatusCode::NOT_FOUND),
+        RegisterSignatureError::AlreadyCertified => {
+            reply::refused(StatusCode::GONE, "already_certified", &error.to_string())
+        }
+        RegisterSignatureError::Expired => reply::refused(StatusCode::GONE, "expired", &error.to_string()),
+        RegisterSignatureError::Refused(why) => {
+            reply::refused(StatusCode::BAD_REQUEST, "could_not_verify_signature", &why.to_string())
+        }
+        RegisterSignatureError::Full => reply::busy(),
+        RegisterSignatureError::Store(error) => reply::database(error),
+    })
+}
+
+/// `POST /statistics/cardano-database/…`
+pub async fn statistics(
+    State(shared): State<Shared>,
+    Path(what): Path<String>,
+    headers: HeaderMap,
+    sent: Body,
+) -> Response {
+    let (origin, client) = (shared.origin(&headers), shared.client(&headers));
+    match what.as_str() {
+        "immutable-files-restored" => {
+            let bytes = match body(sent).await {
+                Ok(bytes) => bytes,
+                Err(refusal) => return *refusal,
+            };
+            match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&bytes) {
+                Ok(message) => metrics::count_immutables_restored(&origin, &client, message.nb_immutable_files.into()),
+                Err(error) => return *undecodable(&error),
+            }
+        }
+        "ancillary-files-restored" => metrics::count_ancillary_restored(&origin, &client),
+        "complete-restoration" => metrics::count_complete_restoration(&origin, &client),
+        "partial-restoration" => metrics::count_partial_restoration(&origin, &client),
+        _ => return reply::empty(StatusCode::NOT_FOUND),
+    }
+    reply::empty(StatusCode::CREATED)
+}
+
+impl Shared {
+    /// Where a request comes from, as far as it is one of the names that are told apart.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> String {
+        let tag = headers.get("mithril-origin-tag").and_then(|text| text.to_str().ok()).unwrap_or("NA");
+        match self.0.options.origins.iter().any(|known| known == tag) {
+            true => tag.to_owned(),
+            false => "NA".to_owned(),
+        }
+    }
+
+    /// Which kind of client it is.
+    pub(super) fn client(&self, headers: &HeaderMap) -> String {
+        let kind = headers.get("mithril-client-type").and_then(|text| text.to_str().ok()).unwrap_or("NA");
+        match kind {
+            "CLI" | "WASM" | "LIBRARY" => kind.to_owned(),
+            _ => "NA".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The listener.
+//!
+//! A connection costs a task and some kilobytes; there may be as many as there are file descriptors for. One that has not sent its
+//! headers in time ends, so half-open ones keep nobody out for long.
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+
+/// Connections at once, where there are file descriptors for them.
+const CONNECTIONS_MAX: u64 = 16_384;
+/// File descriptors that are for something else: the database, archives, the node.
+const DESCRIPTORS_KEPT: u64 = 512;
+/// Time for a request's headers; an idle kept-alive connection ends by it as well.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// Bytes of a request line with its headers: 100 hashes of 64 digits are 6,500.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Headers of a request.
+const HEADERS_MAX: usize = 64;
+/// Time of a request that is no download, from its headers to its reply's end.
+const GRACE: Duration = Duration::from_secs(2);
+/// Pause after an accept that failed (out of file descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The running server; dropping it ends it.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    end: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Listens on `address` (port 0: any), and serves from threads of its own.
+    ///
+    /// # Errors
+    /// When the address cannot be listened on, or no thread can be had.
+    pub fn start(address: SocketAddr, app: Router, threads: usize) -> io::Result<Server> {
+        let listener = TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let bound = listener.local_addr()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads.max(1))
+            .thread_name("http")
+            .enable_all()
+            .build()?;
+        let (end, ended) = watch::channel(false);
+        let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
+            if let Err(error) = runtime.block_on(serve(listener, app, ended)) {
+                tracing::error!(%error, "the HTTP server ended");
+            }
+            runtime.shutdown_timeout(GRACE);
+        })?;
+        Ok(Server { address: bound, end, thread: Some(thread) })
+    }
+
+    /// Where it listens; the port is the real one.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.end.send(true);
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+/// As many connections as there are descriptors for; the limit is raised first, as far as it goes.
+fn connections() -> usize {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+    let now = if raised.is_ok() { limit.maximum } else { limit.current };
+    let most = now.unwrap_or(u64::MAX).saturating_sub(DESCRIPTORS_KEPT).clamp(64, CONNECTIONS_MAX);
+    usize::try_from(most).unwrap_or(64)
+}
+
+async fn serve(listener: TcpListener, app: Router, mut ended: watch::Receiver<bool>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let most = connections();
+    let slots = Arc::new(Semaphore::new(most));
+    loop {
+        let slot = tokio::select! {
+            _ = ended.changed() => break,
+            slot = Arc::clone(&slots).acquire_owned() => match slot {
+                Ok(slot) => slot,
+                Err(_) => break,
+            },
+        };
+        let stream = tokio::select! {
+            _ = ended.changed() => break,
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            },
+        };
+        let (app, ended) = (app.clone(), ended.clone());
+        tokio::spawn(async move {
+            connection(stream, app, ended).await;
+            drop(slot);
+        });
+    }
+    // Every slot free again means that every connection has ended.
+    let all = u32::try_from(most).unwrap_or(u32::MAX);
+    let _late = tokio::time::timeout(GRACE, slots.acquire_many(all)).await;
+    Ok(())
+}
+
+async fn connection(stream: TcpStream, app: Router, mut ended: watch::Receiver<bool>) {
+    let _slower = stream.set_nodelay(true);
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME_MAX)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut serving = std::pin::pin!(serving);
+    let outcome = tokio::select! {
+        outcome = serving.as_mut() => outcome,
+        _ = ended.changed() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%error, "a connection ended badly");
+    }
+}

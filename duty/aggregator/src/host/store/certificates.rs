@@ -1,0 +1,137 @@
+//! Certificates.
+
+use super::{Connection, Result, StoreError, text};
+use crate::core::entity;
+use mithril_common::crypto_helper::{
+    GenesisEd25519Signature, ProtocolAggregateVerificationKeyForConcatenation, ProtocolMultiSignature,
+};
+use mithril_common::entities::{
+    Certificate, CertificateMetadata, CertificateSignature, Epoch, SignedEntityType, SignedEntityTypeDiscriminants,
+};
+use rusqlite::{OptionalExtension, Row};
+
+const COLUMNS: &str = "certificate_id, parent_certificate_id, message, signature, aggregate_verification_key, epoch, network, \
+     signed_entity_type_id, signed_entity_beacon, protocol_version, protocol_parameters, protocol_message, signers, \
+     initiated_at, sealed_at";
+
+/// Stores a certificate.
+pub fn insert(db: &Connection, certificate: &Certificate) -> Result<()> {
+    let unencodable = |error| StoreError::value("a certificate", format!("{error:#}"));
+    let signature = match &certificate.signature {
+        CertificateSignature::GenesisSignature(signature) => signature.to_bytes_hex(),
+        CertificateSignature::MultiSignature(_, signature) => signature.to_json_hex(),
+    };
+    let entity = certificate.signed_entity_type();
+    let metadata = &certificate.metadata;
+    let parent = (!certificate.previous_hash.is_empty()).then_some(&certificate.previous_hash);
+    db.prepare_cached(&format!(
+        "INSERT INTO certificate ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)"
+    ))?
+    .execute((
+        &certificate.hash,
+        parent,
+        &certificate.signed_message,
+        signature.map_err(unencodable)?,
+        certificate.aggregate_verification_key.to_json_hex().map_err(unencodable)?,
+        text::number(*certificate.epoch),
+        &metadata.network,
+        entity.index(),
+        entity.get_json_beacon().map_err(unencodable)?,
+        &metadata.protocol_version,
+        text::json(&metadata.protocol_parameters)?,
+        text::json(&certificate.protocol_message)?,
+        text::json(&metadata.signers)?,
+        text::time(&metadata.initiated_at),
+        text::time(&metadata.sealed_at),
+    ))?;
+    Ok(())
+}
+
+/// The certificate with this hash.
+pub fn get(db: &Connection, hash: &str) -> Result<Option<Certificate>> {
+    one(db, "certificate_id = ?1", [hash])
+}
+
+/// The newest certificates, newest first.
+pub fn latest(db: &Connection, limit: usize) -> Result<Vec<Certificate>> {
+    let sql = format!("SELECT {COLUMNS} FROM certificate ORDER BY rowid DESC LIMIT ?1");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([text::number(limit as u64)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}
+
+/// The newest genesis certificate.
+pub fn latest_genesis(db: &Connection) -> Result<Option<Certificate>> {
+    one(db, "parent_certificate_id IS NULL", [])
+}
+
+/// The certificate that the next one of `epoch` continues: the first of `epoch`, or of the epoch before.
+pub fn master(db: &Connection, epoch: Epoch) -> Result<Option<Certificate>> {
+    one(
+        db,
+        "epoch IN (?1, ?1 - 1) AND (parent_certificate_id IS NULL OR epoch != \
+         (SELECT parent.epoch FROM certificate AS parent WHERE parent.certificate_id = certificate.parent_certificate_id))",
+        [text::number(*epoch)],
+    )
+}
+
+/// The certificate of an entity. A genesis certificate is none.
+pub fn of_entity(db: &Connection, entity: &SignedEntityType) -> Result<Option<Certificate>> {
+    let beacon = entity.get_json_beacon().map_err(|error| StoreError::value("a beacon", error))?;
+    one(
+        db,
+        "parent_certificate_id IS NOT NULL AND signed_entity_type_id = ?1 AND signed_entity_beacon = ?2",
+        (entity.index(), beacon),
+    )
+}
+
+/// How many there are.
+pub fn count(db: &Connection) -> Result<u64> {
+    text::unsigned(db.query_row("SELECT count(*) FROM certificate", [], |row| row.get(0))?)
+}
+
+fn one(db: &Connection, condition: &str, parameters: impl rusqlite::Params) -> Result<Option<Certificate>> {
+    let sql = format!("SELECT {COLUMNS} FROM certificate WHERE {condition} ORDER BY rowid DESC LIMIT 1");
+    let mut statement = db.prepare_cached(&sql)?;
+    statement.query_row(parameters, |row| Ok(read(row))).optional()?.transpose()
+}
+
+fn read(row: &Row<'_>) -> Result<Certificate> {
+    let broken = |error| StoreError::value("a certificate", format!("{error:#}"));
+    let string = |column| row.get::<_, String>(column);
+    let parent: Option<String> = row.get(1)?;
+    let kind = SignedEntityTypeDiscriminants::from_id(row.get(7)?).map_err(broken)?;
+    let signature = match parent {
+        None => CertificateSignature::GenesisSignature(
+            GenesisEd25519Signature::try_from(string(3)?.as_str()).map_err(broken)?,
+        ),
+        Some(_) => CertificateSignature::MultiSignature(
+            entity::from_beacon(kind, &text::column(row, 8)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
+            ProtocolMultiSignature::try_from(string(3)?.as_str()).map_err(broken)?,
+        ),
+    };
+    Ok(Certificate {
+        hash: row.get(0)?,
+        previous_hash: parent.unwrap_or_default(),
+        epoch: Epoch(text::unsigned(row.get(5)?)?),
+        metadata: CertificateMetadata {
+            network: row.get(6)?,
+            protocol_version: row.get(9)?,
+            protocol_parameters: text::parse("protocol parameters", &string(10)?)?,
+            initiated_at: text::parse_time(&string(13)?)?,
+            sealed_at: text::parse_time(&string(14)?)?,
+            signers: text::parse("signers", &string(12)?)?,
+        },
+        protocol_message: text::parse("a protocol message", &string(11)?)?,
+        signed_message: row.get(2)?,
+        aggregate_verification_key: ProtocolAggregateVerificationKeyForConcatenation::try_from(string(4)?.as_str())
+            .map_err(broken)?,
+        ancillary_prover_data: None,
+        ancillary_verifier_data: None,
+        signature,
+    })
+}

@@ -1,0 +1,188 @@
+//! The tables: those of the reference's version 44, and a few of ours.
+
+use super::{Connection, Result, StoreError};
+use std::path::Path;
+
+/// Version of the reference's schema that this is.
+pub const VERSION: i64 = 44;
+
+const TABLES: &str = "
+CREATE TABLE signed_entity_type (
+    signed_entity_type_id integer NOT NULL PRIMARY KEY,
+    name text NOT NULL UNIQUE
+);
+INSERT INTO signed_entity_type (signed_entity_type_id, name) VALUES
+    (0, 'Mithril Stake Distribution'), (1, 'Cardano Stake Distribution'), (2, 'Full Cardano Immutable Files'),
+    (3, 'Cardano Transactions'), (4, 'Cardano Database'), (5, 'Cardano Blocks Transactions');
+CREATE TABLE signer (
+    signer_id text NOT NULL PRIMARY KEY,
+    pool_ticker text,
+    created_at text NOT NULL,
+    updated_at text NOT NULL,
+    last_registered_at text
+);
+CREATE TABLE epoch_setting (
+    epoch_setting_id integer NOT NULL PRIMARY KEY,
+    protocol_parameters json NOT NULL,
+    cardano_transactions_signing_config json,
+    cardano_blocks_transactions_signing_config json
+);
+CREATE TABLE signer_registration (
+    signer_id text NOT NULL,
+    epoch_setting_id integer NOT NULL,
+    verification_key text NOT NULL,
+    verification_key_signature text,
+    operational_certificate text,
+    kes_period integer,
+    stake integer,
+    created_at text NOT NULL,
+    verification_key_for_snark text,
+    verification_key_signature_for_snark text,
+    PRIMARY KEY (epoch_setting_id, signer_id),
+    FOREIGN KEY (epoch_setting_id) REFERENCES epoch_setting(epoch_setting_id) ON DELETE CASCADE,
+    FOREIGN KEY (signer_id) REFERENCES signer(signer_id)
+);
+CREATE TABLE open_message (
+    open_message_id text NOT NULL PRIMARY KEY,
+    epoch_setting_id integer NOT NULL,
+    beacon json NOT NULL,
+    signed_entity_type_id integer NOT NULL,
+    created_at text NOT NULL,
+    protocol_message json NOT NULL,
+    is_certified bool NOT NULL DEFAULT false,
+    is_expired bool NOT NULL DEFAULT false,
+    expires_at text,
+    UNIQUE (signed_entity_type_id, beacon),
+    FOREIGN KEY (epoch_setting_id) REFERENCES epoch_setting(epoch_setting_id) ON DELETE CASCADE,
+    FOREIGN KEY (signed_entity_type_id) REFERENCES signed_entity_type(signed_entity_type_id)
+);
+CREATE TABLE single_signature (
+    open_message_id text NOT NULL,
+    signer_id text NOT NULL,
+    registration_epoch_setting_id integer NOT NULL,
+    lottery_indexes json NOT NULL,
+    signature text NOT NULL,
+    created_at text NOT NULL,
+    PRIMARY KEY (open_message_id, signer_id, registration_epoch_setting_id),
+    FOREIGN KEY (open_message_id) REFERENCES open_message(open_message_id) ON DELETE CASCADE,
+    FOREIGN KEY (registration_epoch_setting_id, signer_id) REFERENCES signer_registration(epoch_setting_id, signer_id)
+        ON DELETE CASCADE
+);
+CREATE TABLE buffered_single_signature (
+    signed_entity_type_id integer NOT NULL,
+    party_id text NOT NULL,
+    lottery_indexes json NOT NULL,
+    signature text NOT NULL,
+    created_at text NOT NULL,
+    PRIMARY KEY (signed_entity_type_id, party_id)
+);
+CREATE TABLE certificate (
+    certificate_id text NOT NULL PRIMARY KEY,
+    parent_certificate_id text,
+    message text NOT NULL,
+    signature text NOT NULL,
+    aggregate_verification_key text NOT NULL,
+    epoch integer NOT NULL,
+    network text NOT NULL,
+    signed_entity_type_id integer NOT NULL,
+    signed_entity_beacon json NOT NULL,
+    protocol_version text NOT NULL,
+    protocol_parameters json NOT NULL,
+    protocol_message json NOT NULL,
+    signers json NOT NULL,
+    initiated_at text NOT NULL,
+    sealed_at text NOT NULL,
+    aggregate_verification_key_snark text,
+    ancillary_prover_data text,
+    ancillary_verifier_data text,
+    FOREIGN KEY (parent_certificate_id) REFERENCES certificate(certificate_id),
+    FOREIGN KEY (signed_entity_type_id) REFERENCES signed_entity_type(signed_entity_type_id)
+);
+CREATE INDEX epoch_index ON certificate(epoch);
+CREATE TABLE signed_entity (
+    signed_entity_id text NOT NULL PRIMARY KEY,
+    signed_entity_type_id integer NOT NULL,
+    certificate_id text NOT NULL,
+    beacon json NOT NULL,
+    created_at text NOT NULL,
+    artifact json NOT NULL,
+    epoch integer GENERATED ALWAYS AS (CASE
+        WHEN json_valid(beacon) AND json_type(beacon) = 'integer' THEN CAST(beacon AS integer)
+        ELSE json_extract(beacon, '$.epoch') END) VIRTUAL,
+    UNIQUE (signed_entity_type_id, beacon),
+    FOREIGN KEY (signed_entity_type_id) REFERENCES signed_entity_type(signed_entity_type_id),
+    FOREIGN KEY (certificate_id) REFERENCES certificate(certificate_id)
+);
+CREATE INDEX signed_entity_certificate_index ON signed_entity(certificate_id);
+CREATE TABLE stake_pool (
+    stake_pool_id text NOT NULL,
+    epoch integer NOT NULL,
+    stake integer NOT NULL,
+    created_at text NOT NULL,
+    PRIMARY KEY (epoch, stake_pool_id)
+);
+CREATE TABLE immutable_file_digest (
+    immutable_file_name text NOT NULL PRIMARY KEY,
+    digest text NOT NULL
+);
+CREATE TABLE IF NOT EXISTS db_version (
+    application_type text NOT NULL PRIMARY KEY,
+    version integer NOT NULL,
+    updated_at text NOT NULL
+);
+";
+
+/// What only we have: made beside the tables of a reference, too.
+const OWN_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS semel_operational_certificate (
+    signer_id text NOT NULL PRIMARY KEY,
+    issue_number integer NOT NULL
+);
+CREATE TABLE IF NOT EXISTS semel_immutable_file_stamp (
+    immutable_file_name text NOT NULL PRIMARY KEY,
+    size integer NOT NULL,
+    modified_ns integer NOT NULL
+);
+CREATE TABLE IF NOT EXISTS semel_artifact_queue (
+    signed_entity_type_id integer NOT NULL,
+    beacon json NOT NULL,
+    certificate_id text NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    not_before text NOT NULL,
+    last_error text,
+    PRIMARY KEY (signed_entity_type_id, beacon)
+);
+";
+
+pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
+    let found = version(connection)?;
+    match found {
+        Some(found) if found > VERSION => return Err(StoreError::Newer { path: path.to_owned(), found }),
+        Some(found) if found < VERSION => return Err(StoreError::Older { path: path.to_owned(), found }),
+        _ => {}
+    }
+    let transaction = connection.transaction()?;
+    if found.is_none() {
+        transaction.execute_batch(TABLES)?;
+        transaction.execute(
+            "INSERT INTO db_version (application_type, version, updated_at) VALUES ('aggregator', ?1, ?2)",
+            (VERSION, super::text::time(&chrono::Utc::now())),
+        )?;
+    }
+    transaction.execute_batch(OWN_TABLES)?;
+    transaction.commit()?;
+    Ok(())
+}
+
+/// Version of the tables in a file; none in an empty one.
+pub(super) fn version(connection: &Connection) -> Result<Option<i64>> {
+    let has_table: bool = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'db_version')",
+        [],
+        |row| row.get(0),
+    )?;
+    if !has_table {
+        return Ok(None);
+    }
+    Ok(connection.query_row("SELECT max(version) FROM db_version", [], |row| row.get(0))?)
+}

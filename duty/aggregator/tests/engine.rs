@@ -1,0 +1,200 @@
+//! The engine over epochs: registrations, a genesis, certificates that Mithril's own verifier accepts, restarts.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+mod stage;
+
+use mithril_common::certificate_chain::{
+    CertificateRetriever, CertificateRetrieverError, CertificateVerifier, MithrilCertificateVerifier,
+};
+use mithril_common::crypto_helper::GenesisVerifier;
+use mithril_common::entities::{Certificate, Epoch, SignedEntityType};
+use semel_aggregator::core::runtime::{Blocked, State};
+use semel_aggregator::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
+use semel_aggregator::host::store::{Store, certificates, entities};
+use stage::{Stage, fixture, fixture_with, genesis_signer};
+use std::sync::Arc;
+
+struct FromStore(Store);
+
+#[async_trait::async_trait]
+impl CertificateRetriever for FromStore {
+    async fn get_certificate_details(&self, hash: &str) -> Result<Certificate, CertificateRetrieverError> {
+        Ok(self.0.read(|db| certificates::get(db, hash)).unwrap().unwrap())
+    }
+}
+
+/// Walks the chain as clients do, with Mithril's own code.
+fn verify_as_a_client_does(store: &Store) -> usize {
+    let newest = store.read(|db| certificates::latest(db, 20)).unwrap();
+    let verifier = MithrilCertificateVerifier::new(
+        slog::Logger::root(slog::Discard, slog::o!()),
+        Arc::new(FromStore(store.clone())),
+        Arc::new(GenesisVerifier::from_ed25519(genesis_signer().verification_key())),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let count = newest.len();
+    for certificate in newest {
+        runtime.block_on(verifier.verify_certificate_chain(certificate)).unwrap();
+    }
+    count
+}
+
+#[test]
+fn certificates_follow_from_a_genesis_and_mithrils_own_verifier_accepts_them() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    assert_eq!(stage.engine.standing().state, State::Blocked(Blocked::NoGenesis));
+    let first = stage.begin(&fixture);
+    for epoch in first..first + 4 {
+        assert_eq!(stage.engine.standing().state, State::Signing, "{:?}", stage.engine.standing());
+        stage.sign(&fixture);
+        stage.settle();
+        assert_eq!(stage.engine.standing().state, State::Ready, "{:?}", stage.engine.standing());
+        let certified = stage.engine.store().read(certificates::count).unwrap();
+        assert_eq!(certified, 1 + 2 * (epoch - first + 1));
+        stage.enter(epoch + 1);
+        stage.register(&fixture);
+    }
+    assert_eq!(verify_as_a_client_does(stage.engine.store()), 9);
+    assert_eq!(stage.engine.pending_artifacts().unwrap(), []);
+    let kind = mithril_common::entities::SignedEntityTypeDiscriminants::MithrilStakeDistribution;
+    assert_eq!(stage.engine.store().read(|db| entities::latest(db, kind, 20)).unwrap().len(), 4);
+}
+
+#[test]
+fn a_restart_at_any_point_goes_on_where_it_was() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture_with(4, 45);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    let chain = Arc::clone(&stage.chain);
+    let signed = stage.engine.open_messages()[0].message.entity.clone();
+    let hash = stage.engine.open_messages()[0].hash.clone();
+    let signatures = fixture.sign_all(&hash);
+    stage.engine.register_signature(&signed, &hash, &signatures[0]).unwrap();
+    let before = stage.engine.open_messages()[0].progress();
+    drop(stage);
+    let stage = Stage::over(place.path(), &fixture, chain);
+    stage.settle();
+    let open = stage.engine.open_messages();
+    let after = open.iter().find(|open| open.message.entity == signed).unwrap();
+    assert_eq!((after.progress(), &after.hash), (before, &hash));
+    stage.sign(&fixture);
+    stage.settle();
+    assert_eq!(stage.engine.standing().state, State::Ready);
+    verify_as_a_client_does(stage.engine.store());
+}
+
+#[test]
+fn an_epoch_without_a_certificate_blocks_until_a_new_genesis() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    let first = stage.begin(&fixture);
+    // Nobody signs in this epoch: the genesis is still of the epoch before the next.
+    stage.enter(first + 1);
+    stage.register(&fixture);
+    assert_eq!(stage.engine.standing().state, State::Blocked(Blocked::EpochGap));
+    stage.genesis();
+    stage.settle();
+    assert_eq!(stage.engine.standing().state, State::Blocked(Blocked::GenesisEpoch));
+    stage.enter(first + 2);
+    stage.sign(&fixture);
+    stage.settle();
+    assert_eq!(stage.engine.standing().state, State::Ready);
+    verify_as_a_client_does(stage.engine.store());
+}
+
+#[test]
+fn a_signature_before_its_message_waits_and_then_counts() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    let open = stage.engine.open_messages().remove(0);
+    let unknown = SignedEntityType::MithrilStakeDistribution(Epoch(13));
+    let message = open.message.message.clone();
+    for signature in fixture.sign_all(&open.hash) {
+        let taken = stage.engine.register_signature(&unknown, &message.compute_hash(), &signature);
+        assert_eq!(taken.unwrap(), SignatureOutcome::Buffered);
+    }
+    let forged = fixture.sign_all(&"something else".to_owned());
+    let refused = stage.engine.register_signature(&unknown, &message.compute_hash(), &forged[0]).unwrap_err();
+    assert!(matches!(refused, RegisterSignatureError::Refused(_)), "{refused}");
+}
+
+#[test]
+fn late_signatures_are_told_that_they_are_late() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    let open = stage.engine.open_messages().remove(0);
+    stage.sign(&fixture);
+    stage.settle();
+    let late = &fixture.sign_all(&open.hash)[0];
+    let refused = stage.engine.register_signature(&open.message.entity, &open.hash, late).unwrap_err();
+    assert!(matches!(refused, RegisterSignatureError::AlreadyCertified), "{refused}");
+}
+
+#[test]
+fn a_message_expires_and_the_next_epoch_is_not_held_up() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    let open = stage.engine.open_messages().remove(0);
+    *stage.clock.lock().unwrap() += chrono::TimeDelta::hours(2);
+    stage.settle();
+    let late = &fixture.sign_all(&open.hash)[0];
+    let refused = stage.engine.register_signature(&open.message.entity, &open.hash, late).unwrap_err();
+    assert!(matches!(refused, RegisterSignatureError::Expired), "{refused}");
+    assert_eq!(stage.engine.standing().state, State::Ready);
+}
+
+#[test]
+fn registrations_are_taken_for_the_round_and_for_nobody_elses_pool() {
+    let place = tempfile::tempdir().unwrap();
+    let (ours, strangers) = (fixture(3), fixture(5));
+    let stage = Stage::new(place.path(), &ours, 10);
+    let signer = ours.signers().remove(0);
+    let closed = stage.engine.register_signer(Epoch(11), signer.clone()).unwrap_err();
+    assert!(matches!(closed, RegisterSignerError::Closed), "{closed}");
+    stage.settle();
+    let wrong = stage.engine.register_signer(Epoch(10), signer.clone()).unwrap_err();
+    assert!(matches!(wrong, RegisterSignerError::Epoch { open: Epoch(11), asked: Epoch(10) }), "{wrong}");
+    assert!(stage.engine.register_signer(Epoch(11), signer.clone()).unwrap());
+    assert!(!stage.engine.register_signer(Epoch(11), signer.clone()).unwrap());
+    let mut named = ours.signers().remove(1);
+    named.party_id = signer.party_id.clone();
+    let other = stage.engine.register_signer(Epoch(11), named).unwrap_err();
+    assert!(matches!(other, RegisterSignerError::Refused(_)), "{other}");
+    let mut bare = ours.signers().remove(1);
+    bare.operational_certificate = None;
+    assert!(stage.engine.register_signer(Epoch(11), bare).is_err());
+    let mut unsigned = ours.signers().remove(1);
+    unsigned.verification_key_signature_for_concatenation = signer.verification_key_signature_for_concatenation;
+    assert!(stage.engine.register_signer(Epoch(11), unsigned).is_err());
+    let unknown = strangers.signers().into_iter().find(|one| !ours.stake_distribution().contains_key(&one.party_id));
+    assert!(stage.engine.register_signer(Epoch(11), unknown.unwrap()).is_err());
+}
+
+#[test]
+fn an_epoch_that_goes_back_and_a_chain_that_fails_sign_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    let first = stage.begin(&fixture);
+    stage.sign(&fixture);
+    *stage.chain.epoch.lock().unwrap() = first - 1;
+    stage.runtime.cycle();
+    assert_eq!(stage.engine.standing().state, State::Idle);
+    *stage.chain.fails.lock().unwrap() = true;
+    stage.runtime.cycle();
+    assert!(stage.engine.standing().trouble.unwrap().contains("told to fail"));
+    *stage.chain.fails.lock().unwrap() = false;
+    stage.enter(first);
+    assert_eq!(stage.engine.standing().state, State::Ready);
+}

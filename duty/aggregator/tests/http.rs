@@ -1,0 +1,292 @@
+//! The API over a socket: paths, statuses, headers and limits, as signers and clients meet them.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+
+mod stage;
+
+use mithril_common::entities::Signer;
+use mithril_common::messages::{
+    CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
+    RegisterSignatureMessageHttp, RegisterSignerMessage,
+};
+use semel_aggregator::host::http::proofs::Prover;
+use semel_aggregator::host::http::routes::router;
+use semel_aggregator::host::http::server::Server;
+use semel_aggregator::host::http::{Options, Shared};
+use serde_json::Value;
+use stage::{Stage, fixture};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Debug)]
+struct NoProofs;
+
+impl Prover for NoProofs {
+    fn transactions(&self, _: &[String]) -> Result<Option<CardanoTransactionsProofsMessage>, String> {
+        Ok(None)
+    }
+    fn transactions_v2(&self, _: &[String]) -> Result<Option<CardanoTransactionsProofsV2Message>, String> {
+        Ok(None)
+    }
+    fn blocks_v2(&self, _: &[String]) -> Result<Option<CardanoBlocksProofsMessage>, String> {
+        Ok(None)
+    }
+}
+
+fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server {
+    let options = Options {
+        public_url: "http://127.0.0.1/aggregator/".into(),
+        version: "0.1.0".into(),
+        hashes_max: 100,
+        archives: archives.map(Into::into),
+        origins: vec!["EXPLORER".into()],
+    };
+    let shared = Shared::new(Arc::clone(&stage.engine), Arc::new(NoProofs), options);
+    Server::start("127.0.0.1:0".parse().unwrap(), router(shared), 2).unwrap()
+}
+
+struct Reply {
+    status: u16,
+    head: String,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.head))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            key.eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+}
+
+fn send(address: SocketAddr, request: &[u8]) -> Reply {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(request).unwrap();
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    let end = all.windows(4).position(|four| four == b"\r\n\r\n").expect("a whole head");
+    let head = String::from_utf8(all[..end].to_vec()).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    Reply { status, head, body: all[end + 4..].to_vec() }
+}
+
+fn get(address: SocketAddr, path: &str) -> Reply {
+    send(address, format!("GET /aggregator{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
+}
+
+fn post(address: SocketAddr, path: &str, body: &str) -> Reply {
+    let length = body.len();
+    let head =
+        format!("POST /aggregator{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+    send(address, format!("{head}{body}").as_bytes())
+}
+
+fn registration(epoch: u64, signer: Signer) -> String {
+    let json_hex = |text: Result<String, _>| text.unwrap_or_else(|error: mithril_common::StdError| panic!("{error}"));
+    serde_json::to_string(&RegisterSignerMessage {
+        epoch: mithril_common::entities::Epoch(epoch),
+        party_id: signer.party_id,
+        verification_key_for_concatenation: json_hex(signer.verification_key_for_concatenation.to_json_hex()),
+        verification_key_signature_for_concatenation: signer
+            .verification_key_signature_for_concatenation
+            .map(|one| json_hex(one.to_json_hex())),
+        operational_certificate: signer.operational_certificate.map(|one| json_hex(one.to_json_hex())),
+        kes_evolutions: signer.kes_evolutions,
+    })
+    .unwrap()
+}
+
+#[test]
+fn a_network_runs_over_http_and_everything_that_is_certified_can_be_read() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(4);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    let server = serve(&stage, None);
+    let at = server.address();
+    assert_eq!(get(at, "/status").status, 500);
+    assert_eq!(post(at, "/register-signer", &registration(11, fixture.signers().remove(0))).status, 550);
+    stage.settle();
+    for epoch in [11, 12] {
+        for signer in fixture.signers() {
+            assert_eq!(post(at, "/register-signer", &registration(epoch, signer)).status, 201);
+        }
+        if epoch == 12 {
+            assert_eq!(get(at, "/certificate/genesis").status, 404);
+            stage.genesis();
+        }
+        stage.enter(epoch);
+    }
+    // Entered 12: signed by those who registered for 11.
+    for open in stage.engine.open_messages() {
+        for signature in fixture.sign_all(&open.hash) {
+            let body = serde_json::to_string(&RegisterSignatureMessageHttp {
+                signed_entity_type: open.message.entity.clone().into(),
+                party_id: signature.party_id,
+                signature: signature.signature.to_json_hex().unwrap(),
+                won_indexes: signature.won_indexes,
+                signed_message: open.hash.clone(),
+            })
+            .unwrap();
+            assert_eq!(post(at, "/register-signatures", &body).status, 201);
+        }
+    }
+    stage.settle();
+    let list = get(at, "/certificates").json();
+    assert_eq!(list.as_array().unwrap().len(), 3, "{list}");
+    let newest = list[0]["hash"].as_str().unwrap().to_owned();
+    let certificate = get(at, &format!("/certificate/{newest}"));
+    assert_eq!(certificate.json()["hash"], newest.as_str());
+    assert!(certificate.header("cache-control").unwrap().contains("immutable"));
+    assert_eq!(get(at, "/certificate/genesis").json()["multi_signature"], "");
+    for (list, item) in [
+        ("/artifact/mithril-stake-distributions", "/artifact/mithril-stake-distribution"),
+        ("/artifact/cardano-stake-distributions", "/artifact/cardano-stake-distribution"),
+    ] {
+        let found = get(at, list).json();
+        let hash = found[0]["hash"].as_str().unwrap();
+        assert_eq!(get(at, &format!("{item}/{hash}")).json()["hash"], hash);
+    }
+    assert_eq!(get(at, "/artifact/cardano-stake-distribution/epoch/latest").status, 200);
+    let settings = get(at, "/epoch-settings").json();
+    assert_eq!((&settings["epoch"], settings["current_signers"].as_array().unwrap().len()), (&12.into(), 4));
+    for epoch in [11, 12, 13] {
+        assert_eq!(get(at, &format!("/protocol-configuration/{epoch}")).json()["protocol_parameters"]["k"], 5);
+    }
+    let registered = get(at, "/signers/registered/11").json();
+    assert_eq!((&registered["signing_at"], registered["registrations"].as_array().unwrap().len()), (&13.into(), 4));
+    assert_eq!(get(at, "/signers/tickers").json()["signers"].as_array().unwrap().len(), 4);
+    assert_eq!(get(at, "/status").json()["cardano_network"], "devnet");
+}
+
+#[test]
+fn replies_have_the_headers_and_statuses_that_clients_compare() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let server = serve(&stage, None);
+    let at = server.address();
+    let root = get(at, "");
+    assert_eq!(root.header("content-type"), Some("application/json"));
+    assert_eq!(root.header("mithril-api-version"), Some("0.1.71"));
+    assert_eq!(get(at, "/").json()["open_api_version"], "0.1.71");
+    for path in [
+        "/nowhere",
+        "/certificate/00",
+        "/certificate/..%2f..",
+        "/artifact/cardano-database/xx",
+        "/artifact/x",
+        "/proof/v3",
+    ] {
+        let missing = get(at, path);
+        assert_eq!((missing.status, missing.body.len()), (404, 0), "{path}");
+        assert_eq!(missing.header("mithril-api-version"), Some("0.1.71"), "{path}");
+    }
+    for path in
+        ["/artifact/cardano-database/epoch/latest-6", "/artifact/cardano-database/epoch/x", "/protocol-configuration/x"]
+    {
+        let refused = get(at, path);
+        assert_eq!((refused.status, refused.json()["label"].as_str()), (400, Some("invalid_epoch")), "{path}");
+    }
+    assert_eq!(get(at, "/artifact/cardano-database/epoch/latest-5").status, 200);
+    assert_eq!(
+        get(at, "/proof/cardano-transaction?transaction_hashes=zz").json()["label"],
+        "invalid_transaction_hashes"
+    );
+    assert_eq!(get(at, "/proof/v2/cardano-block").json()["label"], "invalid_block_hashes");
+    let hash = "a".repeat(64);
+    assert_eq!(get(at, &format!("/proof/cardano-transaction?transaction_hashes={hash}")).status, 404);
+    assert_eq!(get(at, "/cardano-database-download/immutable/00000.tar.zst").status, 403);
+    assert_eq!(get(at, "/register-signer").status, 405);
+    let bare = b"POST /aggregator/register-signer HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(send(at, bare).status, 411);
+    let long = b"POST /aggregator/register-signer HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: 16777216\r\n\r\n";
+    assert_eq!(send(at, long).status, 413);
+    let preflight = b"OPTIONS /aggregator/status HTTP/1.1\r\nhost: x\r\norigin: https://x\r\nconnection: close\r\n\r\n";
+    let preflight = send(at, preflight);
+    assert_eq!((preflight.status, preflight.header("access-control-allow-origin")), (200, Some("*")));
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused_and_harms_nothing() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let server = serve(&stage, None);
+    let at = server.address();
+    let deep = "[".repeat(100_000);
+    let indexes = format!(
+        r#"{{"entity_type":{{"MithrilStakeDistribution":10}},"party_id":"a","signature":"00","indexes":[{}1],"signed_message":"b"}}"#,
+        "1,".repeat(70_000)
+    );
+    for body in ["", "{", "null", "[]", "{\"epoch\":-1}", deep.as_str(), indexes.as_str()] {
+        for path in ["/register-signer", "/register-signatures"] {
+            assert_eq!(post(at, path, body).status, 400, "{path} {}", &body[..body.len().min(40)]);
+        }
+    }
+    let unknown =
+        r#"{"entity_type":{"Something":1},"party_id":"a","signature":"00","indexes":[1],"signed_message":"b"}"#;
+    assert_eq!(post(at, "/register-signatures", unknown).status, 400);
+    let retired = r#"{"entity_type":{"CardanoImmutableFilesFull":{"network":"preprod","epoch":1,"immutable_file_number":2}},"party_id":"a","signature":"00","indexes":[1],"signed_message":"b"}"#;
+    assert_eq!(post(at, "/register-signatures", retired).status, 410);
+    assert_eq!(post(at, "/register-signer", &registration(12, fixture.signers().remove(0))).status, 500);
+    assert_eq!(
+        post(at, "/statistics/cardano-database/immutable-files-restored", "{\"nb_immutable_files\":3}").status,
+        201
+    );
+    assert_eq!(post(at, "/statistics/cardano-database/immutable-files-restored", "x").status, 400);
+    assert_eq!(get(at, "/status").status, 200);
+}
+
+#[test]
+fn archives_are_served_whole_and_in_ranges_and_nothing_beside_them() {
+    let place = tempfile::tempdir().unwrap();
+    let archives = place.path().join("archives");
+    std::fs::create_dir_all(archives.join("immutable")).unwrap();
+    std::fs::write(archives.join("immutable/00000.tar.zst"), (0..=255).collect::<Vec<u8>>().repeat(4000)).unwrap();
+    std::fs::write(archives.join("secret"), "x").unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    let server = serve(&stage, Some(&archives));
+    let at = server.address();
+    let whole = get(at, "/cardano-database-download/immutable/00000.tar.zst");
+    assert_eq!((whole.status, whole.body.len()), (200, 1_024_000));
+    assert!(whole.header("content-disposition").unwrap().contains("00000.tar.zst"));
+    let part = send(at, b"GET /aggregator/cardano-database-download/immutable/00000.tar.zst HTTP/1.1\r\nhost: x\r\nrange: bytes=300-301\r\nconnection: close\r\n\r\n");
+    assert_eq!((part.status, part.body.as_slice()), (206, [44, 45].as_slice()));
+    assert_eq!(part.header("content-range"), Some("bytes 300-301/1024000"));
+    for path in
+        ["/immutable/..%2fsecret", "/immutable/%2e%2e%2fsecret", "/secret/secret", "/immutable/.", "/digests/none"]
+    {
+        assert_eq!(get(at, &format!("/cardano-database-download{path}")).status, 404, "{path}");
+    }
+}
+
+#[test]
+fn half_open_connections_keep_nobody_out() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let server = serve(&stage, None);
+    let at = server.address();
+    let idle: Vec<_> = (0..400)
+        .map(|_| {
+            let mut stream = TcpStream::connect(at).unwrap();
+            stream.write_all(b"GET /aggregator/status HTTP/1.1\r\nhost: ").unwrap();
+            stream
+        })
+        .collect();
+    for _ in 0..10 {
+        assert_eq!(get(at, "/status").status, 200);
+    }
+    drop(idle);
+}
