@@ -154,6 +154,7 @@ fn number_at(entry: &[u8], at: usize) -> Option<u64> {
 }
 
 /// CRC-32 of IEEE 802.3, of each byte.
+#[expect(clippy::indexing_slicing, reason = "the index is below 256, and this is done by the compiler")]
 const CRC32: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0_u32;
