@@ -153,14 +153,29 @@ fn number_at(entry: &[u8], at: usize) -> Option<u64> {
     entry.get(at..at + 8)?.try_into().ok().map(u64::from_be_bytes)
 }
 
+/// CRC-32 of IEEE 802.3, of each byte.
+#[expect(clippy::indexing_slicing, reason = "the index is below 256, and this is done by the compiler")]
+const CRC32: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0_u32;
+    while byte < 256 {
+        let mut sum: u32 = byte;
+        let mut bit = 0;
+        while bit < 8 {
+            sum = (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg());
+            bit += 1;
+        }
+        table[byte as usize] = sum;
+        byte += 1;
+    }
+    table
+};
+
 /// CRC-32 of IEEE 802.3.
 fn crc32(bytes: &[u8]) -> u32 {
-    let mut sum = u32::MAX;
-    for byte in bytes {
-        sum ^= u32::from(*byte);
-        for _ in 0..8 {
-            sum = (sum >> 1) ^ (0xEDB8_8320 & (sum & 1).wrapping_neg());
-        }
-    }
-    !sum
+    let step = |sum: u32, byte: &u8| {
+        let [low, ..] = sum.to_le_bytes();
+        (sum >> 8) ^ CRC32.get(usize::from(low ^ byte)).copied().unwrap_or_default()
+    };
+    !bytes.iter().fold(u32::MAX, step)
 }

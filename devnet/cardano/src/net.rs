@@ -43,6 +43,9 @@ pub enum NetError {
         /// Why.
         source: io::Error,
     },
+    /// Another network's database is there.
+    #[error("{0}: there is a database already")]
+    Occupied(PathBuf),
     /// Keys of genesis cannot be written.
     #[error("keys of genesis: {0}")]
     Genesis(String),
@@ -82,6 +85,9 @@ impl CardanoNet {
     /// Starts the node. With a real clock, epochs move from now on.
     pub fn start(options: Options) -> Result<Self, NetError> {
         let directory = options.directory.join("db");
+        if directory.exists() {
+            return Err(NetError::Occupied(directory));
+        }
         let database = Database::create(directory, options.magic, options.ledger_form)?;
         let pools = (0..options.pools)
             .map(|index| Pool::new(options.seed, index, KesPeriod(0)).map(Arc::new))
@@ -292,6 +298,8 @@ impl CardanoNet {
             // A thread that panicked has said so itself.
             drop(thread.join());
         }
+        // It may be gone with its directory.
+        drop(std::fs::remove_file(&self.socket));
     }
 }
 

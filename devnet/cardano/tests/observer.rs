@@ -178,6 +178,52 @@ fn a_walk_follows_a_roll_back_and_a_fork_below_what_is_immutable() {
 }
 
 #[test]
+fn a_roll_back_of_everything_leads_behind_the_origin() {
+    let (_directory, net, node) = net(|_| {});
+    let mut walk = node.blocks(&[place(&net.tip().unwrap())]).unwrap();
+    assert_backward(&mut *walk, Some(place(&net.tip().unwrap())));
+    assert_eq!(walk.step().unwrap(), Step::AtTip);
+    net.roll_back(1_000_000).unwrap();
+    loop {
+        match walk.step().unwrap() {
+            Step::AtTip => {}
+            step => break assert_eq!(step, Step::Backward(None)),
+        }
+    }
+    let view = node.view().unwrap();
+    assert_eq!((view.tip.block_hash.as_str(), *view.tip.block_number), ("", 0), "a node without a block");
+}
+
+#[test]
+fn a_genesis_without_kes_periods_is_refused() {
+    let (_directory, _net, node) = net(|options| options.slots_per_kes_period = 0);
+    let error = node.view().unwrap_err();
+    assert!(matches!(&error, ChainError::Answer { why, .. } if why.contains("KES")), "{error}");
+}
+
+#[test]
+fn an_era_that_is_not_known_yet_has_a_number() {
+    let (_directory, _net, node) = net(|options| options.era = 7);
+    assert_eq!(node.view().unwrap().era, "era 7");
+}
+
+#[test]
+fn many_clients_are_served_at_once_and_one_that_breaks_off_disturbs_nobody() {
+    let (_directory, net, node) = net(|_| {});
+    let mut idle: Vec<_> = (0..50).map(|_| std::os::unix::net::UnixStream::connect(net.socket()).unwrap()).collect();
+    for stream in idle.iter_mut().step_by(2) {
+        stream.write_all(&[0, 0, 0, 0, 0, 0, 0, 9, 0xff]).unwrap();
+    }
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let node = node.clone();
+            std::thread::spawn(move || (0..5).all(|_| node.stakes().is_ok()))
+        })
+        .collect();
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap()));
+}
+
+#[test]
 fn inline_datums_of_an_address_and_nothing_of_another() {
     let (_directory, net, node) = net(|_| {});
     let address = pallas_addresses::Address::from_bech32(ADDRESS).unwrap();

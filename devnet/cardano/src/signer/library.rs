@@ -207,3 +207,87 @@ fn roots(leaves: &[Leaf]) -> StdResult<Option<Roots>> {
     };
     Ok(Some(Roots { transactions: of_transactions, all: Tree::new_from_iter(all)?.compute_root()? }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{CardanoNet, Options};
+    use mithril_common::signable_builder::BlockRangeRootRetriever;
+    use std::future::Future;
+    use std::ops::Range;
+    use std::pin::Pin;
+
+    type Answer<'a, T> = Pin<Box<dyn Future<Output = StdResult<T>> + Send + 'a>>;
+    type Roots<'a> = Box<dyn Iterator<Item = (BlockRange, MKTreeNode)> + 'a>;
+
+    /// The library asked as Mithril's own builder asks: it says what to do about a range that is cut.
+    struct Oracle(Vec<CardanoBlockTransactionMkTreeNode>);
+
+    impl BlockRangeRootRetriever<MKTreeStoreInMemory> for Oracle {
+        fn retrieve_block_range_roots<'a, 'b>(&'a self, up_to: BlockNumber) -> Answer<'b, Roots<'a>>
+        where
+            'a: 'b,
+        {
+            let complete = BlockRange::all_block_ranges_in(BlockNumber(0)..=up_to);
+            let roots = complete.into_vec().into_iter().map(move |range| {
+                let leaves = self.0.iter().filter(|leaf| range.contains(&leaf.block_number())).cloned();
+                let leaves: BTreeSet<_> = leaves.collect();
+                (range, Tree::new_from_iter(leaves).unwrap().compute_root().unwrap())
+            });
+            Box::pin(async move { Ok(Box::new(roots) as Roots<'a>) })
+        }
+
+        fn retrieve_block_ranges_nodes<'a, 'b>(
+            &'a self,
+            range: Range<BlockNumber>,
+        ) -> Answer<'b, BTreeSet<CardanoBlockTransactionMkTreeNode>>
+        where
+            'a: 'b,
+        {
+            let leaves = self.0.iter().filter(|leaf| range.contains(&leaf.block_number())).cloned().collect();
+            Box::pin(async move { Ok(leaves) })
+        }
+    }
+
+    fn net() -> (tempfile::TempDir, CardanoNet) {
+        let directory = tempfile::tempdir().unwrap();
+        let net = CardanoNet::start(Options::new(directory.path())).unwrap();
+        (directory, net)
+    }
+
+    #[test]
+    fn roots_over_blocks_are_those_of_mithrils_own_builder_wherever_the_last_range_is_cut() {
+        let (_directory, net) = net();
+        let leaves = net.blocks().iter().map(|block| leaf(block).unwrap()).collect::<Vec<_>>();
+        let nodes = leaves.iter().flat_map(|leaf| {
+            let transactions = leaf.transactions.iter().map(|transaction| transaction.clone().into());
+            std::iter::once(leaf.block.clone().into()).chain(transactions)
+        });
+        let oracle = Oracle(nodes.collect());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        for up_to in [3, 14, 15, 29, 30, 44, 51].map(BlockNumber) {
+            let map = runtime.block_on(oracle.compute_merkle_map_from_block_range_roots(up_to)).unwrap();
+            let root = Library::default().blocks_root(&net.shared, up_to).unwrap();
+            assert_eq!(root, map.compute_root().unwrap().to_hex(), "{up_to}");
+        }
+    }
+
+    #[test]
+    fn after_a_fork_a_library_knows_what_a_new_one_reads() {
+        let (_directory, net) = net();
+        let mut old = Library::default();
+        let before = old.blocks_root(&net.shared, BlockNumber(90)).unwrap();
+        for deep in [3, 40, 96] {
+            net.fork(deep).unwrap();
+            net.advance_blocks(deep).unwrap();
+            let mut new = Library::default();
+            for up_to in [59, 90].map(BlockNumber) {
+                let root = old.blocks_root(&net.shared, up_to).unwrap();
+                assert_eq!(root, new.blocks_root(&net.shared, up_to).unwrap());
+                let root = old.transactions_root(&net.shared, up_to).unwrap();
+                assert_eq!(root, new.transactions_root(&net.shared, up_to).unwrap());
+            }
+        }
+        assert_ne!(old.blocks_root(&net.shared, BlockNumber(90)).unwrap(), before);
+    }
+}

@@ -160,6 +160,12 @@ impl Signer {
         self.conduct = conduct;
     }
 
+    /// From now on it speaks to the aggregator at another base.
+    pub fn turn_to(&mut self, url: &str) -> Result<(), HttpError> {
+        self.aggregator = Aggregator::new(url)?;
+        Ok(())
+    }
+
     /// Its party id.
     pub fn party_id(&self) -> &str {
         &self.pool.party_id

@@ -131,11 +131,10 @@ impl Aggregator {
             let body = serde_json::from_slice(&body).unwrap_or_default();
             self.with(|state| state.calls.push(Call { what, headers, body, status }));
             let head = format!(
-                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+                "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{answer}",
                 answer.len()
             );
             writer.write_all(head.as_bytes()).unwrap();
-            writer.write_all(answer.as_bytes()).unwrap();
         }
     }
 }

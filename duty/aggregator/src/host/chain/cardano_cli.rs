@@ -10,7 +10,7 @@
 //! period is slot / slots of a KES period, which the program does not tell: it is 129,600 on every public network. The tip is
 //! asked before and after stakes, which are refused when the epoch moved.
 //!
-//! A process gets 10 s and 64 MiB of output, and is killed with what it started. Blocks are not to be had this way.
+//! A process gets 120 s and 64 MiB of output, and is killed with what it started. Blocks are not to be had this way.
 
 use super::node::stake_distribution;
 use super::process;
@@ -27,8 +27,8 @@ use std::time::Duration;
 /// Slots of a KES period on mainnet, preprod and preview.
 pub const SLOTS_PER_KES_PERIOD: u64 = 129_600;
 
-/// How long one process may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one process may take: a node goes through all that anyone owns for stakes and for what lies at an address.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Pools that are asked for one by one.
 const POOLS_ONE_BY_ONE_MAX: usize = 10_000;

@@ -4,7 +4,8 @@
 //! belong together even when the chain moves meanwhile; stakes are worth something only if the epoch is still the same when a
 //! fresh state is asked afterwards.
 //!
-//! What the node says is bounded: 16 MiB per question, 4 MiB per block, 10 s per call; pools and inline datums are counted.
+//! What the node says is bounded: 16 MiB per question, 4 MiB per block, 10 s per call (120 s where a node goes through all
+//! that anyone owns); pools and inline datums are counted.
 //! An inline datum is whatever anyone has sent to that address: it is cut out of the answer without looking inside, and
 //! how deep it nests is for its reader to refuse.
 //!
@@ -31,6 +32,9 @@ use tokio::time::timeout;
 /// How long a call may take.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long a call may take for which a node goes through all that anyone owns: stakes, and what lies at an address.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(120);
+
 /// What an answer about the ledger's state may weigh: 3,000 pools are 300 kB.
 const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
@@ -55,43 +59,46 @@ pub struct Node {
     socket: PathBuf,
     magic: u64,
     patience: Duration,
+    long_patience: Duration,
 }
 
 impl Node {
     /// The node behind a socket, on the network with this magic.
     pub fn new(socket: impl Into<PathBuf>, magic: u64) -> Self {
-        Self { socket: socket.into(), magic, patience: PATIENCE }
+        Self { socket: socket.into(), magic, patience: PATIENCE, long_patience: LONG_PATIENCE }
     }
 
     /// The same node with another bound on every call.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { patience, long_patience: patience, ..self }
     }
 
     /// Runs one conversation about the ledger's state.
-    fn ask<T>(&self, talk: impl AsyncFnOnce(&mut Asking<'_>) -> Result<T, ChainError>) -> Result<T, ChainError> {
+    fn ask<T>(
+        &self,
+        patience: Duration,
+        talk: impl AsyncFnOnce(&mut Asking<'_>) -> Result<T, ChainError>,
+    ) -> Result<T, ChainError> {
         let runtime = runtime(&self.socket)?;
         let whole = async {
             let session = Session::open(&self.socket, self.magic, STATE_BYTES_MAX).await?;
             talk(&mut Asking { socket: &self.socket, session }).await
         };
-        runtime
-            .block_on(async { timeout(self.patience, whole).await })
-            .unwrap_or_else(|_| Err(late(&self.socket, self.patience)))
+        runtime.block_on(async { timeout(patience, whole).await }).unwrap_or_else(|_| Err(late(&self.socket, patience)))
     }
 }
 
 impl Observer for Node {
     fn view(&self) -> Result<View, ChainError> {
-        self.ask(async |asking| {
+        self.ask(self.patience, async |asking| {
             asking.acquire().await?;
             Ok(asking.view().await?.1)
         })
     }
 
     fn stakes(&self) -> Result<(View, StakeDistribution), ChainError> {
-        self.ask(async |asking| {
+        self.ask(self.long_patience, async |asking| {
             asking.acquire().await?;
             let (era, view) = asking.view().await?;
             let stakes = asking.stakes(era).await?;
@@ -110,7 +117,7 @@ impl Observer for Node {
             whom: "the address of the markers".to_owned(),
             why: why.to_string(),
         })?;
-        self.ask(async |asking| {
+        self.ask(self.long_patience, async |asking| {
             asking.acquire().await?;
             let era = asking.era().await?;
             let query = BlockQuery::GetUTxOByAddress(vec![address.to_vec().into()]);

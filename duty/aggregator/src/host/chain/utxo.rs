@@ -144,4 +144,24 @@ mod tests {
             assert!(inline_datums(bytes).is_err(), "{bytes:?}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_a_node_says_is_an_answer_or_an_error(
+            bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..300),
+            cut in 0_usize..200,
+            flips in proptest::collection::vec((0_usize..200, proptest::num::u8::ANY), 0..4),
+        ) {
+            drop(inline_datums(&bytes));
+            let mut real = answer(&[&output(b"one"), &output(b"two")]);
+            real.truncate(real.len().saturating_sub(cut));
+            for (at, value) in flips {
+                if let Some(byte) = real.get_mut(at) {
+                    *byte = value;
+                }
+            }
+            let found = inline_datums(&real).unwrap_or_default();
+            proptest::prop_assert!(found.len() <= 200 && found.iter().all(|datum| datum.len() <= real.len()));
+        }
+    }
 }
