@@ -1,5 +1,4 @@
 //! The whole of Mithril in one process: every type is certified, epoch after epoch, and clients accept it.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use semel_aggregator::host::artifact::{ManifestSigner, ManifestSigningError};
