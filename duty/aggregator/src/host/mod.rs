@@ -11,3 +11,4 @@ pub mod files;
 pub mod http;
 pub mod immutable;
 pub mod store;
+pub mod walk;

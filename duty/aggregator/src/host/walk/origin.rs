@@ -1,0 +1,222 @@
+//! Where certificates come from: an aggregator, a database of one, a file.
+
+use crate::host::store::{FILE, Store, StoreError, certificates};
+use mithril_common::entities::Certificate;
+use mithril_common::messages::{CertificateListMessage, CertificateMessage};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Bytes of a certificate, or of a list.
+const REPLY_MAX: usize = 64 << 20;
+/// Bytes of a file of certificates.
+const FILE_MAX: u64 = 1 << 30;
+/// Time for a reply.
+const REPLY_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Why a certificate cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OriginError {
+    /// It is not there.
+    #[error("there is no certificate {hash} in {place}")]
+    Missing {
+        /// Its hash.
+        hash: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// There is none at all.
+    #[error("there is no certificate in {0}")]
+    Empty(String),
+    /// The place cannot be reached or read.
+    #[error("{place}: {why}")]
+    Place {
+        /// Which.
+        place: String,
+        /// Why.
+        why: String,
+    },
+    /// What is there is no certificate.
+    #[error("what {place} gives is no certificate: {why}")]
+    Undecodable {
+        /// Which place.
+        place: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Where certificates come from.
+pub trait Origin {
+    /// The certificate with this hash.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    fn certificate(&self, hash: &str) -> Result<Certificate, OriginError>;
+
+    /// Hash of the newest one.
+    ///
+    /// # Errors
+    /// When there is none, or nobody answers.
+    fn newest(&self) -> Result<String, OriginError>;
+}
+
+/// The origin that a text names: a URL, a directory of stores, or a JSON file of certificates.
+///
+/// # Errors
+/// When there is nothing of the kind.
+pub fn open(text: &str) -> Result<Box<dyn Origin + Sync>, OriginError> {
+    if text.starts_with("http://") || text.starts_with("https://") {
+        return Ok(Box::new(Remote::new(text)?));
+    }
+    let path = Path::new(text);
+    if path.is_dir() && !path.join(FILE).exists() {
+        let why = format!("it holds no {FILE}");
+        return Err(OriginError::Place { place: text.to_owned(), why });
+    }
+    match path.is_dir() {
+        true => Ok(Box::new(Local(Store::open(path)?, path.to_owned()))),
+        false => Ok(Box::new(File::read(path)?)),
+    }
+}
+
+/// An aggregator.
+#[derive(Debug)]
+struct Remote {
+    base: String,
+    client: reqwest::Client,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Remote {
+    fn new(url: &str) -> Result<Remote, OriginError> {
+        let place = |why: String| OriginError::Place { place: url.to_owned(), why };
+        // Whoever was first has installed one.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let client =
+            reqwest::Client::builder().timeout(REPLY_TIME_MAX).build().map_err(|error| place(error.to_string()))?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Remote {
+            base: url.trim_end_matches('/').to_owned(),
+            client,
+            runtime: runtime.map_err(|error| place(error.to_string()))?,
+        })
+    }
+
+    fn get(&self, path: &str) -> Result<Option<Vec<u8>>, OriginError> {
+        let url = format!("{}{path}", self.base);
+        let place = |why: String| OriginError::Place { place: url.clone(), why };
+        self.runtime.block_on(async {
+            let mut reply = self.client.get(&url).send().await.map_err(|error| place(error_text(&error)))?;
+            if reply.status() == reqwest::StatusCode::NOT_FOUND {
+                return Ok(None);
+            }
+            if !reply.status().is_success() {
+                return Err(place(format!("it answers {}", reply.status())));
+            }
+            let mut body = Vec::new();
+            while let Some(chunk) = reply.chunk().await.map_err(|error| place(error_text(&error)))? {
+                if body.len() + chunk.len() > REPLY_MAX {
+                    return Err(place(format!("its answer has more than {REPLY_MAX} bytes")));
+                }
+                body.extend_from_slice(&chunk);
+            }
+            Ok(Some(body))
+        })
+    }
+}
+
+/// What went wrong with a request, with its cause.
+fn error_text(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(source) = cause {
+        text = format!("{text}: {source}");
+        cause = source.source();
+    }
+    text
+}
+
+fn decode(place: &str, message: CertificateMessage) -> Result<Certificate, OriginError> {
+    Certificate::try_from(message)
+        .map_err(|error| OriginError::Undecodable { place: place.to_owned(), why: format!("{error:#}") })
+}
+
+impl Origin for Remote {
+    fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
+        let missing = || OriginError::Missing { hash: hash.to_owned(), place: self.base.clone() };
+        let body = self.get(&format!("/certificate/{hash}"))?.ok_or_else(missing)?;
+        let message = serde_json::from_slice(&body)
+            .map_err(|error| OriginError::Undecodable { place: self.base.clone(), why: error.to_string() })?;
+        decode(&self.base, message)
+    }
+
+    fn newest(&self) -> Result<String, OriginError> {
+        let empty = || OriginError::Empty(self.base.clone());
+        let body = self.get("/certificates")?.ok_or_else(empty)?;
+        let list: CertificateListMessage = serde_json::from_slice(&body)
+            .map_err(|error| OriginError::Undecodable { place: self.base.clone(), why: error.to_string() })?;
+        Ok(list.into_iter().next().ok_or_else(empty)?.hash)
+    }
+}
+
+/// A database.
+struct Local(Store, PathBuf);
+
+impl Origin for Local {
+    fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
+        let missing = || OriginError::Missing { hash: hash.to_owned(), place: self.1.display().to_string() };
+        self.0.read(|db| certificates::get(db, hash))?.ok_or_else(missing)
+    }
+
+    fn newest(&self) -> Result<String, OriginError> {
+        let newest = self.0.read(|db| certificates::latest(db, 1))?.pop();
+        Ok(newest.ok_or_else(|| OriginError::Empty(self.1.display().to_string()))?.hash)
+    }
+}
+
+/// A file: a JSON object of certificates by hash, or a list of them.
+struct File {
+    place: String,
+    certificates: BTreeMap<String, CertificateMessage>,
+}
+
+impl File {
+    fn read(path: &Path) -> Result<File, OriginError> {
+        #[derive(serde::Deserialize)]
+        #[serde(untagged)]
+        enum Content {
+            List(Vec<CertificateMessage>),
+            Map(BTreeMap<String, CertificateMessage>),
+        }
+        let place = path.display().to_string();
+        let failed = |why: String| OriginError::Place { place: place.clone(), why };
+        let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?.len();
+        if size > FILE_MAX {
+            return Err(failed(format!("it has more than {FILE_MAX} bytes")));
+        }
+        let text = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let content = serde_json::from_slice(&text)
+            .map_err(|error| OriginError::Undecodable { place: place.clone(), why: error.to_string() })?;
+        let list = match content {
+            Content::List(list) => list,
+            Content::Map(map) => map.into_values().collect(),
+        };
+        Ok(File { place, certificates: list.into_iter().map(|one| (one.hash.clone(), one)).collect() })
+    }
+}
+
+impl Origin for File {
+    fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
+        let missing = || OriginError::Missing { hash: hash.to_owned(), place: self.place.clone() };
+        decode(&self.place, self.certificates.get(hash).cloned().ok_or_else(missing)?)
+    }
+
+    fn newest(&self) -> Result<String, OriginError> {
+        let newest = self.certificates.values().max_by_key(|one| (one.epoch, one.metadata.sealed_at));
+        Ok(newest.ok_or_else(|| OriginError::Empty(self.place.clone()))?.hash.clone())
+    }
+}

@@ -1,0 +1,195 @@
+//! Real certificates: a whole chain of a development network, one of preprod, and a hundred thousand that are not quite the same.
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
+
+use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
+use mithril_common::entities::Certificate;
+use mithril_common::messages::CertificateMessage;
+use proptest::prelude::Rng;
+use proptest::test_runner::TestRng;
+use semel_aggregator::core::certificates::{Flaw, verify_alone, verify_genesis, verify_link};
+use semel_aggregator::host::store::{Store, certificates};
+use semel_aggregator::host::walk::{WalkError, Walked, origin, walk};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// The key that the genesis of the development network verifies with; it is nowhere published, and belongs to a test network.
+const DEVNET_KEY: &str = "5b33322c3235332c3138362c3230312c3137372c31312c3131372c3133352c3138372c3136372c3138312c3138382c32322c35392c3230362c3130352c3233312c3135302c3231352c33302c37382c3231322c37362c31362c3235322c3138302c37322c3133342c3133372c3234372c3136312c36385d";
+
+fn data(test: &str, name: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/mithril").join(name);
+    if path.exists() {
+        return Some(path);
+    }
+    if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
+        let mut log = std::fs::OpenOptions::new().append(true).create(true).open(log).unwrap();
+        writeln!(log, "{test}: no {name} under ../shared/data/mithril").unwrap();
+    }
+    None
+}
+
+fn chain(path: &PathBuf) -> BTreeMap<String, Value> {
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn key() -> GenesisEd25519VerificationKey {
+    DEVNET_KEY.try_into().unwrap()
+}
+
+fn decode(value: &Value) -> Option<Certificate> {
+    Certificate::try_from(serde_json::from_value::<CertificateMessage>(value.clone()).ok()?).ok()
+}
+
+#[test]
+fn every_certificate_of_the_development_network_leads_to_its_genesis() {
+    let Some(path) =
+        data("every_certificate_of_the_development_network_leads_to_its_genesis", "devnet/certificates.json")
+    else {
+        return;
+    };
+    let origin = origin::open(path.to_str().unwrap()).unwrap();
+    let all = chain(&path);
+    assert_eq!(all.len(), 43);
+    for hash in all.keys() {
+        let walked = walk(origin.as_ref(), &key(), Walked::begin(hash), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert!(walked.is_complete);
+    }
+}
+
+#[test]
+fn a_walk_that_was_stopped_goes_on_where_it_was() {
+    let Some(path) = data("a_walk_that_was_stopped_goes_on_where_it_was", "devnet/certificates.json") else { return };
+    let origin = origin::open(path.to_str().unwrap()).unwrap();
+    let newest = origin.newest().unwrap();
+    let whole = walk(origin.as_ref(), &key(), Walked::begin(&newest), &mut |_| ControlFlow::Continue(())).unwrap();
+    let mut kept = Walked::begin(&newest);
+    let mut stops = 0;
+    let walked = loop {
+        let mut last = kept.clone();
+        let step = walk(origin.as_ref(), &key(), kept, &mut |walked| {
+            last = walked.clone();
+            ControlFlow::Break(())
+        });
+        match step {
+            Ok(walked) => break walked,
+            Err(WalkError::Stopped(_)) => kept = last,
+            Err(error) => panic!("{error}"),
+        }
+        stops += 1;
+        assert!(stops < 100);
+    };
+    assert_eq!(walked, whole);
+}
+
+#[test]
+fn certificates_come_out_of_the_database_as_they_went_in() {
+    let Some(path) = data("certificates_come_out_of_the_database_as_they_went_in", "devnet/certificates.json") else {
+        return;
+    };
+    let place = tempfile::tempdir().unwrap();
+    let store = Store::open(place.path()).unwrap();
+    let mut all: Vec<Certificate> = chain(&path).values().map(|value| decode(value).unwrap()).collect();
+    // Parents first: a certificate refers to the one before it.
+    all.sort_by_key(|certificate| (certificate.epoch, certificate.metadata.sealed_at));
+    for certificate in all.clone() {
+        store.write(move |db| certificates::insert(db, &certificate)).unwrap();
+    }
+    for certificate in all {
+        let read = store.read(|db| certificates::get(db, &certificate.hash)).unwrap().unwrap();
+        assert_eq!(read.try_compute_hash().unwrap(), certificate.hash);
+        let (ours, theirs) = (CertificateMessage::try_from(read), CertificateMessage::try_from(certificate));
+        assert_eq!(serde_json::to_string(&ours.unwrap()).unwrap(), serde_json::to_string(&theirs.unwrap()).unwrap());
+    }
+}
+
+#[test]
+fn a_real_certificate_of_preprod_holds() {
+    let Some(path) = data("a_real_certificate_of_preprod_holds", "preprod-v2/cardano_database_certificate.json") else {
+        return;
+    };
+    let certificate = decode(&serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).unwrap();
+    assert_eq!(verify_alone(&certificate), Ok(()));
+    assert!(matches!(verify_genesis(&certificate, &key()), Err(Flaw::Kind(_))));
+}
+
+/// Changes one thing in a certificate, somewhere in its JSON.
+fn mutate(value: &mut Value, random: &mut TestRng) {
+    let pick = |random: &mut TestRng, most: usize| usize::try_from(random.next_u64() % most as u64).unwrap();
+    match value {
+        Value::Object(fields) if !fields.is_empty() => {
+            let at = pick(random, fields.len());
+            let field = fields.values_mut().nth(at).unwrap();
+            mutate(field, random);
+        }
+        Value::Array(items) if !items.is_empty() => {
+            let at = pick(random, items.len());
+            match random.next_u64() % 4 {
+                0 => drop(items.remove(at)),
+                1 => items.push(items.get(at).unwrap().clone()),
+                _ => mutate(items.get_mut(at).unwrap(), random),
+            }
+        }
+        Value::Number(number) => *value = Value::from(number.as_u64().unwrap_or(1) ^ (1 << (random.next_u64() % 20))),
+        Value::String(text) if !text.is_empty() => {
+            let at = pick(random, text.len());
+            let mut bytes = text.clone().into_bytes();
+            match random.next_u64() % 3 {
+                0 => drop(bytes.remove(at)),
+                1 => bytes.insert(at, b'0' + (random.next_u64() % 10) as u8),
+                _ => *bytes.get_mut(at).unwrap() ^= 1 << (random.next_u64() % 5),
+            }
+            *text = String::from_utf8(bytes).unwrap_or_default();
+        }
+        _ => *value = Value::String("x".into()),
+    }
+}
+
+fn holds(certificate: &Certificate, by_hash: &BTreeMap<String, Certificate>) -> bool {
+    match certificate.is_genesis() {
+        true => verify_genesis(certificate, &key()).is_ok(),
+        false => {
+            let previous = by_hash.get(&certificate.previous_hash);
+            previous.is_some_and(|previous| verify_link(certificate, previous).is_ok())
+                && verify_alone(certificate).is_ok()
+        }
+    }
+}
+
+#[test]
+fn a_hundred_thousand_certificates_that_are_not_quite_the_same_do_not_hold() {
+    let test = "a_hundred_thousand_certificates_that_are_not_quite_the_same_do_not_hold";
+    let Some(path) = data(test, "devnet/certificates.json") else { return };
+    let all = chain(&path);
+    let by_hash: BTreeMap<String, Certificate> =
+        all.iter().map(|(hash, value)| (hash.clone(), decode(value).unwrap())).collect();
+    let values: Vec<&Value> = all.values().collect();
+    let mut random = TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha);
+    let (mut undecodable, mut refused, mut same) = (0, 0, 0);
+    for round in 0..100_000_usize {
+        let original = *values.get(round % values.len()).unwrap();
+        let mut mutated = original.clone();
+        mutate(&mut mutated, &mut random);
+        let Some(mut certificate) = decode(&mutated) else {
+            undecodable += 1;
+            continue;
+        };
+        // Half of them get the hash that fits what they say now, as a forger would do.
+        if round % 2 == 0 {
+            certificate.hash = certificate.try_compute_hash().unwrap_or_default();
+        }
+        let encoded = CertificateMessage::try_from(certificate.clone()).ok();
+        if encoded.is_some_and(|encoded| serde_json::to_value(encoded).unwrap() == *original) {
+            // Another spelling of the same: hex in capitals, say.
+            same += 1;
+            continue;
+        }
+        // What signers do not sign (times, names) is held by the hash alone: a forgery with a hash of its own is another
+        // certificate, which nobody asks for and which nothing continues.
+        let is_asked_for = original.get("hash").and_then(Value::as_str) == Some(certificate.hash.as_str());
+        assert!(!(is_asked_for && holds(&certificate, &by_hash)), "{round}: {mutated}");
+        refused += 1;
+    }
+    assert!(refused > 20_000 && undecodable + refused + same == 100_000, "{undecodable} {refused} {same}");
+}
