@@ -175,8 +175,8 @@ mod tests {
     use super::{Benign, ERA_NAME_MAX, EraMark, EraNameError, RAW_BYTES_DOMAIN};
     use crate::{ChainId, Domain};
     use proptest::prelude::*;
-use sha2::{Digest as _, Sha256};
-use std::path::Path;
+    use sha2::{Digest as _, Sha256};
+    use std::path::Path;
 
     #[test]
     fn raw_bytes_are_the_domain_and_the_request() {

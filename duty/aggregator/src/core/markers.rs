@@ -71,7 +71,8 @@ pub fn datum_bytes(datum: &Value) -> usize {
     let fields = datum.get("fields").and_then(Value::as_array).map_or(0, Vec::len);
     let text = datum.to_string().len();
     // Each field of at most 64 bytes has a head of two; tag, list and break are five more.
-    let overhead = r#"{"constructor":0,"fields":[]}"#.len().saturating_add(fields.saturating_mul(r#"{"bytes":""},"#.len()));
+    let overhead =
+        r#"{"constructor":0,"fields":[]}"#.len().saturating_add(fields.saturating_mul(r#"{"bytes":""},"#.len()));
     (text.saturating_sub(overhead) / 2).saturating_add(fields.saturating_mul(2)).saturating_add(5)
 }
 
@@ -105,7 +106,9 @@ pub(crate) mod tests {
 
     #[test]
     fn a_datum_of_another_kind_is_none_and_deep_nesting_does_no_harm() {
-        for bad in [&b""[..], b"\x00", b"\xd8\x79", b"\xd8\x79\x9f", b"\xa0", b"\xd8\x79\x9b\xff\xff\xff\xff\xff\xff\xff\xff"] {
+        for bad in
+            [&b""[..], b"\x00", b"\xd8\x79", b"\xd8\x79\x9f", b"\xa0", b"\xd8\x79\x9b\xff\xff\xff\xff\xff\xff\xff\xff"]
+        {
             assert_eq!(payload(bad), None, "{bad:02x?}");
         }
         let deep = [b"\xd8\x79\x81".to_vec(), vec![0x81; 60_000], vec![0x00]].concat();

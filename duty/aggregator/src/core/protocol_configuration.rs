@@ -157,7 +157,10 @@ type Written = Result<(), pallas_codec::minicbor::encode::Error<std::convert::In
 
 fn encode_into(one: &Configuration, out: &mut Encoder<Vec<u8>>) -> Written {
     let beacons = [
-        ("cardano_transactions", one.cardano_transaction_signing_config.as_ref().map(|c| (c.security_parameter, c.step))),
+        (
+            "cardano_transactions",
+            one.cardano_transaction_signing_config.as_ref().map(|c| (c.security_parameter, c.step)),
+        ),
         (
             "cardano_blocks_transactions",
             one.cardano_blocks_transactions_signing_config.as_ref().map(|c| (c.security_parameter, c.step)),

@@ -86,8 +86,19 @@ pub static NOT_A_KEY: Code = Code::local(
 
 /// Codes of configurations, in order.
 pub static ALL: [&Code; 13] = [
-    &UNREADABLE, &UNCLOSED, &NO_ASSIGNMENT, &UNKNOWN, &WRONG_TYPE, &OUT_OF_RANGE, &NOT_A_CHOICE, &NOT_JSON, &WRONG_SHAPE,
-    &MISSING, &RETIRED, &CONTRADICTION, &NOT_A_KEY,
+    &UNREADABLE,
+    &UNCLOSED,
+    &NO_ASSIGNMENT,
+    &UNKNOWN,
+    &WRONG_TYPE,
+    &OUT_OF_RANGE,
+    &NOT_A_CHOICE,
+    &NOT_JSON,
+    &WRONG_SHAPE,
+    &MISSING,
+    &RETIRED,
+    &CONTRADICTION,
+    &NOT_A_KEY,
 ];
 
 /// Codes of commands: what happened, and what to do.
@@ -95,10 +106,19 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0001", "A file of the aggregator's tools cannot be read, or is larger than any such file can be."),
     ("AGG-0002", "A file of the aggregator's tools cannot be written. A secret key is never written over."),
     ("AGG-0003", "A secret key is no Ed25519 key in JSON-hex. Name or paste the whole content of the .sk file."),
-    ("AGG-0004", "What should be signed as a genesis payload is not the 64 hex characters that `genesis export` writes."),
+    (
+        "AGG-0004",
+        "What should be signed as a genesis payload is not the 64 hex characters that `genesis export` writes.",
+    ),
     ("AGG-0005", "Era markers make no sense: the next era has to begin after the current one."),
-    ("AGG-0006", "The Lagrange era needs proofs that this program does not make. Leave --mithril-era away, or say pythagoras."),
-    ("AGG-0007", "Edited protocol configurations make no sense, or contradict what the chain already has. The message names the epoch."),
+    (
+        "AGG-0006",
+        "The Lagrange era needs proofs that this program does not make. Leave --mithril-era away, or say pythagoras.",
+    ),
+    (
+        "AGG-0007",
+        "Edited protocol configurations make no sense, or contradict what the chain already has. The message names the epoch.",
+    ),
     ("AGG-0008", "The variable is no setting of the aggregator. `config explain` without a name lists them all."),
     ("AGG-0009", "No signed markers were found where they should be on the chain, or the chain could not be asked."),
     ("AGG-0010", "The command needs a part that this build does not have."),

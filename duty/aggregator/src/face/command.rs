@@ -28,7 +28,8 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
     if let Command::Serve(flags) = &command {
         return serve(&globals, flags, shell);
     }
-    let _log = logs::init(globals.verbose, logs::Sink::Stderr).map_err(|error| Report::of(&error).exit(Exit::Misuse))?;
+    let _log =
+        logs::init(globals.verbose, logs::Sink::Stderr).map_err(|error| Report::of(&error).exit(Exit::Misuse))?;
     match command {
         Command::Serve(_) => Ok(()),
         Command::Genesis(genesis) => self::genesis(genesis, &globals, shell),
@@ -44,7 +45,7 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
             commands::database_vacuum(&stores.stores_directory).map_err(|error| failed(&error))
         }
         Command::ProtocolConfiguration(verb) => {
-            tools::protocol_configuration(verb, shell, || Ok(base(&globals, shell)?))
+            tools::protocol_configuration(verb, shell, || base(&globals, shell))
         }
         Command::Config(verb) => configure::run(verb, &globals, shell),
         Command::Verify(what) => commands::verify(&what, shell).map_err(|error| failed(&error)),

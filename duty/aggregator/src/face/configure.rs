@@ -2,7 +2,7 @@
 
 use super::args::{Config, Globals};
 use super::command::layers;
-use super::settings::{NetworkName, Need, ROWS, Row, Settings, find};
+use super::settings::{Need, NetworkName, ROWS, Row, Settings, find};
 use super::tools::said;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
@@ -99,7 +99,9 @@ fn template(network: &str, follower: bool) -> Option<String> {
         (name, format!("{base}/{name}"))
     });
     let (key_source, era_source) = match &public {
-        Some((_, base)) => (format!("wget -q -O - {base}/genesis.vkey"), format!("{base}/era.addr and {base}/era.vkey")),
+        Some((_, base)) => {
+            (format!("wget -q -O - {base}/genesis.vkey"), format!("{base}/era.addr and {base}/era.vkey"))
+        }
         None => ("genesis generate-keypair --target-path DIR".to_owned(), "your own".to_owned()),
     };
     let role = match (follower, &public) {

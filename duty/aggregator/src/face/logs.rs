@@ -78,9 +78,9 @@ impl<W> Bunyan<W> {
         let metadata = event.metadata();
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let src = fields.0.remove("src").unwrap_or_else(|| json!(metadata.target()));
+        let src = fields.0.shift_remove("src").unwrap_or_else(|| json!(metadata.target()));
         let mut line = json!({
-            "msg": fields.0.remove("message").unwrap_or_default(), "v": 0, "name": NAME, "level": number(*metadata.level()),
+            "msg": fields.0.shift_remove("message").unwrap_or_default(), "v": 0, "name": NAME, "level": number(*metadata.level()),
             "time": time, "hostname": self.hostname, "pid": self.pid, "src": src,
         });
         if let Value::Object(line) = &mut line {

@@ -244,9 +244,11 @@ impl Gauge {
             Self::OpenMessageIndexes => {
                 ("semel_aggregator_open_message_indexes", Some("entity"), "Lottery indexes that an open message has.")
             }
-            Self::OpenMessageProgress => {
-                ("semel_aggregator_open_message_progress_ratio", Some("entity"), "Indexes of an open message by its quorum.")
-            }
+            Self::OpenMessageProgress => (
+                "semel_aggregator_open_message_progress_ratio",
+                Some("entity"),
+                "Indexes of an open message by its quorum.",
+            ),
             Self::CertificateAgeSeconds => {
                 ("semel_aggregator_certificate_age_seconds", None, "Seconds since the newest certificate was sealed.")
             }
@@ -254,7 +256,9 @@ impl Gauge {
                 ("semel_aggregator_leader_lag_epochs", None, "Epochs that this follower is behind its leader.")
             }
             Self::ProverBlock => ("semel_aggregator_prover_block", None, "Highest block that proofs are made for."),
-            Self::DatabaseBytes => ("semel_aggregator_database_bytes", Some("database"), "Bytes of a database on the disk."),
+            Self::DatabaseBytes => {
+                ("semel_aggregator_database_bytes", Some("database"), "Bytes of a database on the disk.")
+            }
             Self::DmqConnected => ("semel_aggregator_dmq_connected", None, "1 while the DMQ node answers."),
             Self::ArtifactsQueued => ("semel_aggregator_artifacts_queued", None, "Artifacts that wait to be made."),
         }
@@ -290,9 +294,13 @@ impl Timed {
     pub const fn row(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Request => ("semel_aggregator_request_seconds", "class", "Time to answer a request."),
-            Self::SignatureCheck => ("semel_aggregator_signature_check_seconds", "origin_tag", "Time to check a single signature."),
+            Self::SignatureCheck => {
+                ("semel_aggregator_signature_check_seconds", "origin_tag", "Time to check a single signature.")
+            }
             Self::Sealing => ("semel_aggregator_sealing_seconds", "entity", "Time from the quorum to the certificate."),
-            Self::Dmq => ("semel_aggregator_dmq_seconds", "origin_tag", "Age of a signature when it came over the DMQ node."),
+            Self::Dmq => {
+                ("semel_aggregator_dmq_seconds", "origin_tag", "Age of a signature when it came over the DMQ node.")
+            }
         }
     }
 

@@ -37,7 +37,9 @@ pub(super) fn only_pythagoras(era: MithrilEra) -> Result<(), Report> {
 /// A key of the command line.
 pub(super) fn verification_key(text: &str) -> Result<Ed25519VerificationKey, Report> {
     Ed25519VerificationKey::try_from(text.trim()).map_err(|_| {
-        Report::new("--genesis-verification-key is no key").code_id("CONFIG-0313").hint("the whole content of the .vk file")
+        Report::new("--genesis-verification-key is no key")
+            .code_id("CONFIG-0313")
+            .hint("the whole content of the .vk file")
     })
 }
 
@@ -175,7 +177,11 @@ fn on_chain(base: &Base) -> Result<(Epoch, Vec<Configuration>), Report> {
 
 /// Current epoch, and what somebody with the key has put at the address. Nothing there is an empty list only when it is a first time:
 /// that is for `--default` and `--force` to say.
-fn announced(observer: &dyn Observer, address: &str, key: &Ed25519VerificationKey) -> Result<(Epoch, Vec<Configuration>), Report> {
+fn announced(
+    observer: &dyn Observer,
+    address: &str,
+    key: &Ed25519VerificationKey,
+) -> Result<(Epoch, Vec<Configuration>), Report> {
     let on_chain = |error: &(dyn std::error::Error + 'static)| Report::of(error).code_id("AGG-0009");
     let view = observer.view().map_err(|error| on_chain(&error))?;
     let datums = observer.datums(address).map_err(|error| on_chain(&error))?;
@@ -193,7 +199,9 @@ fn read(path: &Path, bytes_max: u64) -> Result<String, Report> {
     let length = File::open(path).and_then(|file| file.take(bytes_max.saturating_add(1)).read_to_string(&mut text));
     let unreadable = || Report::new(format!("cannot read {}", path.display())).code_id("AGG-0001");
     match length {
-        Ok(length) if length as u64 > bytes_max => Err(unreadable().because(format!("it is longer than {bytes_max} bytes"))),
+        Ok(length) if length as u64 > bytes_max => {
+            Err(unreadable().because(format!("it is longer than {bytes_max} bytes")))
+        }
         Ok(_) => Ok(text),
         Err(error) => Err(unreadable().cause(&error)),
     }

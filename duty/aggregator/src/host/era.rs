@@ -79,9 +79,10 @@ impl EraReader {
             Self::CardanoChain(place) => {
                 let datums = observer.datums(&place.address)?;
                 let signed = datums.iter().take(OUTPUTS_MAX);
-                signed.into_iter().find_map(|datum| markers_of_datum(datum, &place.verification_key)).ok_or_else(|| {
-                    EraReadError::NotOnChain { address: place.address.clone(), outputs: datums.len() }
-                })
+                signed
+                    .into_iter()
+                    .find_map(|datum| markers_of_datum(datum, &place.verification_key))
+                    .ok_or_else(|| EraReadError::NotOnChain { address: place.address.clone(), outputs: datums.len() })
             }
         }
     }

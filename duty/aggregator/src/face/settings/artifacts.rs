@@ -170,7 +170,8 @@ impl Reader<'_> {
         let json = json.or_else(|| semel_ops::env::var(name).map(zeroize::Zeroizing::new));
         let Some(json) = json else {
             if is_certified {
-                let message = format!("{} names the variable {}, which is not set", variable(key), name.escape_default());
+                let message =
+                    format!("{} names the variable {}, which is not set", variable(key), name.escape_default());
                 self.error(&codes::CONTRADICTION, key, message);
                 return Err(());
             }

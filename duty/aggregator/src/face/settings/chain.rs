@@ -106,7 +106,11 @@ impl Reader<'_> {
     pub(super) fn network(&self) -> Option<(NetworkName, CardanoNetwork)> {
         let key = "network";
         if self.entry(key).is_none() {
-            self.missing(key, "every aggregator works for one network", Some("NETWORK=preprod, for example".to_owned()));
+            self.missing(
+                key,
+                "every aggregator works for one network",
+                Some("NETWORK=preprod, for example".to_owned()),
+            );
             return None;
         }
         let said = self.text(key)?.to_lowercase();
@@ -269,7 +273,8 @@ impl Reader<'_> {
     }
 
     pub(super) fn protocol_configurations(&self) -> Result<Option<MarkersOnChain>, ()> {
-        let (kind, key) = ("protocol_configuration_reader_adapter_type", "protocol_configuration_reader_adapter_params");
+        let (kind, key) =
+            ("protocol_configuration_reader_adapter_type", "protocol_configuration_reader_adapter_params");
         if self.entry(kind).is_some() {
             self.choice(kind, &[("cardano-chain", ())]).ok_or(())?;
         }

@@ -232,7 +232,15 @@ impl Reader {
             return self.parsed.ignored.push((Ignored::Name(name), name_at));
         }
         let is_unclosed = matches!(state, State::Single | State::Double | State::DoubleEscape);
-        self.parsed.assignments.push(Assignment { name, value, name_at, end: at, offsets, is_unclosed, lost_backslash });
+        self.parsed.assignments.push(Assignment {
+            name,
+            value,
+            name_at,
+            end: at,
+            offsets,
+            is_unclosed,
+            lost_backslash,
+        });
     }
 }
 

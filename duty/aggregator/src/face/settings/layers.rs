@@ -86,7 +86,9 @@ impl Entry {
     pub(super) fn place_of(&self, range: Range<usize>) -> Place {
         match &self.spot {
             Spot::Whole(place) => place.clone(),
-            Spot::From(source, from, _) => source.place(from.saturating_add(range.start)..from.saturating_add(range.end)),
+            Spot::From(source, from, _) => {
+                source.place(from.saturating_add(range.start)..from.saturating_add(range.end))
+            }
             Spot::Assignment(source, one) => source.place(one.place_of(range)),
         }
     }
@@ -132,9 +134,10 @@ impl Layers {
             Surroundings::Given(variables) => layers.read_variables(variables.clone().into_iter()),
             // A value that is not text cannot be any of ours.
             Surroundings::Process => {
-                layers.read_variables(std::env::vars_os().filter_map(|(name, value)| {
-                    Some((name.into_string().ok()?, value.into_string().ok()?))
-                }));
+                layers.read_variables(
+                    std::env::vars_os()
+                        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+                );
             }
         }
         layers
@@ -180,7 +183,8 @@ impl Layers {
 
     fn read_tree(&mut self, prefix: &str, value: &Value, path: &Path) {
         let Value::Object(fields) = value else {
-            let message = format!("{} is no JSON object", if prefix.is_empty() { "the configuration file" } else { prefix });
+            let message =
+                format!("{} is no JSON object", if prefix.is_empty() { "the configuration file" } else { prefix });
             return self.found.push(Diagnostic::error(&codes::WRONG_SHAPE, &Place::file(path), message));
         };
         for (name, value) in fields {
@@ -190,7 +194,9 @@ impl Layers {
             match (table::find(&key), value) {
                 (_, Value::Null) => {}
                 (Some(row), Value::String(said)) => self.put(row.key, text(said), origin, spot),
-                (Some(row), Value::Number(_) | Value::Bool(_)) => self.put(row.key, text(&value.to_string()), origin, spot),
+                (Some(row), Value::Number(_) | Value::Bool(_)) => {
+                    self.put(row.key, text(&value.to_string()), origin, spot)
+                }
                 (Some(row), Value::Array(words)) if !row.is_object && words.iter().all(Value::is_string) => {
                     let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
                     self.put(row.key, text(&words.join(",")), origin, spot);
@@ -234,7 +240,9 @@ impl Layers {
                 Ignored::Name(name) if name.starts_with("export ") => {
                     ("systemd passes over this line: `export` is for shells", Some("leave `export` away".to_owned()))
                 }
-                Ignored::Name(_) => ("systemd passes over this line: what stands before the equals sign is no name", None),
+                Ignored::Name(_) => {
+                    ("systemd passes over this line: what stands before the equals sign is no name", None)
+                }
             };
             let finding = Diagnostic::warning(&codes::NO_ASSIGNMENT, &source.place(at), message);
             self.found.push(finding.maybe_hint(hint));
@@ -364,27 +372,39 @@ fn nearest(name: &str, spell: &impl Fn(&Row) -> String) -> Option<String> {
     (best.0 <= slips_max).then(|| spell(best.1))
 }
 
-/// Everything but the punctuation of JSON becomes an asterisk.
+/// Everything but the equals sign and the punctuation of JSON becomes an asterisk.
 fn mask(value: &str) -> String {
-    let keep = |c: char| matches!(c, '{' | '}' | '[' | ']' | ':' | ',' | '"' | '\'' | '\\' | ' ' | '\n' | '\r');
+    let keep = |c: char| matches!(c, '=' | '{' | '}' | '[' | ']' | ':' | ',' | '"' | '\'' | '\\' | ' ' | '\n' | '\r');
     // As many bytes as before: offsets stay right.
     value.chars().map(|c| if keep(c) { c.to_string() } else { "*".repeat(c.len_utf8()) }).collect()
 }
 
-/// The file with everything masked that may be a secret.
+/// The file with everything masked that may be a secret: values of secrets and of what is not known, and the lines that systemd
+/// passes over, which may be the rest of a key that was meant to be one value.
 fn masked_file(content: &str, parsed: &env_file::Parsed) -> String {
-    let mut shown = String::with_capacity(content.len());
-    for one in &parsed.assignments {
-        if is_shown(&one.name) && !one.is_unclosed {
-            continue;
+    let secrets = parsed.assignments.iter().filter(|one| !is_shown(&one.name) || one.is_unclosed);
+    let values = secrets.map(|one| one.name_at.end..one.end);
+    let passed_over = parsed.ignored.iter().map(|(what, at)| match what {
+        Ignored::Name(name) if name.starts_with("export ") => {
+            at.start.saturating_add(name.len())..line_end(content, at.end)
         }
+        _ => at.start..line_end(content, at.end),
+    });
+    let mut hidden: Vec<Range<usize>> = values.chain(passed_over).collect();
+    hidden.sort_by_key(|range| range.start);
+    let mut shown = String::with_capacity(content.len());
+    for range in hidden {
         let done = shown.len();
-        shown.push_str(content.get(done..one.name_at.end).unwrap_or_default());
-        shown.push_str(&mask(content.get(one.name_at.end..one.end).unwrap_or_default()));
+        shown.push_str(content.get(done..range.start).unwrap_or_default());
+        shown.push_str(&mask(content.get(shown.len()..range.end).unwrap_or_default()));
     }
     let done = shown.len();
     shown.push_str(content.get(done..).unwrap_or_default());
     shown
+}
+
+fn line_end(content: &str, at: usize) -> usize {
+    content.get(at..).and_then(|rest| rest.find('\n')).map_or(content.len(), |end| at.saturating_add(end))
 }
 
 fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<String>> {
@@ -420,7 +440,10 @@ pub(super) fn json(said: &str, name: &str, entry: &Entry, found: &Diagnostics) -
             let hint = lost.then(|| {
                 "systemd took a backslash away: put single quotes around the whole value to keep it".to_owned()
             });
-            found.push(Diagnostic::error(&codes::NOT_JSON, &entry.place_of(at..at.saturating_add(1)), message).maybe_hint(hint));
+            found.push(
+                Diagnostic::error(&codes::NOT_JSON, &entry.place_of(at..at.saturating_add(1)), message)
+                    .maybe_hint(hint),
+            );
             None
         }
     }

@@ -23,8 +23,8 @@ use super::codes;
 use crate::host::era::{EraReader, MarkersOnChain};
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
 use mithril_common::entities::{
-    BlockNumber, BlockNumberOffset, CardanoBlocksTransactionsSigningConfig, CardanoNetwork, CardanoTransactionsSigningConfig,
-    ProtocolParameters, SignedEntityTypeDiscriminants,
+    BlockNumber, BlockNumberOffset, CardanoBlocksTransactionsSigningConfig, CardanoNetwork,
+    CardanoTransactionsSigningConfig, ProtocolParameters, SignedEntityTypeDiscriminants,
 };
 use read::{Reader, suggestion, variable};
 use reqwest::Url;
@@ -424,7 +424,8 @@ impl Reader<'_> {
             } else {
                 let all = SignedEntityTypeDiscriminants::all();
                 let names: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
-                let message = format!("{} has an unknown type, which is left out: {}", variable(key), word.escape_default());
+                let message =
+                    format!("{} has an unknown type, which is left out: {}", variable(key), word.escape_default());
                 self.warning_with(&codes::NOT_A_CHOICE, key, message, suggestion(word, &names));
             }
         }
@@ -440,7 +441,10 @@ impl Reader<'_> {
             types,
             wants_retired,
             transactions: CardanoTransactionsSigningConfig { security_parameter, step },
-            blocks_transactions: CardanoBlocksTransactionsSigningConfig { security_parameter: blocks_offset, step: blocks_step },
+            blocks_transactions: CardanoBlocksTransactionsSigningConfig {
+                security_parameter: blocks_offset,
+                step: blocks_step,
+            },
         })
     }
 
