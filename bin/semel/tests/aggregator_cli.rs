@@ -93,7 +93,7 @@ fn the_help_and_the_version_are_what_the_guide_prints() {
 fn words_of_our_own_work_under_both_names_and_are_listed_under_one() {
     let stage = Stage::new();
     let listed = stage.semel(&["-h"]).stdout;
-    for word in ["protocol-configuration", "config", "verify", "status", "doctor"] {
+    for word in ["protocol-configuration", "config", "verify", "status", "doctor", "registry"] {
         assert!(listed.contains(&format!("\n  {word}")), "{word}");
         assert_eq!(stage.face(&[word, "-h"]).code, 0, "{word}");
     }
@@ -405,4 +405,25 @@ fn protocol_configurations_are_exported_edited_and_announced() {
     stage.write("many.json", &serde_json::Value::from(many).to_string());
     let refused = import("many.json");
     assert!(refused.stderr.contains("10240 are allowed"), "{}", refused.stderr);
+}
+
+#[test]
+fn an_aggregator_is_added_to_the_list_of_networks_once() {
+    let stage = Stage::new();
+    let list = r#"{"preprod": {"mithril-networks": [{"release-preprod": {"aggregators": [{"url": "https://a.example/x"}]}}]}}"#;
+    let file = stage.write("networks.json", list);
+    let add = |network: &str, endpoint: &str| {
+        stage.face(&["registry", "add", "--networks", &file, "--mithril-network", network, "--endpoint", endpoint])
+    };
+    let ran = add("release-preprod", "https://b.example/aggregator");
+    let added: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+    let aggregators = &added["preprod"]["mithril-networks"][0]["release-preprod"]["aggregators"];
+    assert_eq!(aggregators.to_string(), r#"[{"url":"https://a.example/x"},{"url":"https://b.example/aggregator"}]"#);
+    for (network, endpoint) in
+        [("release-preprod", "https://a.example/x/"), ("release-preprodaggregators", "https://b.example")]
+    {
+        let refused = add(network, endpoint);
+        assert!(refused.code == 1 && refused.stderr.contains("AGG-0011"), "{}", refused.stderr);
+    }
+    assert_eq!(add("release-preprod", "http://b.example").code, 2);
 }

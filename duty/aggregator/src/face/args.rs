@@ -4,14 +4,14 @@
 //! guide starts it so. Secrets that are given as text are wiped when the last holder lets go, and are never printed.
 
 use clap::{Args, Subcommand};
+use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
+use mithril_common::entities::{Epoch, SupportedEra};
+use semel_ops::env;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use zeroize::Zeroizing;
-
-use mithril_common::entities::{Epoch, SupportedEra};
-use semel_ops::env;
 
 /// A secret from the command line or the environment. Clones share one text, which is wiped with the last of them.
 #[derive(Clone)]
@@ -98,10 +98,13 @@ pub enum Command {
     Status(Status),
     /// Look at everything that the aggregator stands on, and say what mends it
     Doctor(Doctor),
+    /// The public list of networks
+    #[command(subcommand)]
+    Registry(Registry),
 }
 
 /// Words of ours that the root help of mithril-aggregator does not list.
-pub const OWN_WORDS: [&str; 5] = ["protocol-configuration", "config", "verify", "status", "doctor"];
+pub const OWN_WORDS: [&str; 6] = ["protocol-configuration", "config", "verify", "status", "doctor", "registry"];
 
 /// `serve`: each wins over the configuration.
 #[derive(Debug, Clone, Default, Args)]
@@ -174,8 +177,8 @@ pub enum Genesis {
         #[arg(long)]
         signed_payload_path: PathBuf,
         /// Genesis verification key, JSON-hex
-        #[arg(long)]
-        genesis_verification_key: String,
+        #[arg(long, value_parser = verification_key)]
+        genesis_verification_key: GenesisEd25519VerificationKey,
         /// For which era
         #[command(flatten)]
         era: MithrilEra,
@@ -245,6 +248,10 @@ pub enum Era {
         #[arg(long)]
         target_path: PathBuf,
     },
+}
+
+fn verification_key(text: &str) -> Result<GenesisEd25519VerificationKey, &'static str> {
+    text.trim().try_into().map_err(|_| "this is no key in JSON-hex: the whole content of the .vk file is needed")
 }
 
 fn epoch(text: &str) -> Result<Epoch, std::num::ParseIntError> {
@@ -358,8 +365,8 @@ pub struct Verify {
     /// URL of an aggregator, or a stores directory
     pub whose: String,
     /// Genesis verification key, JSON-hex
-    #[arg(long, env = env::GENESIS_VERIFICATION_KEY)]
-    pub genesis_verification_key: String,
+    #[arg(long, env = env::GENESIS_VERIFICATION_KEY, hide_env_values = true, value_parser = verification_key)]
+    pub genesis_verification_key: GenesisEd25519VerificationKey,
     /// Begin at this certificate instead of the newest
     #[arg(long, value_name = "HASH")]
     pub from: Option<String>,
@@ -393,4 +400,26 @@ pub struct Doctor {
     /// As JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// `registry`
+#[derive(Debug, Clone, Subcommand)]
+pub enum Registry {
+    /// Print networks.json with one aggregator more, for a pull request
+    Add {
+        /// The file as it is published
+        #[arg(long, value_name = "FILE")]
+        networks: PathBuf,
+        /// Name of the Mithril network, such as release-preprod
+        #[arg(long, value_name = "NAME")]
+        mithril_network: String,
+        /// Public URL of the aggregator
+        #[arg(long, value_name = "URL", value_parser = endpoint)]
+        endpoint: reqwest::Url,
+    },
+}
+
+fn endpoint(text: &str) -> Result<reqwest::Url, &'static str> {
+    let url = reqwest::Url::parse(text).ok().filter(|url| url.scheme() == "https" && url.has_host());
+    url.ok_or("signers and clients need a URL that begins with https://")
 }

@@ -122,4 +122,8 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0008", "The variable is no setting of the aggregator. `config explain` without a name lists them all."),
     ("AGG-0009", "No signed markers were found where they should be on the chain, or the chain could not be asked."),
     ("AGG-0010", "The command needs a part that this build does not have."),
+    (
+        "AGG-0011",
+        "The list of networks cannot be extended: it is not the published networks.json, or has this aggregator already.",
+    ),
 ];

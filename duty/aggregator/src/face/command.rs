@@ -44,10 +44,9 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
         Command::Database(Database::Vacuum(stores)) => {
             commands::database_vacuum(&stores.stores_directory).map_err(|error| failed(&error))
         }
-        Command::ProtocolConfiguration(verb) => {
-            tools::protocol_configuration(verb, shell, || base(&globals, shell))
-        }
+        Command::ProtocolConfiguration(verb) => tools::protocol_configuration(verb, shell, || base(&globals, shell)),
         Command::Config(verb) => configure::run(verb, &globals, shell),
+        Command::Registry(verb) => tools::registry(&verb, shell),
         Command::Verify(what) => commands::verify(&what, shell).map_err(|error| failed(&error)),
         Command::Status(what) => {
             let settings = match what.url {
@@ -86,8 +85,9 @@ fn genesis(genesis: Genesis, globals: &Globals, shell: &Shell) -> Result<(), Rep
         }
         Genesis::Import { signed_payload_path, genesis_verification_key, era } => {
             tools::only_pythagoras(era)?;
-            let key = tools::verification_key(&genesis_verification_key)?;
-            commands::genesis_import(&base(globals, shell)?, &signed_payload_path, &key).map_err(|error| failed(&error))
+            let base = base(globals, shell)?;
+            commands::genesis_import(&base, &signed_payload_path, &genesis_verification_key)
+                .map_err(|error| failed(&error))
         }
         Genesis::Bootstrap { genesis_secret_key, era } => {
             tools::only_pythagoras(era)?;

@@ -1,6 +1,6 @@
 //! Keys, eras and protocol configurations: commands that need no database.
 
-use super::args::{Era, MithrilEra, ProtocolConfiguration, SecretText};
+use super::args::{Era, MithrilEra, ProtocolConfiguration, Registry, SecretText};
 use super::command::failed;
 use super::settings::Base;
 use crate::core::protocol_configuration::{
@@ -15,6 +15,7 @@ use mithril_common::entities::{Epoch, SupportedEra};
 use semel_guard::{Benign, Key};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -32,15 +33,6 @@ pub(super) fn only_pythagoras(era: MithrilEra) -> Result<(), Report> {
             .code_id("AGG-0006")
             .hint("leave --mithril-era away, or say pythagoras")),
     }
-}
-
-/// A key of the command line.
-pub(super) fn verification_key(text: &str) -> Result<Ed25519VerificationKey, Report> {
-    Ed25519VerificationKey::try_from(text.trim()).map_err(|_| {
-        Report::new("--genesis-verification-key is no key")
-            .code_id("CONFIG-0313")
-            .hint("the whole content of the .vk file")
-    })
 }
 
 /// A secret key of the command line or the environment.
@@ -106,7 +98,7 @@ pub(super) fn era(verb: Era, shell: &Shell) -> Result<(), Report> {
     }
 }
 
-fn signed_datum(key: &Key, message: &Benign<'_>) -> Result<serde_json::Value, Report> {
+fn signed_datum(key: &Key, message: &Benign<'_>) -> Result<Value, Report> {
     let signature = keys::sign(key, message).map_err(|error| key_report(&error))?;
     Ok(markers::datum_json(&message.bytes(), &hex::encode(signature.to_bytes())))
 }
@@ -192,6 +184,30 @@ fn announced(
             .hint("the first time, use `export-markers --default` and `import-markers --force`")
     })?;
     Ok((view.epoch, found))
+}
+
+/// `registry`: the list has, per Cardano network, a list of objects with one Mithril network each.
+pub(super) fn registry(verb: &Registry, shell: &Shell) -> Result<(), Report> {
+    let Registry::Add { networks, mithril_network, endpoint } = verb;
+    let text = read(networks, EDITED_BYTES_MAX)?;
+    let refused = |why: String| Report::new(why).code_id("AGG-0011");
+    let mut list: Value = serde_json::from_str(&text)
+        .map_err(|error| refused(format!("{} is not JSON", networks.display())).cause(&error))?;
+    let all = list.as_object_mut().into_iter().flat_map(|networks| networks.values_mut());
+    let mut of_mithril = all.filter_map(|network| network.get_mut("mithril-networks")?.as_array_mut()).flatten();
+    let found = of_mithril.find_map(|network| network.get_mut(mithril_network)?.get_mut("aggregators")?.as_array_mut());
+    let Some(aggregators) = found else {
+        return Err(refused(format!("{} has no Mithril network {mithril_network:?}", networks.display())));
+    };
+    let url = endpoint.as_str().trim_end_matches('/');
+    let is_there =
+        |one: &Value| one.get("url").and_then(Value::as_str).is_some_and(|known| known.trim_end_matches('/') == url);
+    if aggregators.iter().any(is_there) {
+        return Err(refused(format!("{url} is in the list already")));
+    }
+    aggregators.push(json!({ "url": url }));
+    let text = serde_json::to_string_pretty(&list).map_err(|error| Report::of(&error))?;
+    said(shell.line(text))
 }
 
 fn read(path: &Path, bytes_max: u64) -> Result<String, Report> {
