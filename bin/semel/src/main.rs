@@ -1,13 +1,15 @@
 //! The multi-call binary: the name it is called by, or its first word, picks the duty.
 //!
-//! `tmkms …` (a link to this binary) and `semel kms …` are the same code. Exit codes: 0 done, 1 failed or refused, 2
+//! `tmkms …` (a link to this binary) and `semel kms …` are the same code, and so are `mithril-aggregator …` and
+//! `semel aggregator …`. Exit codes: 0 done, 1 failed or refused, 2
 //! misuse, 3 unsafe state, 4 a PIN or password that is not accepted.
 
 mod bench;
 mod dev;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use semel_aggregator::face as aggregator;
 use semel_kms::face;
 use semel_ops::error::Report;
 use semel_ops::shell::{Format, Shell};
@@ -28,6 +30,8 @@ enum Verb {
     /// Sign for Tendermint and CometBFT nodes, with the files and words of tmkms
     #[command(subcommand, arg_required_else_help = true)]
     Kms(Kms),
+    /// Certify what Cardano holds, with the files and words of mithril-aggregator
+    Aggregator(aggregator::args::Arguments),
     #[command(flatten)]
     Shared(face::Shared),
     /// See, check and mend the memory of what was signed, and move it
@@ -79,6 +83,7 @@ enum Aid {
 enum Name {
     Semel,
     Tmkms,
+    MithrilAggregator,
 }
 
 impl Name {
@@ -86,6 +91,7 @@ impl Name {
         match self {
             Self::Semel => Semel::command(),
             Self::Tmkms => Tmkms::command(),
+            Self::MithrilAggregator => aggregator::hide_own_words(MithrilAggregator::command()),
         }
     }
 }
@@ -114,11 +120,35 @@ enum Word {
     Aid(Aid),
 }
 
+/// Mithril aggregator node
+#[derive(Debug, Parser)]
+#[command(
+    name = "mithril-aggregator",
+    version = aggregator::AGGREGATOR_VERSION,
+    override_usage = "mithril-aggregator [OPTIONS] <COMMAND>"
+)]
+struct MithrilAggregator {
+    #[command(flatten)]
+    arguments: aggregator::args::Arguments,
+}
+
+impl MithrilAggregator {
+    fn parse_words(arguments: &[OsString]) -> Result<Self, clap::Error> {
+        let matches = Name::MithrilAggregator.command().try_get_matches_from(arguments)?;
+        Self::from_arg_matches(&matches)
+    }
+}
+
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     let called = arguments.first().and_then(|name| Path::new(name).file_stem()).unwrap_or_default().to_owned();
     let shell = Shell::stdio(Format::default());
-    let done = if called == "tmkms" {
+    let done = if called == "mithril-aggregator" {
+        match MithrilAggregator::parse_words(&arguments) {
+            Ok(parsed) => aggregator::run(parsed.arguments, &shell),
+            Err(error) => return misuse(&error, &[]),
+        }
+    } else if called == "tmkms" {
         let parsed = match Tmkms::try_parse_from(&arguments) {
             Ok(parsed) => parsed,
             Err(error) => return misuse(&error, arguments.get(1..).unwrap_or_default()),
@@ -135,6 +165,7 @@ fn main() -> ExitCode {
         match parsed.verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Aggregator(arguments) => aggregator::run(arguments, &shell),
             Verb::Shared(command) => face::run_shared(command, &shell),
             Verb::Ledger(verb) => face::ledger(&verb, &shell),
             Verb::Aid(aid) => aid.run(Name::Semel, &shell),
@@ -180,7 +211,7 @@ impl Aid {
             Self::Bundle(bundle) => bundle.run(shell),
             Self::Backup(verb) => face::backup(&verb, shell),
             Self::Handover(handover) => handover.run(shell),
-            Self::Explain { code } => face::explain(code.as_deref(), shell),
+            Self::Explain { code } => face::explain(code.as_deref(), aggregator::explained(), shell),
             Self::Man { directory } => man(directory.as_deref(), called, shell),
             Self::Completions { shell: kind, name } => completions(kind, name.unwrap_or(called), shell),
         }
@@ -196,7 +227,7 @@ fn man(directory: Option<&Path>, called: Name, shell: &Shell) -> Result<(), Repo
             .and_then(|()| shell.data(&page))
             .map_err(|error| Report::new("the page was not written").cause(&error));
     };
-    for command in [Semel::command(), Tmkms::command()] {
+    for command in [Name::Semel, Name::Tmkms, Name::MithrilAggregator].map(Name::command) {
         let written = clap_mangen::generate_to(command, directory);
         written.map_err(|error| Report::new(format!("cannot write to {}", directory.display())).cause(&error))?;
     }

@@ -60,7 +60,7 @@ mod refusal;
 mod subject;
 
 pub use admit::{Answer, Denied, Guard, Permit};
-pub use benign::{Benign, RAW_BYTES_DOMAIN};
+pub use benign::{Benign, ERA_NAME_MAX, EraMark, EraNameError, RAW_BYTES_DOMAIN};
 pub use domain::{DOMAIN_MAX, DOMAIN_MIN, Domain, DomainError};
 pub use duty::{BYTES_MAX, Digest, Duty, DutyError};
 pub use history::{Entry, History, RECENT_MAX, Version};

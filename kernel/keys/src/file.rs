@@ -50,8 +50,11 @@ pub fn inspect(path: &Path) -> Vec<Finding> {
     mode.into_iter().chain(owner).collect()
 }
 
-/// The whole of a secret file. Links are followed: mounted secrets are links.
-pub(crate) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+/// The whole of a secret file, at most 64 KiB. Links are followed: mounted secrets are links.
+///
+/// # Errors
+/// It is no file, is empty or too large, or cannot be read.
+pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let at = |kind: KeyErrorKind| KeyError::at(path, kind);
     // A pipe that nobody writes must not stop the start.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();

@@ -14,4 +14,4 @@ pub mod softsign;
 pub mod yubihsm;
 
 pub use error::{KeyError, KeyErrorKind};
-pub use file::{Finding, inspect, write_new};
+pub use file::{Finding, inspect, read, write_new};

@@ -103,7 +103,11 @@ impl SoftKey {
         Ok(Self { secret: Secret::Ed25519 { expanded: Locked::new(expanded), public }, public_key })
     }
 
-    fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyErrorKind> {
+    /// From the 32 bytes of an Ed25519 seed, which the caller wipes.
+    ///
+    /// # Errors
+    /// Never for 32 bytes of any kind; the type is that of the other forms.
+    pub fn from_seed(seed: &[u8; 32]) -> Result<Self, KeyErrorKind> {
         Self::ed25519(ExpandedSecretKey::from(seed))
     }
 

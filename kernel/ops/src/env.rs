@@ -30,18 +30,40 @@ pub const WATCHDOG_PID: &str = "WATCHDOG_PID";
 pub const HOME: &str = "HOME";
 /// Base directory of per-user state; default `$HOME/.local/state`.
 pub const XDG_STATE_HOME: &str = "XDG_STATE_HOME";
+/// First epoch of the current era, for `era generate-tx-datum`; a name that mithril-aggregator gave, like those below. The
+/// settings of its server are a list of their own: `semel aggregator config explain`.
+pub const CURRENT_ERA_EPOCH: &str = "CURRENT_ERA_EPOCH";
+/// First epoch of the next era, for `era generate-tx-datum`.
+pub const NEXT_ERA_EPOCH: &str = "NEXT_ERA_EPOCH";
+/// Key that signs era markers, JSON-hex.
+pub const ERA_MARKERS_SECRET_KEY: &str = "ERA_MARKERS_SECRET_KEY";
+/// Key that signs the genesis certificate of a test network, JSON-hex.
+pub const GENESIS_SECRET_KEY: &str = "GENESIS_SECRET_KEY";
+/// Key that genesis certificates are verified with, JSON-hex.
+pub const GENESIS_VERIFICATION_KEY: &str = "GENESIS_VERIFICATION_KEY";
+/// Key that signs protocol configurations, JSON-hex.
+pub const PROTOCOL_CONFIGURATION_MARKERS_SECRET_KEY: &str = "PROTOCOL_CONFIGURATION_MARKERS_SECRET_KEY";
+/// Directory of the databases, for `database migrate` and `database vacuum`.
+pub const STORES_DIRECTORY: &str = "STORES_DIRECTORY";
 
 /// Every variable with one line about it, sorted by name.
 pub const ALL: &[(&str, &str)] = &[
     (CLICOLOR, "0: no colours"),
     (CLICOLOR_FORCE, "not 0: colours even when the output is not a terminal"),
+    (CURRENT_ERA_EPOCH, "first epoch of the current era, for era generate-tx-datum"),
+    (ERA_MARKERS_SECRET_KEY, "key that signs era markers"),
+    (GENESIS_SECRET_KEY, "key that signs the genesis certificate of a test network"),
+    (GENESIS_VERIFICATION_KEY, "key that genesis certificates are verified with"),
     (HOME, "home directory: the per-user ledger and the cache are under it"),
+    (NEXT_ERA_EPOCH, "first epoch of the next era, for era generate-tx-datum"),
     (NOTIFY_SOCKET, "set by systemd: where to say that the program is ready"),
     (NO_COLOR, "not empty: no colours"),
+    (PROTOCOL_CONFIGURATION_MARKERS_SECRET_KEY, "key that signs protocol configurations"),
     (RUST_LOG, "level of the log, as tracing directives"),
     (SEMEL_ALLOW_ROOT, "1: a signer may run as root"),
     (SEMEL_CACHE, "directory of cached test peers [default: $HOME/.cache/semel]"),
     (SEMEL_LEDGER, "directory of the ledger"),
+    (STORES_DIRECTORY, "directory of the databases, for database migrate and vacuum"),
     (TERM, "kind of terminal; dumb: no colours"),
     (TMKMS_CONFIG_FILE, "configuration file when no -c is given [default: tmkms.toml]"),
     (WATCHDOG_PID, "set by systemd: process that WATCHDOG_USEC is meant for"),

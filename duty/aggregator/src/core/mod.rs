@@ -4,8 +4,10 @@
 //! |---|---|
 //! | [`certificates`] | whether a certificate holds, and whether it continues a chain |
 //! | [`entity`] | what can be certified now, for how long, and in which order |
+//! | [`era`], [`markers`] | the era of the network, and what is announced on its chain |
 //! | [`merkle`] | roots and proofs over blocks, transactions and files |
 //! | [`message`] | what the signers of an epoch have to sign |
+//! | [`protocol_configuration`] | configurations announced for epochs to come |
 //! | [`registration`] | who may sign two epochs from now |
 //! | [`roster`] | the signers of one epoch: their keys, their lottery, their aggregate |
 //! | [`runtime`] | what the aggregator does next |
@@ -13,8 +15,11 @@
 
 pub mod certificates;
 pub mod entity;
+pub mod era;
+pub mod markers;
 pub mod merkle;
 pub mod message;
+pub mod protocol_configuration;
 pub mod registration;
 pub mod roster;
 pub mod runtime;

@@ -454,16 +454,17 @@ const KERNEL: &[(&str, &str)] = &[
     ("EIP3076-0012", "The ledger could not take in an interchange file. What was taken in stays; import it again."),
 ];
 
-/// Explains a code, or lists them all.
-pub fn explain(code: Option<&str>, shell: &Shell) -> Result<(), Report> {
+/// Explains a code, or lists them all: those of this duty and of the kernel, and `more`, those of the other duties.
+pub fn explain(code: Option<&str>, more: Vec<(&'static str, String)>, shell: &Shell) -> Result<(), Report> {
+    let mut all = codes().into_iter().chain(more);
     let Some(code) = code else {
-        for (code, text) in codes() {
+        for (code, text) in all {
             said(shell.line(format!("{code}  {}", text.split(". ").next().unwrap_or_default().trim_end_matches('.'))))?;
         }
         return Ok(());
     };
     let wanted = code.to_uppercase();
-    match codes().into_iter().find(|(id, _)| *id == wanted) {
+    match all.find(|(id, _)| *id == wanted) {
         Some((id, text)) => said(shell.line(format!("{id}  {text}"))),
         None => Err(Report::new(format!("{code} is no code of this program"))
             .hint("`semel explain` lists them all")

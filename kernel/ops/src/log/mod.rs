@@ -8,9 +8,10 @@ pub mod collapse;
 mod queue;
 
 pub use collapse::Collapse;
+pub use queue::Writer;
 
 use crate::env;
-use queue::{Queue, Writer};
+use queue::Queue;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -89,7 +90,12 @@ pub fn init(options: LogOptions) -> Result<LogGuard, LogError> {
     Ok(guard)
 }
 
-fn start(sink: impl io::Write + Send + 'static) -> Result<(Writer, LogGuard), LogError> {
+/// A queue of log lines, and the thread that writes them to `sink`: for faces whose lines have another shape. Each line has to be
+/// written in one piece.
+///
+/// # Errors
+/// When no thread can be had.
+pub fn start(sink: impl io::Write + Send + 'static) -> Result<(Writer, LogGuard), LogError> {
     let queue = Arc::new(Queue::new());
     let drained = Arc::clone(&queue);
     let thread = std::thread::Builder::new()

@@ -103,7 +103,7 @@ impl Queue {
 
 /// Makes one writer for each event.
 #[derive(Debug, Clone)]
-pub(super) struct Writer {
+pub struct Writer {
     queue: Arc<Queue>,
 }
 
@@ -115,7 +115,7 @@ impl Writer {
 
 /// Takes the bytes of one event.
 #[derive(Debug)]
-pub(super) struct LineWriter<'a> {
+pub struct LineWriter<'a> {
     queue: &'a Queue,
     urgent: bool,
 }

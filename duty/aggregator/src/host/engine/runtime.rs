@@ -2,6 +2,7 @@
 
 use super::{Engine, EngineError, Event};
 use crate::core::runtime::{Action, Facts, Open, State, decide};
+use crate::face::metrics::Plain;
 use crate::host::chain::View;
 use crate::host::engine::seal::Aggregated;
 use mithril_common::entities::{SignedEntityType, SignedEntityTypeDiscriminants as Kind, TimePoint};
@@ -63,7 +64,7 @@ impl Runtime {
 
     /// One cycle: looks at the chain, then acts.
     pub fn cycle(&self) {
-        crate::face::metrics::count_cycle();
+        Plain::Cycles.add(1);
         let looked = self.engine.observer.view();
         match looked {
             Ok(view) => {
@@ -81,7 +82,7 @@ impl Runtime {
                 Ok(true) => {}
                 Ok(false) => {
                     self.engine.stand(|standing| standing.trouble = None);
-                    crate::face::metrics::count_cycle_success();
+                    Plain::CyclesDone.add(1);
                     return;
                 }
                 Err(error) => return self.engine.trouble(&error),
@@ -215,7 +216,7 @@ impl Runtime {
             // None: the epoch has gone by.
             if let Some(open) = self.engine.open_state(&entity) {
                 self.engine.seal(&open, aggregated?)?;
-                crate::face::metrics::count_certificate();
+                Plain::Certificates.add(1);
             }
         }
     }
@@ -235,7 +236,7 @@ impl Runtime {
                 this.lock().making.remove(&kind);
                 match made {
                     Ok(()) => {
-                        crate::face::metrics::count_artifact(kind);
+                        produced(kind).add(1);
                         this.engine.tell(Event::Look);
                     }
                     Err(error) => {
@@ -275,6 +276,17 @@ impl Runtime {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What counts the artifacts of a type.
+fn produced(kind: Kind) -> Plain {
+    match kind {
+        Kind::MithrilStakeDistribution => Plain::MithrilStakeDistributionArtifacts,
+        Kind::CardanoStakeDistribution => Plain::CardanoStakeDistributionArtifacts,
+        Kind::CardanoDatabase => Plain::CardanoDatabaseArtifacts,
+        Kind::CardanoTransactions => Plain::CardanoTransactionArtifacts,
+        Kind::CardanoBlocksTransactions => Plain::CardanoBlocksTransactionsArtifacts,
     }
 }
 

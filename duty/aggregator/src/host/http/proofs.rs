@@ -78,12 +78,12 @@ async fn answer(
     asked: Asked,
 ) -> Response {
     let hashes = hashes(query.as_deref().unwrap_or_default(), asked.parameter(), shared.0.options.hashes_max);
-    let (origin, client) = (shared.origin(headers), shared.client(headers));
+    let (origin, client) = (shared.origin(headers), Shared::client(headers));
     let count = hashes.as_ref().map_or(0, Vec::len) as u64;
     match asked {
-        Asked::Transactions => metrics::count_proofs(&origin, &client, count),
-        Asked::TransactionsV2 => metrics::count_proofs_v2(&origin, &client, count),
-        Asked::BlocksV2 => metrics::count_block_proofs(&origin, &client, count),
+        Asked::Transactions => metrics::count_transaction_proof(false, count, &origin, client),
+        Asked::TransactionsV2 => metrics::count_transaction_proof(true, count, &origin, client),
+        Asked::BlocksV2 => metrics::count_block_proof(count, &origin, client),
     }
     let hashes = match hashes {
         Ok(hashes) => hashes,

@@ -3,7 +3,7 @@
 use super::reply::{self, Keep};
 use super::{API_VERSION, EPOCHS_BACK_MAX, LIST_MAX, Shared};
 use crate::core::entity;
-use crate::face::metrics;
+use crate::face::metrics::{self, ByClient};
 use crate::host::store::entities::{self, Artifact};
 use crate::host::store::{Result as StoreResult, StoreError, certificates as rows, epochs};
 use axum::extract::{Path, State};
@@ -196,7 +196,7 @@ pub async fn genesis_certificate(State(shared): State<Shared>) -> Response {
 
 /// `GET /certificate/{hash}`
 pub async fn certificate(State(shared): State<Shared>, Path(hash): Path<String>, headers: HeaderMap) -> Response {
-    metrics::count_certificate_detail(&shared.origin(&headers), &shared.client(&headers));
+    metrics::count_certificate_detail(&shared.origin(&headers), Shared::client(&headers));
     if !is_hash(&hash) {
         return reply::empty(StatusCode::NOT_FOUND);
     }
@@ -221,6 +221,17 @@ fn kind_of(word: &str, is_list: bool) -> Option<Kind> {
     table.into_iter().find(|(_, list, item)| word == if is_list { *list } else { *item }).map(|(kind, ..)| kind)
 }
 
+/// What counts the details of a type that were asked for.
+fn served(kind: Kind) -> ByClient {
+    match kind {
+        Kind::MithrilStakeDistribution => ByClient::MithrilStakeDistributionDetail,
+        Kind::CardanoStakeDistribution => ByClient::CardanoStakeDistributionDetail,
+        Kind::CardanoDatabase => ByClient::CardanoDatabaseDetail,
+        Kind::CardanoTransactions => ByClient::CardanoTransactionDetail,
+        Kind::CardanoBlocksTransactions => ByClient::CardanoBlocksTransactionsDetail,
+    }
+}
+
 /// `GET /artifact/…s`
 pub async fn artifacts(State(shared): State<Shared>, Path(word): Path<String>) -> Response {
     let Some(kind) = kind_of(&word, true) else { return reply::empty(StatusCode::NOT_FOUND) };
@@ -236,7 +247,7 @@ pub async fn artifact(
     headers: HeaderMap,
 ) -> Response {
     let Some(kind) = kind_of(&word, false) else { return reply::empty(StatusCode::NOT_FOUND) };
-    metrics::count_artifact_detail(kind, &shared.origin(&headers), &shared.client(&headers));
+    served(kind).add(&shared.origin(&headers), Shared::client(&headers), 1);
     if !is_hash(&hash) {
         return reply::empty(StatusCode::NOT_FOUND);
     }
@@ -261,7 +272,7 @@ pub async fn artifacts_of_epoch(
         _ => return reply::empty(StatusCode::NOT_FOUND),
     };
     if kind == Kind::CardanoStakeDistribution {
-        metrics::count_artifact_detail(kind, &shared.origin(&headers), &shared.client(&headers));
+        served(kind).add(&shared.origin(&headers), Shared::client(&headers), 1);
     }
     let Some(data) = shared.0.engine.epoch() else { return reply::failed("no epoch has been entered yet") };
     // Stakes that are certified now are those of the epoch before.

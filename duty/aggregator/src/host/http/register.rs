@@ -4,7 +4,7 @@
 
 use super::reply::{self, REGISTRATION_CLOSED};
 use super::{BODY_MAX, Shared};
-use crate::face::metrics;
+use crate::face::metrics::{ByClient, ByOrigin, ClientType};
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -58,8 +58,8 @@ async fn turn(shared: &Shared) -> Result<tokio::sync::SemaphorePermit<'_>, No> {
 
 /// `POST /register-signer`
 pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body) -> Response {
-    metrics::count_signer_received(&shared.origin(&headers));
     let origin = shared.origin(&headers);
+    ByOrigin::SignerRegistrations.add(&origin, 1);
     let done = async {
         let bytes = body(&headers, sent).await?;
         let _turn = turn(&shared).await?;
@@ -75,7 +75,7 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
     match done.await {
         Ok(is_new) => {
             if is_new {
-                metrics::count_signer_successful(&origin);
+                ByOrigin::SignerRegistrationsTaken.add(&origin, 1);
             }
             reply::empty(StatusCode::CREATED)
         }
@@ -126,7 +126,7 @@ fn signer_refused(error: &RegisterSignerError) -> No {
 
 /// `POST /register-signatures`
 pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: Body) -> Response {
-    metrics::count_signature_received("HTTP");
+    ByOrigin::Signatures.add("HTTP", 1);
     let done = async {
         let bytes = body(&headers, sent).await?;
         let _turn = turn(&shared).await?;
@@ -156,11 +156,11 @@ pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: B
     };
     match done.await {
         Ok(SignatureOutcome::Registered) => {
-            metrics::count_signature_successful("HTTP");
+            ByOrigin::SignaturesTaken.add("HTTP", 1);
             reply::empty(StatusCode::CREATED)
         }
         Ok(SignatureOutcome::Buffered) => {
-            metrics::count_signature_successful("HTTP");
+            ByOrigin::SignaturesTaken.add("HTTP", 1);
             reply::empty(StatusCode::ACCEPTED)
         }
         Err(refusal) => *refusal,
@@ -189,7 +189,7 @@ pub async fn statistics(
     headers: HeaderMap,
     sent: Body,
 ) -> Response {
-    let (origin, client) = (shared.origin(&headers), shared.client(&headers));
+    let (origin, client) = (shared.origin(&headers), Shared::client(&headers));
     match what.as_str() {
         "immutable-files-restored" => {
             let bytes = match body(&headers, sent).await {
@@ -197,13 +197,13 @@ pub async fn statistics(
                 Err(refusal) => return *refusal,
             };
             match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&bytes) {
-                Ok(message) => metrics::count_immutables_restored(&origin, &client, message.nb_immutable_files.into()),
+                Ok(message) => ByClient::ImmutableFilesRestored.add(&origin, client, message.nb_immutable_files.into()),
                 Err(error) => return *undecodable(&error),
             }
         }
-        "ancillary-files-restored" => metrics::count_ancillary_restored(&origin, &client),
-        "complete-restoration" => metrics::count_complete_restoration(&origin, &client),
-        "partial-restoration" => metrics::count_partial_restoration(&origin, &client),
+        "ancillary-files-restored" => ByClient::AncillaryFilesRestored.add(&origin, client, 1),
+        "complete-restoration" => ByClient::CompleteRestoration.add(&origin, client, 1),
+        "partial-restoration" => ByClient::PartialRestoration.add(&origin, client, 1),
         _ => return reply::empty(StatusCode::NOT_FOUND),
     }
     reply::empty(StatusCode::CREATED)
@@ -220,11 +220,7 @@ impl Shared {
     }
 
     /// Which kind of client it is.
-    pub(super) fn client(&self, headers: &HeaderMap) -> String {
-        let kind = headers.get("mithril-client-type").and_then(|text| text.to_str().ok()).unwrap_or("NA");
-        match kind {
-            "CLI" | "WASM" | "LIBRARY" => kind.to_owned(),
-            _ => "NA".to_owned(),
-        }
+    pub(super) fn client(headers: &HeaderMap) -> ClientType {
+        ClientType::parse(headers.get("mithril-client-type").and_then(|text| text.to_str().ok()).unwrap_or("NA"))
     }
 }

@@ -1,0 +1,193 @@
+//! Settings about the archives of the Cardano database.
+
+use super::read::{Reader, variable};
+use crate::face::args::SecretText;
+use crate::face::codes;
+use std::path::PathBuf;
+
+/// Where archives go.
+#[derive(Debug, Clone)]
+pub enum Uploader {
+    /// Served by this aggregator, from its own disk.
+    Local,
+    /// A bucket at Google.
+    Gcp {
+        /// Its name.
+        bucket: String,
+        /// The name is a domain of its own: URLs are `https://<bucket>/…`.
+        use_cdn_domain: bool,
+        /// Service account, JSON.
+        credentials: SecretText,
+    },
+}
+
+/// How archives are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// Zstandard.
+    Zstandard {
+        /// 1 to 22.
+        level: i32,
+        /// Threads; 0: the one that asks.
+        workers: u32,
+    },
+    /// gzip, which clients of today reject. Only on explicit demand.
+    Gzip,
+}
+
+/// Credentials of the key service.
+#[derive(Debug, Clone)]
+pub struct KmsCredentials {
+    /// Variable that they came from.
+    pub variable: String,
+    /// Service account, JSON.
+    pub json: SecretText,
+}
+
+/// Who signs ancillary files.
+#[derive(Debug, Clone)]
+pub enum AncillarySigner {
+    /// A key that is given here, JSON-hex.
+    SecretKey(SecretText),
+    /// A key at Google's key service.
+    GcpKms {
+        /// `projects/…/cryptoKeyVersions/N`
+        resource_name: String,
+        /// Who asks.
+        credentials: KmsCredentials,
+    },
+}
+
+/// Everything about archives. Uploader and signer are there when CardanoDatabase is certified.
+#[derive(Debug, Clone)]
+pub struct Artifacts {
+    /// Directory of artifacts.
+    pub directory: PathBuf,
+    /// How they are compressed.
+    pub compression: Compression,
+    /// Where they go; local when no Cardano database is certified.
+    pub uploader: Uploader,
+    /// Who signs ancillary files.
+    pub ancillary_signer: Option<AncillarySigner>,
+}
+
+impl Reader<'_> {
+    /// `is_certified`: CardanoDatabase is among the types.
+    pub(super) fn artifacts(&self, is_certified: bool) -> Option<Artifacts> {
+        let directory = self.text("snapshot_directory").map(|said| PathBuf::from(said.as_str()));
+        let compression = self.compression();
+        let uploader = self.uploader(is_certified);
+        let ancillary_signer = self.ancillary_signer(is_certified);
+        Some(Artifacts {
+            directory: directory?,
+            compression: compression?,
+            uploader: uploader?,
+            ancillary_signer: ancillary_signer.ok()?,
+        })
+    }
+
+    fn compression(&self) -> Option<Compression> {
+        let key = "snapshot_compression_algorithm";
+        let gzip = self.choice(key, &[("zstandard", false), ("gzip", true)]);
+        let is_demanded = self.flag("snapshot_gzip_compatibility");
+        let level = self.number("zstandard_parameters.level", 1..=22);
+        let workers = self.number("zstandard_parameters.number_of_workers", 0..=256);
+        if gzip? && is_demanded? {
+            return Some(Compression::Gzip);
+        }
+        if gzip? {
+            let message = format!("{}: clients of today reject gzip, zstandard is written instead", variable(key));
+            self.warning(&codes::RETIRED, key, message);
+        }
+        let (level, workers) = (i32::try_from(level?).ok()?, u32::try_from(workers?).ok()?);
+        Some(Compression::Zstandard { level, workers })
+    }
+
+    fn uploader(&self, is_certified: bool) -> Option<Uploader> {
+        let is_gcp = self.choice("snapshot_uploader_type", &[("gcp", true), ("local", false)]);
+        let use_cdn_domain = self.flag("snapshot_use_cdn_domain");
+        if !is_gcp? || !is_certified {
+            return Some(Uploader::Local);
+        }
+        let (bucket, credentials) = ("snapshot_bucket_name", "google_application_credentials_json");
+        for key in [bucket, credentials].into_iter().filter(|key| self.entry(key).is_none()) {
+            let hint = "SNAPSHOT_UPLOADER_TYPE=local serves archives from this host's disk";
+            self.missing(key, "archives go to a bucket at Google", Some(hint.to_owned()));
+        }
+        let (bucket, credentials) = (self.text(bucket), self.text(credentials));
+        if credentials.as_ref().is_some_and(|json| !is_json_object(json)) {
+            let key = "google_application_credentials_json";
+            let message = format!("{} is no JSON object", variable(key));
+            self.error_with(&codes::WRONG_SHAPE, key, message, "it takes the content of the file, not its path");
+            return None;
+        }
+        let credentials = SecretText::new(credentials?.as_str());
+        Some(Uploader::Gcp { bucket: bucket?.to_string(), use_cdn_domain: use_cdn_domain?, credentials })
+    }
+
+    fn ancillary_signer(&self, is_certified: bool) -> Result<Option<AncillarySigner>, ()> {
+        let key = "ancillary_files_signer_config";
+        if self.entry(key).is_none() {
+            if is_certified {
+                let hint = r#"ANCILLARY_FILES_SIGNER_CONFIG={"type": "secret-key", "secret_key": "<hex>"}"#;
+                self.missing(key, "clients refuse ancillary files without a signature", Some(hint.to_owned()));
+                return Err(());
+            }
+            return Ok(None);
+        }
+        let object = self.object(key).ok_or(())?;
+        let kind = object.get("type").and_then(serde_json::Value::as_str).unwrap_or_default();
+        match kind {
+            "secret-key" => {
+                let [_, secret] = self.fields(key, &object, ["type", "secret_key"], &[]).ok_or(())?;
+                // Whoever certifies no database may leave the guide's words in its place.
+                if is_certified && crate::host::keys::secret_key(&secret).is_err() {
+                    self.error(&codes::NOT_A_KEY, key, format!("`secret_key` in {} is no key", variable(key)));
+                    return Err(());
+                }
+                Ok(Some(AncillarySigner::SecretKey(SecretText::new(secret.as_str()))))
+            }
+            "gcp-kms" => self.kms(key, &object, is_certified),
+            _ => {
+                let message = format!("`type` in {} is neither secret-key nor gcp-kms", variable(key));
+                self.error(&codes::WRONG_SHAPE, key, message);
+                Err(())
+            }
+        }
+    }
+
+    fn kms(
+        &self,
+        key: &str,
+        object: &serde_json::Map<String, serde_json::Value>,
+        is_certified: bool,
+    ) -> Result<Option<AncillarySigner>, ()> {
+        let [_, resource_name] =
+            self.fields(key, object, ["type", "resource_name"], &["credentials_json_env_var"]).ok_or(())?;
+        let named = object.get("credentials_json_env_var").and_then(serde_json::Value::as_str);
+        let name = named.unwrap_or("GOOGLE_APPLICATION_CREDENTIALS_JSON");
+        let json = self.text(&name.to_lowercase());
+        let json = json.or_else(|| semel_ops::env::var(name).map(zeroize::Zeroizing::new));
+        let Some(json) = json else {
+            if is_certified {
+                let message =
+                    format!("{} names the variable {}, which is not set", variable(key), name.escape_default());
+                self.error(&codes::CONTRADICTION, key, message);
+                return Err(());
+            }
+            return Ok(None);
+        };
+        let is_version = resource_name.starts_with("projects/") && resource_name.contains("/cryptoKeyVersions/");
+        if !is_version {
+            let message = format!("`resource_name` in {} is not projects/…/cryptoKeyVersions/N", variable(key));
+            self.error(&codes::WRONG_SHAPE, key, message);
+            return Err(());
+        }
+        let credentials = KmsCredentials { variable: name.to_owned(), json: SecretText::new(json.as_str()) };
+        Ok(Some(AncillarySigner::GcpKms { resource_name: resource_name.to_string(), credentials }))
+    }
+}
+
+fn is_json_object(text: &str) -> bool {
+    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
+}

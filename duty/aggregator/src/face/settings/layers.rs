@@ -1,0 +1,450 @@
+//! Where settings come from, one layer over the other: defaults, configuration file, environment, global options, options of
+//! `serve`. The later one wins, setting by setting; an empty text is no value and wins over nothing.
+//!
+//! Values are kept as they were written, with their place. The text that places show has every secret, and the value of every
+//! variable that is not known, replaced by asterisks, sign by sign, so that columns stay right.
+
+use super::env_file::{self, Assignment, ENV_FILE_BYTES_MAX, Ignored};
+use super::table::{self, ROWS, Row};
+use crate::face::codes;
+use semel_ops::config::{Diagnostic, Diagnostics, Place, Source};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Who set a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody.
+    Default,
+    /// The configuration file.
+    File(PathBuf),
+    /// The environment of the process.
+    Environment,
+    /// An environment file, and the line in it.
+    EnvFile(PathBuf, usize),
+    /// An option of the command line.
+    Flag(&'static str),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Environment => f.write_str("environment"),
+            Self::EnvFile(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Flag(flag) => f.write_str(flag),
+        }
+    }
+}
+
+/// A value as it was written.
+#[derive(Clone)]
+pub(super) enum Raw {
+    /// Text, as an environment has it.
+    Text(Arc<Zeroizing<String>>),
+    /// An object or list of the configuration file.
+    Json(Value),
+}
+
+/// Where a value stands.
+#[derive(Clone)]
+enum Spot {
+    /// Nowhere in particular.
+    Whole(Place),
+    /// From this byte on, sign by sign.
+    From(Arc<Source>, usize, usize),
+    /// In an environment file.
+    Assignment(Arc<Source>, Arc<Assignment>),
+}
+
+/// A value with who set it.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub(super) raw: Raw,
+    pub(super) origin: Origin,
+    spot: Spot,
+}
+
+impl Entry {
+    /// The whole value's place.
+    pub(super) fn place(&self) -> Place {
+        match (&self.spot, &self.raw) {
+            (Spot::Assignment(_, one), _) => self.place_of(0..one.value.len()),
+            (Spot::From(_, from, end), _) => self.place_of(0..end.saturating_sub(*from)),
+            (Spot::Whole(place), _) => place.clone(),
+        }
+    }
+
+    /// Place of a range of the value.
+    pub(super) fn place_of(&self, range: Range<usize>) -> Place {
+        match &self.spot {
+            Spot::Whole(place) => place.clone(),
+            Spot::From(source, from, _) => {
+                source.place(from.saturating_add(range.start)..from.saturating_add(range.end))
+            }
+            Spot::Assignment(source, one) => source.place(one.place_of(range)),
+        }
+    }
+}
+
+/// The environment that is meant.
+#[derive(Debug, Clone)]
+pub enum Surroundings {
+    /// That of this process.
+    Process,
+    /// What systemd makes of a file, and nothing else.
+    EnvFile(PathBuf),
+    /// These variables.
+    Given(Vec<(String, String)>),
+}
+
+/// All layers on top of each other.
+pub struct Layers {
+    pub(super) entries: BTreeMap<&'static str, Entry>,
+    pub(super) found: Diagnostics,
+    /// Where what is missing belongs.
+    pub(super) home: Place,
+}
+
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Layers").field("settings", &self.entries.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Layers {
+    /// Reads the configuration file, if there is one, and the environment.
+    pub fn read(config_directory: &Path, run_mode: &str, surroundings: &Surroundings) -> Layers {
+        let home = match surroundings {
+            Surroundings::EnvFile(path) => Place::file(path),
+            _ => Place::file(Path::new("environment")),
+        };
+        let mut layers = Layers { entries: BTreeMap::new(), found: Diagnostics::new(), home };
+        layers.read_defaults();
+        layers.read_file(&config_directory.join(format!("{run_mode}.json")));
+        match surroundings {
+            Surroundings::EnvFile(path) => layers.read_env_file(path),
+            Surroundings::Given(variables) => layers.read_variables(variables.clone().into_iter()),
+            // A value that is not text cannot be any of ours.
+            Surroundings::Process => {
+                layers.read_variables(
+                    std::env::vars_os()
+                        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
+                );
+            }
+        }
+        layers
+    }
+
+    /// Sets what an option of the command line says.
+    pub fn set_flag(&mut self, key: &'static str, flag: &'static str, value: impl fmt::Display) {
+        let spot = Spot::Whole(Place::file(Path::new(flag)));
+        self.put(key, text(&value.to_string()), Origin::Flag(flag), spot);
+    }
+
+    fn put(&mut self, key: &'static str, raw: Raw, origin: Origin, spot: Spot) {
+        if !matches!(&raw, Raw::Text(text) if text.trim().is_empty()) {
+            self.entries.insert(key, Entry { raw, origin, spot });
+        }
+    }
+
+    fn read_defaults(&mut self) {
+        for row in ROWS {
+            if let Some(default) = row.default {
+                self.put(row.key, text(default), Origin::Default, Spot::Whole(Place::file(Path::new("default"))));
+            }
+        }
+    }
+
+    fn read_file(&mut self, path: &Path) {
+        let bytes = match read_bounded(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        let place = Place::file(path);
+        let value: Value = match serde_json::from_str(&bytes) {
+            Ok(value) => value,
+            Err(error) => {
+                // The line itself stays unseen: it may hold a secret.
+                let message = format!("the configuration file is not JSON: {}", plain(&error));
+                return self.found.push(Diagnostic::error(&codes::NOT_JSON, &place, message));
+            }
+        };
+        self.read_tree("", &value, path);
+    }
+
+    fn read_tree(&mut self, prefix: &str, value: &Value, path: &Path) {
+        let Value::Object(fields) = value else {
+            let message =
+                format!("{} is no JSON object", if prefix.is_empty() { "the configuration file" } else { prefix });
+            return self.found.push(Diagnostic::error(&codes::WRONG_SHAPE, &Place::file(path), message));
+        };
+        for (name, value) in fields {
+            let key = if prefix.is_empty() { name.to_lowercase() } else { format!("{prefix}.{}", name.to_lowercase()) };
+            let spot = Spot::Whole(Place::file(path));
+            let origin = Origin::File(path.to_owned());
+            match (table::find(&key), value) {
+                (_, Value::Null) => {}
+                (Some(row), Value::String(said)) => self.put(row.key, text(said), origin, spot),
+                (Some(row), Value::Number(_) | Value::Bool(_)) => {
+                    self.put(row.key, text(&value.to_string()), origin, spot)
+                }
+                (Some(row), Value::Array(words)) if !row.is_object && words.iter().all(Value::is_string) => {
+                    let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
+                    self.put(row.key, text(&words.join(",")), origin, spot);
+                }
+                (Some(row), _) => self.put(row.key, Raw::Json(value.clone()), origin, spot),
+                (None, Value::Object(_)) if is_parent(&key) => self.read_tree(&key, value, path),
+                (None, _) => self.unknown(&key, &Place::file(path), |row| row.key.to_owned()),
+            }
+        }
+    }
+
+    fn unreadable(&self, path: &Path, error: &std::io::Error) {
+        let message = format!("cannot read {}: {error}", path.display());
+        self.found.push(Diagnostic::error(&codes::UNREADABLE, &Place::file(path), message));
+    }
+
+    fn read_variables(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for (name, value) in variables {
+            let from = name.len().saturating_add(1);
+            let shown = match is_shown(&name) {
+                true => value.clone(),
+                false => mask(&value),
+            };
+            let source = Arc::new(Source::new("environment", format!("{name}={shown}")));
+            let name_at = source.place(0..name.len());
+            let spot = Spot::From(Arc::clone(&source), from, from.saturating_add(value.len()));
+            self.read_variable(&name, Zeroizing::new(value), Origin::Environment, spot, &name_at);
+        }
+    }
+
+    fn read_env_file(&mut self, path: &Path) {
+        let content = match read_bounded(path) {
+            Ok(content) => content,
+            Err(error) => return self.unreadable(path, &error),
+        };
+        let parsed = env_file::parse(&content);
+        let source = Arc::new(Source::new(path, masked_file(&content, &parsed)));
+        for (what, at) in parsed.ignored {
+            let (message, hint) = match what {
+                Ignored::NoValue(_) => ("systemd passes over this line: it has no equals sign", None),
+                Ignored::Name(name) if name.starts_with("export ") => {
+                    ("systemd passes over this line: `export` is for shells", Some("leave `export` away".to_owned()))
+                }
+                Ignored::Name(_) => {
+                    ("systemd passes over this line: what stands before the equals sign is no name", None)
+                }
+            };
+            let finding = Diagnostic::warning(&codes::NO_ASSIGNMENT, &source.place(at), message);
+            self.found.push(finding.maybe_hint(hint));
+        }
+        for one in parsed.assignments {
+            let name_at = source.place(one.name_at.clone());
+            if one.is_unclosed {
+                let message = format!("the quote that opens the value of {} is never closed", one.name);
+                self.found.push(Diagnostic::error(&codes::UNCLOSED, &name_at, message));
+                continue;
+            }
+            let origin = Origin::EnvFile(path.to_owned(), name_at.line());
+            let (name, value) = (one.name.clone(), one.value.clone());
+            self.read_variable(&name, value, origin, Spot::Assignment(Arc::clone(&source), Arc::new(one)), &name_at);
+        }
+    }
+
+    fn read_variable(&mut self, name: &str, value: Zeroizing<String>, origin: Origin, spot: Spot, name_at: &Place) {
+        let key = key_of(name);
+        if let Some(row) = table::find(&key) {
+            return self.put(row.key, Raw::Text(Arc::new(value)), origin, spot);
+        }
+        if is_parent(&key) {
+            return self.read_parent(&key, &Entry { raw: Raw::Text(Arc::new(value)), origin, spot });
+        }
+        if let Some((row, field)) = ROWS.iter().filter(|row| row.is_object).find_map(|row| {
+            Some((row, key.strip_prefix(row.key)?.strip_prefix('.').filter(|field| !field.is_empty())?))
+        }) {
+            return self.read_field(row, field, &value, origin, spot);
+        }
+        self.unknown(name, name_at, Row::variable);
+    }
+
+    /// A structure as one JSON text, such as `PROTOCOL_PARAMETERS={"k": 5, …}`.
+    fn read_parent(&mut self, parent: &str, entry: &Entry) {
+        let Raw::Text(said) = &entry.raw else { return };
+        if said.trim().is_empty() {
+            return;
+        }
+        let Some(Value::Object(fields)) = json(said, &parent.to_uppercase(), entry, &self.found) else { return };
+        for (name, value) in fields {
+            let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            match table::find(&format!("{parent}.{}", name.to_lowercase())) {
+                Some(row) => self.put(row.key, text(&said), entry.origin.clone(), Spot::Whole(entry.place())),
+                None => {
+                    let message = format!("{} has no field `{name}`", parent.to_uppercase());
+                    self.found.push(Diagnostic::error(&codes::WRONG_SHAPE, &entry.place(), message));
+                }
+            }
+        }
+    }
+
+    /// One field of a JSON setting, such as `ANCILLARY_FILES_SIGNER_CONFIG__TYPE`.
+    fn read_field(&mut self, row: &'static Row, field: &str, value: &str, origin: Origin, spot: Spot) {
+        if value.trim().is_empty() {
+            return;
+        }
+        let before = self.entries.get(row.key).and_then(|entry| match &entry.raw {
+            Raw::Json(value) => Some(value.clone()),
+            Raw::Text(said) => serde_json::from_str(said).ok(),
+        });
+        let mut object = match before {
+            Some(Value::Object(fields)) => fields,
+            _ => serde_json::Map::new(),
+        };
+        object.insert(field.to_owned(), Value::String(value.to_owned()));
+        self.put(row.key, Raw::Json(Value::Object(object)), origin, spot);
+    }
+
+    /// Warns of what is not known, when it looks as if something known was meant.
+    fn unknown(&self, name: &str, place: &Place, spell: impl Fn(&Row) -> String) {
+        let Some(meant) = nearest(name, &spell) else { return };
+        let finding = Diagnostic::warning(&codes::UNKNOWN, place, format!("{name} is not known and has no effect"));
+        self.found.push(finding.hint(format!("did you mean {meant}?")));
+    }
+
+    /// Every setting with its value as it may be shown, and who set it.
+    pub fn shown(&self) -> Vec<(&'static Row, Option<(String, Origin)>)> {
+        let show = |row: &'static Row| {
+            let entry = self.entries.get(row.key)?;
+            let value = match &entry.raw {
+                _ if row.is_secret => "<hidden>".to_owned(),
+                Raw::Text(said) => said.to_string(),
+                Raw::Json(value) => value.to_string(),
+            };
+            Some((value, entry.origin.clone()))
+        };
+        ROWS.iter().map(|row| (row, show(row))).collect()
+    }
+
+    /// What is wrong so far.
+    pub fn found(&self) -> &Diagnostics {
+        &self.found
+    }
+}
+
+fn text(said: &str) -> Raw {
+    Raw::Text(Arc::new(Zeroizing::new(said.to_owned())))
+}
+
+fn key_of(variable: &str) -> String {
+    variable.to_lowercase().replace("__", ".")
+}
+
+fn is_parent(key: &str) -> bool {
+    ROWS.iter().any(|row| row.key.strip_prefix(key).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// Whether the value of this variable may be seen: it is one of ours and no secret.
+fn is_shown(variable: &str) -> bool {
+    let key = key_of(variable);
+    table::find(&key).map_or_else(|| is_parent(&key), |row| !row.is_secret)
+}
+
+/// The known name that this one is nearly, or that it is but for its underscores.
+fn nearest(name: &str, spell: &impl Fn(&Row) -> String) -> Option<String> {
+    let flat = |name: &str| name.to_lowercase().replace(['.', '_'], "");
+    let wanted = flat(name);
+    let slips_max = match wanted.len() {
+        0..6 => 0,
+        6..10 => 1,
+        10..20 => 2,
+        _ => 3,
+    };
+    let distance = |row: &Row| strsim::damerau_levenshtein(&wanted, &flat(row.key));
+    let best = ROWS.iter().map(|row| (distance(row), row)).min_by_key(|(slips, _)| *slips)?;
+    (best.0 <= slips_max).then(|| spell(best.1))
+}
+
+/// Everything but the equals sign and the punctuation of JSON becomes an asterisk.
+fn mask(value: &str) -> String {
+    let keep = |c: char| matches!(c, '=' | '{' | '}' | '[' | ']' | ':' | ',' | '"' | '\'' | '\\' | ' ' | '\n' | '\r');
+    // As many bytes as before: offsets stay right.
+    value.chars().map(|c| if keep(c) { c.to_string() } else { "*".repeat(c.len_utf8()) }).collect()
+}
+
+/// The file with everything masked that may be a secret: values of secrets and of what is not known, and the lines that systemd
+/// passes over, which may be the rest of a key that was meant to be one value.
+fn masked_file(content: &str, parsed: &env_file::Parsed) -> String {
+    let secrets = parsed.assignments.iter().filter(|one| !is_shown(&one.name) || one.is_unclosed);
+    let values = secrets.map(|one| one.name_at.end..one.end);
+    let passed_over = parsed.ignored.iter().map(|(what, at)| match what {
+        Ignored::Name(name) if name.starts_with("export ") => {
+            at.start.saturating_add(name.len())..line_end(content, at.end)
+        }
+        _ => at.start..line_end(content, at.end),
+    });
+    let mut hidden: Vec<Range<usize>> = values.chain(passed_over).collect();
+    hidden.sort_by_key(|range| range.start);
+    let mut shown = String::with_capacity(content.len());
+    for range in hidden {
+        let done = shown.len();
+        shown.push_str(content.get(done..range.start).unwrap_or_default());
+        shown.push_str(&mask(content.get(shown.len()..range.end).unwrap_or_default()));
+    }
+    let done = shown.len();
+    shown.push_str(content.get(done..).unwrap_or_default());
+    shown
+}
+
+fn line_end(content: &str, at: usize) -> usize {
+    content.get(at..).and_then(|rest| rest.find('\n')).map_or(content.len(), |end| at.saturating_add(end))
+}
+
+fn read_bounded(path: &Path) -> std::io::Result<Zeroizing<String>> {
+    let mut content = Zeroizing::new(String::new());
+    std::fs::File::open(path)?.take(ENV_FILE_BYTES_MAX.saturating_add(1)).read_to_string(&mut content)?;
+    match content.len() as u64 > ENV_FILE_BYTES_MAX {
+        true => Err(std::io::Error::other("it is larger than 1 MiB")),
+        false => Ok(content),
+    }
+}
+
+/// What serde_json says, without the parts of the text that it may repeat.
+fn plain(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Eof => "it ends too early",
+        serde_json::error::Category::Data => "a field is missing or of another kind",
+        _ => "a syntax error",
+    };
+    format!("{what}, line {} column {}", error.line(), error.column())
+}
+
+/// Parses JSON in a value; what is wrong is told with its place inside the value.
+pub(super) fn json(said: &str, name: &str, entry: &Entry, found: &Diagnostics) -> Option<Value> {
+    match serde_json::from_str(said) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            let before: usize = said.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+            let at = before.saturating_add(error.column().saturating_sub(1)).min(said.len().saturating_sub(1));
+            let what = plain(&error);
+            let what = what.split(',').next().unwrap_or_default();
+            let message = format!("{name} is not JSON: {what} at character {} of its value", at.saturating_add(1));
+            let lost = matches!(&entry.spot, Spot::Assignment(_, one) if one.lost_backslash);
+            let hint = lost.then(|| {
+                "systemd took a backslash away: put single quotes around the whole value to keep it".to_owned()
+            });
+            found.push(
+                Diagnostic::error(&codes::NOT_JSON, &entry.place_of(at..at.saturating_add(1)), message)
+                    .maybe_hint(hint),
+            );
+            None
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! Settings from environments, files and options: precedence, kinds, and what is told about mistakes.
+
+use super::*;
+use std::fs;
+
+const KEY: &str = "5b35352c3232382c3134342c38372c3133382c3133362c34382c382c31342c3138372c38352c3134382c39372c3233322c3235352c3232392c33382c3234342c3234372c3230342c3139382c31332c33312c3232322c32352c3136342c35322c3130322c39312c3132302c3230382c3134375d";
+const ADDRESS: &str =
+    "addr_test1qpkyv2ws0deszm67t840sdnruqgr492n80g3y96xw3p2ksk6suj5musy6w8lsg3yjd09cnpgctc2qh386rtxphxt248qr0npnx";
+
+/// An environment that a leader can start with.
+fn leader() -> Vec<(String, String)> {
+    let pairs = [
+        ("NETWORK", "preview"),
+        ("CARDANO_NODE_SOCKET_PATH", "/ipc/node.socket"),
+        ("CARDANO_NODE_VERSION", "10.7.1"),
+        ("PROTOCOL_PARAMETERS__K", "5"),
+        ("PROTOCOL_PARAMETERS__M", "100"),
+        ("PROTOCOL_PARAMETERS__PHI_F", "0.70"),
+        ("GENESIS_VERIFICATION_KEY", KEY),
+    ];
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+fn with(changes: &[(&str, &str)]) -> Outcome<Settings> {
+    let mut variables = leader();
+    for (name, value) in changes {
+        variables.retain(|(known, _)| known != name);
+        variables.push(((*name).to_owned(), (*value).to_owned()));
+    }
+    Settings::read(Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables)))
+}
+
+fn read(changes: &[(&str, &str)]) -> Settings {
+    let outcome = with(changes);
+    outcome.value.unwrap_or_else(|| panic!("{}", outcome.found))
+}
+
+/// Codes of errors, in the order of their places.
+fn errors(changes: &[(&str, &str)]) -> Vec<&'static str> {
+    let outcome = with(changes);
+    assert_eq!(outcome.value.is_none(), outcome.found.has_errors());
+    let all = outcome.found.sorted().into_iter();
+    all.filter(|one| one.severity == semel_ops::config::Severity::Error).map(|one| one.code.id).collect()
+}
+
+fn env_file(text: &str) -> (tempfile::TempDir, Outcome<Settings>) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("a.env");
+    fs::write(&path, text).unwrap();
+    let outcome = Settings::read(Layers::read(directory.path(), "dev", &Surroundings::EnvFile(path)));
+    (directory, outcome)
+}
+
+/// The environment files of the guide: 3 with names in place of values, then the same with an example's values.
+fn guide() -> Option<Vec<String>> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/guides/M-mithril-aggregator.md");
+    let Ok(text) = fs::read_to_string(path) else {
+        if let Some(log) = std::env::var_os("SEMEL_SKIP_LOG") {
+            use std::io::Write as _;
+            let mut log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
+            writeln!(log, "settings of the guide: no guide").unwrap();
+        }
+        return None;
+    };
+    let blocks = text.split("/opt/mithril/mithril-aggregator.env << EOF\n").skip(1);
+    Some(blocks.map(|block| block.split("EOF").next().unwrap().to_owned()).collect())
+}
+
+#[test]
+fn defaults_are_those_of_the_table() {
+    let settings = read(&[]);
+    assert_eq!(settings.http.address, "0.0.0.0:8080".parse().unwrap());
+    assert_eq!(settings.http.public_url.as_str(), "http://0.0.0.0:8080/aggregator/");
+    assert_eq!(settings.run_interval, Duration::from_secs(60));
+    assert_eq!((settings.metrics, settings.retention_epochs, settings.dmq), (None, None, None));
+    assert_eq!(settings.base.db_directory, Path::new("/db"));
+    assert_eq!(settings.base.era_reader, EraReader::Bootstrap);
+    assert_eq!(settings.entities.types, BTreeSet::from([SignedEntityTypeDiscriminants::MithrilStakeDistribution]));
+    assert_eq!(
+        (settings.entities.transactions.security_parameter.0, settings.entities.transactions.step.0),
+        (3000, 120)
+    );
+    assert_eq!(settings.artifacts.compression, Compression::Zstandard { level: 9, workers: 4 });
+    assert!(matches!(settings.artifacts.uploader, Uploader::Local));
+    assert_eq!(settings.import.throttling, Some(Duration::from_millis(50)));
+    assert_eq!(settings.role, Role::Leader { parameters: ProtocolParameters::new(5, 100, 0.7) });
+}
+
+#[test]
+fn later_layers_win_setting_by_setting_and_empty_wins_over_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = r#"{"server_port": 1, "run_interval": "2000", "db_directory": "/file", "snapshot_directory": "/file",
+        "protocol_parameters": {"k": 7, "m": 70, "phi_f": 0.5}, "signed_entity_types": ["CardanoDatabase"], "server_ip": null,
+        "snapshot_uploader_type": "local", "ancillary_files_signer_config": {"type": "secret-key", "secret_key": "SECRET"}}"#;
+    let file = file.replace("SECRET", &"07".repeat(32));
+    fs::write(directory.path().join("preview.json"), file).unwrap();
+    let mut variables = leader();
+    variables.retain(|(name, _)| !name.starts_with("PROTOCOL_PARAMETERS"));
+    for (name, value) in
+        [("DB_DIRECTORY", "/env"), ("SERVER_PORT", "2"), ("RUN_INTERVAL", ""), ("PROTOCOL_PARAMETERS__K", "9")]
+    {
+        variables.push((name.to_owned(), value.to_owned()));
+    }
+    let globals = Globals {
+        run_mode: "preview".into(),
+        verbose: 0,
+        db_directory: Some("/flag".into()),
+        config_directory: directory.path().to_owned(),
+    };
+    let serve = Serve { server_port: Some(3), enable_metrics_server: true, ..Serve::default() };
+    let layers = Layers::of(&globals, Some(&serve), &Surroundings::Given(variables));
+    let origins: std::collections::BTreeMap<_, _> =
+        layers.shown().into_iter().filter_map(|(row, value)| Some((row.key, value?.1))).collect();
+    assert_eq!(origins["server_port"], Origin::Flag("--server-port"));
+    assert_eq!(origins["db_directory"], Origin::Flag("--db-directory"));
+    assert_eq!(origins["protocol_parameters.k"], Origin::Environment);
+    assert_eq!(origins["run_interval"], Origin::File(directory.path().join("preview.json")));
+    assert_eq!(origins["server_ip"], Origin::Default);
+    let outcome = Settings::read(layers);
+    let settings = outcome.value.unwrap_or_else(|| panic!("{}", outcome.found));
+    assert_eq!((settings.http.address.port(), settings.run_interval.as_secs()), (3, 2));
+    assert_eq!(settings.base.db_directory, Path::new("/flag"));
+    assert_eq!(settings.artifacts.directory, Path::new("/file"));
+    assert_eq!(settings.base.protocol_parameters, Some(ProtocolParameters::new(9, 70, 0.5)));
+    assert!(settings.entities.types.contains(&SignedEntityTypeDiscriminants::CardanoDatabase));
+    assert_eq!(settings.metrics, Some("0.0.0.0:9090".parse().unwrap()));
+}
+
+#[test]
+fn truth_values_are_spelt_in_eight_ways_and_in_no_others() {
+    for (said, expected) in
+        [("true", true), ("1", true), ("YES", true), ("on", true), ("off", false), ("0", false), ("No", false)]
+    {
+        assert_eq!(read(&[("RESET_DIGESTS_CACHE", said)]).reset_digests_cache, expected, "{said}");
+    }
+    assert_eq!(errors(&[("RESET_DIGESTS_CACHE", "maybe")]), ["CONFIG-0305"]);
+}
+
+#[test]
+fn one_json_text_sets_a_structure_and_later_fields_change_it() {
+    let settings =
+        read(&[("PROTOCOL_PARAMETERS", r#"{"k": 1, "m": 2, "phi_f": 0.5}"#), ("PROTOCOL_PARAMETERS__K", "2")]);
+    assert_eq!(settings.base.protocol_parameters, Some(ProtocolParameters::new(2, 2, 0.5)));
+    assert_eq!(errors(&[("PROTOCOL_PARAMETERS", r#"{"q": 1}"#)]), ["CONFIG-0309"]);
+    let settings = read(&[
+        ("BLOCKFROST_PARAMETERS", r#"{"project_id": "p"}"#),
+        ("BLOCKFROST_PARAMETERS__BASE_URL", "https://example.com"),
+    ]);
+    let blockfrost = settings.blockfrost.unwrap();
+    assert_eq!((blockfrost.project_id.expose(), blockfrost.base_url.unwrap().as_str()), ("p", "https://example.com/"));
+}
+
+#[test]
+fn networks_have_their_magic_and_a_private_one_needs_its_own() {
+    for (said, name, magic) in [
+        ("mainnet", NetworkName::Mainnet, 764_824_073),
+        ("PreProd", NetworkName::Preprod, 1),
+        ("preview", NetworkName::Preview, 2),
+        ("devnet", NetworkName::Devnet, 42),
+    ] {
+        let base = read(&[("NETWORK", said), ("NETWORK_MAGIC", "7")]).base;
+        assert_eq!((base.network_name, base.network.magic_id()), (name, magic));
+    }
+    let base = read(&[("NETWORK", "private"), ("NETWORK_MAGIC", "7")]).base;
+    assert_eq!((base.network.magic_id(), base.network_name.to_string()), (7, "private".to_owned()));
+    assert_eq!(errors(&[("NETWORK", "private")]), ["CONFIG-0310"]);
+    assert_eq!(errors(&[("NETWORK", "testnet")]), ["CONFIG-0307"]);
+    assert_eq!(errors(&[("NETWORK", "")]), ["CONFIG-0310"]);
+}
+
+#[test]
+fn public_urls_end_with_a_slash_with_and_without_a_path() {
+    for (said, expected) in [
+        ("https://a.example/aggregator", "https://a.example/aggregator/"),
+        ("https://a.example/aggregator/", "https://a.example/aggregator/"),
+        ("https://a.example", "https://a.example/"),
+        ("http://a.example:81/x/y", "http://a.example:81/x/y/"),
+    ] {
+        assert_eq!(read(&[("PUBLIC_SERVER_URL", said)]).http.public_url.as_str(), expected);
+    }
+    for bad in ["aggregator.example.com", "ftp://a.example", "https://"] {
+        assert_eq!(errors(&[("PUBLIC_SERVER_URL", bad)]), ["CONFIG-0305"], "{bad}");
+    }
+}
+
+#[test]
+fn a_leader_has_parameters_and_a_follower_a_leader() {
+    let follower = read(&[("LEADER_AGGREGATOR_ENDPOINT", "https://l.example/aggregator")]);
+    let Role::Follower { leader, chain } = follower.role else { panic!("a leader") };
+    assert_eq!(leader, chain);
+    let two = read(&[
+        ("LEADER_AGGREGATOR_ENDPOINT", "https://l.example/aggregator"),
+        ("CERTIFICATE_CHAIN_AGGREGATOR_ENDPOINT", "https://c.example/aggregator"),
+    ]);
+    assert!(matches!(two.role, Role::Follower { chain, .. } if chain.host_str() == Some("c.example")));
+    assert_eq!(errors(&[("CERTIFICATE_CHAIN_AGGREGATOR_ENDPOINT", "https://c.example/")]), ["CONFIG-0312"]);
+    let none = [("PROTOCOL_PARAMETERS__K", ""), ("PROTOCOL_PARAMETERS__M", ""), ("PROTOCOL_PARAMETERS__PHI_F", "")];
+    assert_eq!(errors(&none), ["CONFIG-0310"]);
+    assert_eq!(errors(&none[..1]), ["CONFIG-0310"]);
+    for (name, value, code) in [
+        ("PROTOCOL_PARAMETERS__K", "101", "CONFIG-0312"),
+        ("PROTOCOL_PARAMETERS__K", "0", "CONFIG-0306"),
+        ("PROTOCOL_PARAMETERS__PHI_F", "0", "CONFIG-0306"),
+        ("PROTOCOL_PARAMETERS__PHI_F", "1.1", "CONFIG-0306"),
+        ("PROTOCOL_PARAMETERS__PHI_F", "NaN", "CONFIG-0306"),
+        ("PROTOCOL_PARAMETERS__PHI_F", "much", "CONFIG-0305"),
+    ] {
+        assert_eq!(errors(&[(name, value)]), [code], "{name}={value}");
+    }
+}
+
+#[test]
+fn unknown_and_retired_types_are_told_and_left_out() {
+    let outcome = with(&[("SIGNED_ENTITY_TYPES", "CardanoImmutableFilesFull, CardanoTransactions,Nonsense")]);
+    let codes: Vec<_> = outcome.found.sorted().into_iter().map(|one| one.code.id).collect();
+    assert_eq!(codes, ["CONFIG-0311", "CONFIG-0307"]);
+    let entities = outcome.value.unwrap().entities;
+    assert!(entities.wants_retired);
+    use SignedEntityTypeDiscriminants as Entity;
+    assert_eq!(entities.types, BTreeSet::from([Entity::MithrilStakeDistribution, Entity::CardanoTransactions]));
+}
+
+#[test]
+fn gzip_is_zstandard_unless_it_is_demanded() {
+    let outcome = with(&[("SNAPSHOT_COMPRESSION_ALGORITHM", "gzip")]);
+    assert_eq!(outcome.found.warnings(), 1);
+    assert!(matches!(outcome.value.unwrap().artifacts.compression, Compression::Zstandard { .. }));
+    let demanded = [("SNAPSHOT_COMPRESSION_ALGORITHM", "gzip"), ("SNAPSHOT_GZIP_COMPATIBILITY", "true")];
+    assert_eq!(read(&demanded).artifacts.compression, Compression::Gzip);
+    assert_eq!(errors(&[("ZSTANDARD_PARAMETERS__LEVEL", "23")]), ["CONFIG-0306"]);
+}
+
+#[test]
+fn who_certifies_the_database_needs_a_signer_and_a_place() {
+    let database = ("SIGNED_ENTITY_TYPES", "CardanoDatabase");
+    let missing = errors(&[database]);
+    assert_eq!(missing, ["CONFIG-0310"; 3]);
+    let local = ("SNAPSHOT_UPLOADER_TYPE", "local");
+    let secret = format!(r#"{{"type": "secret-key", "secret_key": "{}"}}"#, "07".repeat(32));
+    let settings = read(&[database, local, ("ANCILLARY_FILES_SIGNER_CONFIG", &secret)]);
+    assert!(matches!(settings.artifacts.ancillary_signer, Some(AncillarySigner::SecretKey(_))));
+    let kms = r#"{"type": "gcp-kms", "resource_name": "projects/p/locations/l/keyRings/r/cryptoKeys/k/cryptoKeyVersions/1",
+        "credentials_json_env_var": "GOOGLE_APPLICATION_CREDENTIALS_GCP_KMS_JSON"}"#;
+    let credentials = ("GOOGLE_APPLICATION_CREDENTIALS_GCP_KMS_JSON", "{}");
+    let settings = read(&[database, local, ("ANCILLARY_FILES_SIGNER_CONFIG", kms), credentials]);
+    assert!(matches!(settings.artifacts.ancillary_signer, Some(AncillarySigner::GcpKms { .. })));
+    assert_eq!(errors(&[database, local, ("ANCILLARY_FILES_SIGNER_CONFIG", kms)]), ["CONFIG-0312"]);
+    for (bad, code) in [
+        (r#"{"type": "secret-key"}"#, "CONFIG-0309"),
+        (r#"{"type": "secret-key", "secret_key": "x"}"#, "CONFIG-0313"),
+        (r#"{"type": "other"}"#, "CONFIG-0309"),
+        ("[]", "CONFIG-0309"),
+        ("{", "CONFIG-0308"),
+    ] {
+        assert_eq!(errors(&[database, local, ("ANCILLARY_FILES_SIGNER_CONFIG", bad)]), [code], "{bad}");
+    }
+}
+
+#[test]
+fn adapters_of_eras_have_their_parameters() {
+    let chain = format!(r#"{{"address": "{ADDRESS}", "verification_key": "{KEY}"}}"#);
+    let reader = |kind, params| {
+        read(&[("ERA_READER_ADAPTER_TYPE", kind), ("ERA_READER_ADAPTER_PARAMS", params)]).base.era_reader
+    };
+    assert!(matches!(reader("cardano-chain", &chain), EraReader::CardanoChain(place) if place.address == ADDRESS));
+    assert_eq!(reader("file", r#"{"markers_file": "/m"}"#), EraReader::File("/m".into()));
+    let dummy = reader("dummy", r#"{"markers": [{"name": "pythagoras", "epoch": 1}]}"#);
+    assert!(matches!(dummy, EraReader::Dummy(markers) if markers.len() == 1));
+    assert_eq!(reader("bootstrap-latest", ""), EraReader::BootstrapLatest);
+    for (kind, params, code) in [
+        ("cardano-chain", "", "CONFIG-0310"),
+        ("cardano-chain", r#"{"address": "x", "verification_key": "y"}"#, "CONFIG-0309"),
+        ("cardano-chain", r#"{"address"}"#, "CONFIG-0308"),
+        ("dummy", "{}", "CONFIG-0309"),
+        ("file", "{}", "CONFIG-0309"),
+        ("Bootstrap", "", "CONFIG-0307"),
+    ] {
+        let found = errors(&[("ERA_READER_ADAPTER_TYPE", kind), ("ERA_READER_ADAPTER_PARAMS", params)]);
+        assert_eq!(found.first(), Some(&code), "{kind} {params}");
+    }
+}
+
+#[test]
+fn unparsable_blocks_are_never_allowed_where_it_matters() {
+    let asked = |network| with(&[("NETWORK", network), ("ALLOW_UNPARSABLE_BLOCK", "true")]);
+    for (network, allowed) in [("mainnet", false), ("preprod", false), ("preview", true), ("devnet", true)] {
+        let outcome = asked(network);
+        assert_eq!(outcome.found.warnings(), usize::from(!allowed));
+        assert_eq!(outcome.value.unwrap().import.allow_unparsable_block, allowed, "{network}");
+    }
+}
+
+#[test]
+fn versions_and_retention_have_their_bounds() {
+    for (said, numbers) in [("10.5.0", (10, 5, 0)), ("10.7.1-pre.2", (10, 7, 1)), ("10.5.0+x", (10, 5, 0))] {
+        assert_eq!(NodeVersion::parse(said).unwrap().numbers, numbers);
+    }
+    for bad in ["", "10", "10.5", "10.5.0.1", "10.05.0", "a.b.c", "10.5.0-", "10.5.0-é", "-1.0.0"] {
+        assert_eq!(NodeVersion::parse(bad), None, "{bad}");
+    }
+    for (said, kept) in [("0", Some(3)), ("2", Some(3)), ("5", Some(5)), ("", None)] {
+        assert_eq!(read(&[("STORE_RETENTION_LIMIT", said)]).retention_epochs, kept, "{said}");
+    }
+}
+
+#[test]
+fn a_variable_that_is_nearly_known_is_told_and_others_are_not() {
+    for (name, meant) in [
+        ("RUN_INTERVALL", Some("RUN_INTERVAL")),
+        ("ZSTANDARD_PARAMETERS_LEVEL", Some("ZSTANDARD_PARAMETERS__LEVEL")),
+        ("PROTOCOL_PARAMETERS__PHIF", Some("PROTOCOL_PARAMETERS__PHI_F")),
+        ("CARDANO_NODE_SOKET_PATH", Some("CARDANO_NODE_SOCKET_PATH")),
+        ("PATH", None),
+        ("RUST_LOG", None),
+        ("HOSTNAME", None),
+        ("GENESIS_SECRET_KEY", None),
+        ("GOOGLE_APPLICATION_CREDENTIALS", None),
+    ] {
+        let outcome = with(&[(name, "a-secret-perhaps")]);
+        let text = outcome.found.to_text();
+        assert_eq!(outcome.found.warnings(), usize::from(meant.is_some()), "{name}: {text}");
+        assert!(meant.is_none_or(|meant| text.contains(&format!("did you mean {meant}?"))), "{text}");
+        assert!(!text.contains("a-secret-perhaps"), "{text}");
+    }
+}
+
+#[test]
+fn the_guide_s_files_lack_the_genesis_key_and_nothing_else() {
+    let Some(blocks) = guide() else { return };
+    assert!(blocks.len() >= 6);
+    let (base, database, transactions) = (&blocks[3], &blocks[4], &blocks[5]);
+    for text in [base.clone(), format!("{base}{database}"), format!("{base}{database}{transactions}")] {
+        let (_kept, outcome) = env_file(&text);
+        let found = outcome.found.sorted();
+        assert_eq!(found.len(), 1, "{}", outcome.found);
+        assert!(found[0].message.starts_with("GENESIS_VERIFICATION_KEY is missing"));
+        assert!(found[0].hint.as_ref().unwrap().ends_with("release-preprod/genesis.vkey"));
+        let (_kept, outcome) = env_file(&format!("{text}GENESIS_VERIFICATION_KEY={KEY}\n"));
+        assert!(outcome.found.is_empty(), "{}", outcome.found);
+        let settings = outcome.value.unwrap();
+        assert!(matches!(settings.role, Role::Follower { .. }));
+        assert!(matches!(settings.base.era_reader, EraReader::CardanoChain(_)));
+        assert_eq!(settings.dmq.unwrap().socket, Path::new("/dmq/ipc/node.socket"));
+        assert_eq!(settings.retention_epochs, Some(5));
+        assert_eq!(settings.http.origin_tags.len(), 4);
+    }
+}
+
+#[test]
+fn every_variable_that_the_guide_names_is_known() {
+    let Some(blocks) = guide() else { return };
+    let mut names = BTreeSet::new();
+    for block in &blocks {
+        for one in env_file::parse(block).assignments {
+            let key = one.name.to_lowercase().replace("__", ".");
+            assert!(find(&key).is_some(), "{}", one.name);
+            names.insert(one.name);
+        }
+    }
+    assert_eq!(names.len(), 17 + 11 + 2 + 3, "{names:?}");
+}
+
+#[test]
+fn an_error_inside_json_has_its_place_in_the_file() {
+    let text = "# x\nERA_READER_ADAPTER_TYPE=cardano-chain\nERA_READER_ADAPTER_PARAMS='{\"address\": \"a\" oops}'\n";
+    let (_kept, outcome) = env_file(text);
+    let found = outcome.found.sorted().into_iter().find(|one| one.code.id == "CONFIG-0308").unwrap();
+    assert_eq!((found.place.line(), found.place.column()), (3, 44));
+    assert!(found.place.shown().chars().skip(43).collect::<String>().starts_with("oops"));
+}
+
+#[test]
+fn a_backslash_that_systemd_takes_away_is_named() {
+    let text = "ANCILLARY_FILES_SIGNER_CONFIG={\"type\": \"secret-key\\\"\", \"secret_key\": \"hunter2\"}\n";
+    let (_kept, outcome) = env_file(text);
+    let shown = outcome.found.to_text();
+    assert!(shown.contains("systemd took a backslash away"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn no_secret_is_shown_wherever_it_stands() {
+    for text in [
+        "ANCILLARY_FILES_SIGNER_CONFIG={\"type\": \"secret-key\", \"secret_key\": \"hunter2\"}\nSIGNED_ENTITY_TYPES=CardanoDatabase\n",
+        "ANCILLARY_FILES_SIGNER_CONFG={\"secret_key\": \"hunter2\"}\n",
+        "ANCILLARY_FILES_SIGNER_CONFIG={\n\"secret_key\": \"hunter2\"\n\"secret\": \"hunter2=\"}\n",
+        "export GOOGLE_APPLICATION_CREDENTIALS_JSON={\"private_key\": \"hunter2\"}\n",
+        "GOOGLE_APPLICATION_CREDENTIALS_JSON=hunter2\nSIGNED_ENTITY_TYPES=CardanoDatabase\nSNAPSHOT_BUCKET_NAME=b\n",
+        "NETWORK=\"preprod\nGENESIS_SECRET_KEY=hunter2\n",
+        "BLOCKFROST_PARAMETERS={\"project_id\": \"hunter2\"\n",
+        "BLOCKFROST_PARAMETERS__PROJECT_ID=hunter2\nBLOCKFROST_PARAMETERS__BASE_URL=x\n",
+    ] {
+        let (_kept, outcome) = env_file(text);
+        assert!(outcome.found.has_errors());
+        let shown = format!("{}{}{:?}", outcome.found.to_text(), outcome.found.to_json(), outcome.value);
+        assert!(!shown.contains("hunter2"), "{text}\n{shown}");
+    }
+    let settings = read(&[("BLOCKFROST_PARAMETERS", r#"{"project_id": "hunter2"}"#)]);
+    assert!(!format!("{settings:?}").contains("hunter2"));
+}
+
+#[test]
+fn files_that_cannot_be_read_are_errors_and_a_missing_configuration_file_is_none() {
+    let missing =
+        Settings::read(Layers::read(Path::new("/nowhere"), "dev", &Surroundings::EnvFile("/nowhere/a.env".into())));
+    assert!(missing.found.sorted().iter().any(|one| one.code.id == "CONFIG-0301"));
+    let directory = tempfile::tempdir().unwrap();
+    for (text, code) in [("{", "CONFIG-0308"), ("[]", "CONFIG-0309"), ("{\"server_port\": {}}", "CONFIG-0305")] {
+        fs::write(directory.path().join("dev.json"), text).unwrap();
+        let outcome = Settings::read(Layers::read(directory.path(), "dev", &Surroundings::Given(leader())));
+        assert_eq!(outcome.found.sorted().first().map(|one| one.code.id), Some(code), "{text}");
+    }
+    fs::write(directory.path().join("dev.json"), "x".repeat(1024 * 1024 + 1)).unwrap();
+    let outcome = Settings::read(Layers::read(directory.path(), "dev", &Surroundings::Given(leader())));
+    assert_eq!(outcome.found.sorted().first().map(|one| one.code.id), Some("CONFIG-0301"));
+}
+
+#[test]
+fn a_test_environment_needs_no_node() {
+    let base = read(&[("ENVIRONMENT", "Test"), ("CARDANO_NODE_SOCKET_PATH", "")]).base;
+    assert_eq!((base.is_test, base.chain), (true, ChainAccess::Fake));
+    assert_eq!(errors(&[("CARDANO_NODE_SOCKET_PATH", "")]), ["CONFIG-0310"]);
+    assert_eq!(errors(&[("ENVIRONMENT", "production")]), ["CONFIG-0307"]);
+    let cli = read(&[("CHAIN_OBSERVER_TYPE", "cardano-cli"), ("CARDANO_CLI_PATH", "/bin/c")]).base.chain;
+    assert!(matches!(cli, ChainAccess::CardanoCli { program, .. } if program == Path::new("/bin/c")));
+}
