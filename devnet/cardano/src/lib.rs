@@ -15,6 +15,7 @@
 
 mod answers;
 pub mod block;
+pub mod certified;
 mod chain;
 mod database;
 pub mod immutable;

@@ -194,6 +194,11 @@ impl CardanoNet {
         Epoch(self.shared.world().epoch)
     }
 
+    /// The epoch that it began in.
+    pub fn first_epoch(&self) -> Epoch {
+        Epoch(self.options.first_epoch)
+    }
+
     /// The pools, in the order of their stakes.
     pub fn pools(&self) -> &[Arc<Pool>] {
         &self.pools

@@ -1,20 +1,24 @@
 //! Trees of ranges that were asked for lately, up to a number of bytes.
 //!
 //! Two generations: what is found in the old one moves to the new one; when the new one is full, it becomes the old one. So at
-//! most the bound is kept, and what is asked for often stays.
+//! most the bound is kept, and what is asked for often stays. Each tree is kept with its range's leaf, which tells whether it is
+//! still the one.
 
-use crate::core::merkle::Tree;
+use crate::core::merkle::{Hash, Tree};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Form of the tree (1 or 2), range, and the last block in it.
 pub(super) type Key = (u8, u64, u64);
 
+/// A tree and the leaf of its range.
+pub(super) type Kept = Arc<(Hash, Tree)>;
+
 #[derive(Debug, Default)]
 struct Generations {
-    new: HashMap<Key, Arc<Tree>>,
+    new: HashMap<Key, Kept>,
     new_bytes: usize,
-    old: HashMap<Key, Arc<Tree>>,
+    old: HashMap<Key, Kept>,
 }
 
 /// See the module.
@@ -29,7 +33,7 @@ impl Cache {
         Self { generations: Mutex::default(), bytes_max }
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<Arc<Tree>> {
+    pub(super) fn get(&self, key: &Key) -> Option<Kept> {
         let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tree) = all.new.get(key) {
             return Some(Arc::clone(tree));
@@ -39,13 +43,13 @@ impl Cache {
         Some(tree)
     }
 
-    pub(super) fn put(&self, key: Key, tree: &Arc<Tree>) {
+    pub(super) fn put(&self, key: Key, tree: &Kept) {
         let mut all = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         self.insert(&mut all, key, Arc::clone(tree));
     }
 
-    fn insert(&self, all: &mut Generations, key: Key, tree: Arc<Tree>) {
-        let weight = tree.weight();
+    fn insert(&self, all: &mut Generations, key: Key, tree: Kept) {
+        let weight = tree.1.weight();
         // Each generation has half.
         if all.new_bytes + weight > self.bytes_max / 2 {
             all.old = std::mem::take(&mut all.new);
@@ -61,22 +65,22 @@ impl Cache {
 mod tests {
     use super::*;
 
-    fn tree(leaves: u8) -> Arc<Tree> {
+    fn tree(leaves: u8) -> Kept {
         let mut tree = Tree::default();
         (0..leaves).for_each(|leaf| tree.push(&[leaf; 64]).unwrap());
-        Arc::new(tree)
+        Arc::new(([0; 32], tree))
     }
 
     #[test]
     fn it_keeps_what_is_asked_for_and_never_more_than_its_bound() {
-        let one = tree(10).weight();
+        let one = tree(10).1.weight();
         let cache = Cache::new(one * 20);
         for range in 0..1000 {
             assert!(cache.get(&(1, range, 0)).is_none());
             cache.put((1, range, 0), &tree(10));
             assert!(cache.get(&(1, 0, 0)).is_some(), "what is always asked for stays");
             let all = cache.generations.lock().unwrap();
-            let weight: usize = all.new.values().chain(all.old.values()).map(|tree| tree.weight()).sum();
+            let weight: usize = all.new.values().chain(all.old.values()).map(|tree| tree.1.weight()).sum();
             assert!(weight <= one * 20);
         }
         cache.put((2, 0, 0), &tree(200));

@@ -45,6 +45,14 @@ impl Disk {
         format!("{doing} {}", self.root.join(name).display())
     }
 
+    /// Whether flushing matters: not where a test takes the power away, since what was written is seen all the same.
+    fn must_flush(&self) -> bool {
+        #[cfg(test)]
+        return self.fuse.is_none();
+        #[cfg(not(test))]
+        true
+    }
+
     /// Whether the power is still there.
     fn spark(&self) -> Result<(), std::io::Error> {
         #[cfg(test)]
@@ -89,7 +97,8 @@ impl Disk {
     }
 
     pub(super) fn sync(&self, file: &File, name: &str) -> Result<(), ChainDataError> {
-        self.spark().and_then(|()| file.sync_data()).map_err(ChainDataError::io(self.what("flushing", name)))
+        let flush = || if self.must_flush() { file.sync_data() } else { Ok(()) };
+        self.spark().and_then(|()| flush()).map_err(ChainDataError::io(self.what("flushing", name)))
     }
 
     /// Cuts a file behind `len` bytes.
@@ -111,9 +120,8 @@ impl Disk {
     }
 
     pub(super) fn sync_directory(&self) -> Result<(), ChainDataError> {
-        self.spark()
-            .and_then(|()| File::open(&self.root)?.sync_all())
-            .map_err(ChainDataError::io(format!("flushing {}", self.root.display())))
+        let flush = || if self.must_flush() { File::open(&self.root)?.sync_all() } else { Ok(()) };
+        self.spark().and_then(|()| flush()).map_err(ChainDataError::io(format!("flushing {}", self.root.display())))
     }
 
     /// Removes a file that nothing names any more. Failing costs only its room: the next start tries again.

@@ -108,12 +108,18 @@ impl ChainData {
         Ok(())
     }
 
-    /// Blocks of ours, newest first, of which the node may know one.
+    /// Blocks of ours, newest first, of which the node may know one. The highest certified one is among them: who knows it
+    /// never goes on from below it.
     fn known(&self) -> Result<Vec<Place>, ChainDataError> {
+        let certified = self.writer()?.certified();
         let view = self.shared.view();
         let Some(last) = view.blocks.checked_sub(1) else { return Ok(Vec::new()) };
         let back = [0].into_iter().chain((0..KNOWN_DOUBLINGS).map(|power| 1_u64 << power));
         let mut indices: Vec<u64> = back.map_while(|back| last.checked_sub(back)).chain([0]).collect();
+        if let Some(certified) = certified {
+            indices.push(self.shared.store.find(view.blocks, view.base, certified)?.min(last));
+        }
+        indices.sort_unstable_by(|one, other| other.cmp(one));
         indices.dedup();
         let mut places = Vec::with_capacity(indices.len());
         for index in indices {

@@ -4,12 +4,13 @@
 //! from the files and compared with the range's leaf, so a damaged file is an error and never a wrong proof. Any number of
 //! threads may ask at once; none waits for the writer.
 
+use super::cache::Kept;
 use super::error::ChainDataError;
 use super::view::{Shared, View, narrow};
 use crate::core::merkle::range::{
     block_leaf, blocks_transactions_tree, transaction_in_block_leaf, transaction_leaf, transactions_tree,
 };
-use crate::core::merkle::{Block, Hash, MapProof, RANGE_LENGTH, RangeMap, Tree, range_leaf, range_of};
+use crate::core::merkle::{Block, Hash, MapProof, RANGE_LENGTH, RangeMap, range_leaf, range_of};
 use mithril_common::entities::{BlockNumber, BlockNumberOffset, SlotNumber};
 use mithril_common::messages::{
     CardanoBlockMessagePart, CardanoBlocksProofsMessage, CardanoTransactionMessagePart,
@@ -129,7 +130,8 @@ impl Snapshot {
             indices.push(self.map.index_of(narrow(*range)?).ok_or_else(|| damaged(*range))?);
         }
         let mut ranges = Vec::with_capacity(leaves.len());
-        for ((range, leaves), tree) in leaves.iter().zip(&trees) {
+        for ((range, leaves), kept) in leaves.iter().zip(&trees) {
+            let tree = &kept.1;
             let inside = leaves.iter().map(|leaf| tree.index_of(leaf)).collect::<Option<Vec<_>>>();
             ranges.push((*range, tree.prove(&inside.ok_or_else(|| damaged(*range))?)?));
         }
@@ -141,25 +143,26 @@ impl Snapshot {
     }
 
     /// The tree of a range, as the map has it.
-    fn tree(&self, range: u64) -> Result<Arc<Tree>, ChainDataError> {
+    fn tree(&self, range: u64) -> Result<Kept, ChainDataError> {
         let end = range.saturating_mul(RANGE_LENGTH).saturating_add(RANGE_LENGTH - 1);
         let last = end.min(self.certified);
+        let leaf = self.map.leaf_of(narrow(range)?);
         let key = (if self.form == Form::Transactions { 1 } else { 2 }, range, last);
-        if let Some(tree) = self.shared.cache.get(&key) {
-            return Ok(tree);
+        if let Some(kept) = self.shared.cache.get(&key).filter(|kept| Some(&kept.0) == leaf) {
+            return Ok(kept);
         }
         let blocks = self.shared.store.range(self.view.blocks, self.view.base, range, last)?;
         let tree = match self.form {
             Form::Transactions => transactions_tree(&blocks)?,
             Form::BlocksTransactions => blocks_transactions_tree(&blocks)?,
         };
-        let leaf = range_leaf(range, &tree.root()?);
-        if self.map.leaf_of(narrow(range)?) != Some(&leaf) {
+        let made = range_leaf(range, &tree.root()?);
+        if leaf != Some(&made) {
             return Err(damaged(range));
         }
-        let tree = Arc::new(tree);
-        self.shared.cache.put(key, &tree);
-        Ok(tree)
+        let kept = Arc::new((made, tree));
+        self.shared.cache.put(key, &kept);
+        Ok(kept)
     }
 }
 

@@ -2,12 +2,12 @@
 //!
 //! | File | Record | Bytes |
 //! |---|---|---|
-//! | `blocks` | number, slot, hash, index of the first transaction, number of transactions, CRC-32C | 8 8 32 8 4 4 |
+//! | `blocks` | number, slot, hash, index of the first transaction, number of transactions, their CRC-32C, CRC-32C | 4 8 32 8 4 4 4 |
 //! | `transactions` | hash | 32 |
 //! | `ranges` | range, which leaves there are (1: v1, 2: v2), leaf v1, leaf v2, CRC-32C | 8 4 32 32 4 |
 //!
-//! Integers are little-endian. Block numbers ascend strictly; the record of range n is the nth. Hashes of transactions bear no
-//! checksum of their own: a proof's tree is made from them and compared with the range's leaf.
+//! Integers are little-endian. Block numbers ascend strictly; the record of range n is the nth. Every record that is read is
+//! compared with its checksum; and a proof's tree, made from these, with the range's leaf.
 
 use super::disk::{Disk, read_at};
 use super::error::ChainDataError;
@@ -33,6 +33,8 @@ pub(super) struct Record {
     pub(super) hash: Hash,
     pub(super) first: u64,
     pub(super) count: u32,
+    /// CRC-32C of the hashes of its transactions.
+    pub(super) sum: u32,
 }
 
 /// Takes `N` bytes from the front.
@@ -56,22 +58,25 @@ fn seal(out: &mut Vec<u8>, start: usize) {
 impl Record {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&self.number.to_le_bytes());
+        // Numbers beyond 32 bits are refused before.
+        out.extend_from_slice(&u32::try_from(self.number).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(&self.slot.to_le_bytes());
         out.extend_from_slice(&self.hash);
         out.extend_from_slice(&self.first.to_le_bytes());
         out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.sum.to_le_bytes());
         seal(out, start);
     }
 
     fn read(bytes: &[u8]) -> Result<Self, ChainDataError> {
         let parse = |mut bytes: &[u8]| -> Option<Self> {
             Some(Self {
-                number: u64::from_le_bytes(take(&mut bytes)?),
+                number: u64::from(u32::from_le_bytes(take(&mut bytes)?)),
                 slot: u64::from_le_bytes(take(&mut bytes)?),
                 hash: take(&mut bytes)?,
                 first: u64::from_le_bytes(take(&mut bytes)?),
                 count: u32::from_le_bytes(take(&mut bytes)?),
+                sum: u32::from_le_bytes(take(&mut bytes)?),
             })
         };
         parse(bytes)
@@ -206,6 +211,9 @@ impl Store {
                 .split_at_checked(record.count as usize)
                 .ok_or_else(|| ChainDataError::damaged(BLOCKS, "records of blocks overlap"))?;
             rest = others;
+            if crc32c::crc32c(own.as_flattened()) != record.sum {
+                return Err(ChainDataError::damaged(TRANSACTIONS, "the checksum of a block's transactions is wrong"));
+            }
             blocks.push(Block {
                 number: record.number,
                 slot: record.slot,

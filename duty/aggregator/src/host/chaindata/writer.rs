@@ -207,8 +207,9 @@ impl Writer {
                 u32::try_from(block.number).map_err(|_| not_next(block, "its number has more than 32 bits"))?;
             let count =
                 u32::try_from(block.transactions.len()).map_err(|_| not_next(block, "too many transactions"))?;
-            Record { number: block.number, slot: block.slot, hash: block.hash, first: view.transactions, count }
-                .write(&mut records);
+            let sum = crc32c::crc32c(block.transactions.as_flattened());
+            let (slot, hash) = (block.slot, block.hash);
+            Record { number: block.number, slot, hash, first: view.transactions, count, sum }.write(&mut records);
             entries.push((prefix_of(&block.hash), number));
             for hash in &block.transactions {
                 hashes.extend_from_slice(hash);

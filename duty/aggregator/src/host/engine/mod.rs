@@ -177,6 +177,11 @@ impl OpenState {
         (signed.quorum.have(), signed.quorum.needed())
     }
 
+    /// Whether it has its certificate.
+    pub fn is_certified(&self) -> bool {
+        self.signed().is_certified
+    }
+
     fn count(&self, party: &PartyId, indexes: &[LotteryIndex]) -> bool {
         let mut signed = self.signed();
         if let Some(before) = signed.by_party.insert(party.clone(), indexes.to_vec()) {

@@ -8,7 +8,7 @@ use crate::face::metrics;
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use mithril_common::crypto_helper::{
     ProtocolOpCert, ProtocolSignerVerificationKeyForConcatenation,
@@ -31,12 +31,22 @@ const INDEXES_MAX: usize = 65_536;
 /// A reply that says no; boxed, because it is large and rare.
 type No = Box<Response>;
 
-async fn body(body: Body) -> Result<bytes::Bytes, No> {
-    match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await {
-        Err(_) => Err(Box::new(reply::empty(StatusCode::REQUEST_TIMEOUT))),
-        Ok(Err(_)) => Err(Box::new(reply::empty(StatusCode::PAYLOAD_TOO_LARGE))),
-        Ok(Ok(bytes)) => Ok(bytes),
-    }
+/// A body, which has to say how long it is. (Clients send some statistics without any, and without a length.)
+async fn body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, No> {
+    let status = match length(headers) {
+        None => StatusCode::LENGTH_REQUIRED,
+        Some(length) if length > BODY_MAX as u64 => StatusCode::PAYLOAD_TOO_LARGE,
+        Some(_) => match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await {
+            Err(_) => StatusCode::REQUEST_TIMEOUT,
+            Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE,
+            Ok(Ok(bytes)) => return Ok(bytes),
+        },
+    };
+    Err(Box::new(reply::empty(status)))
+}
+
+fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 async fn turn(shared: &Shared) -> Result<tokio::sync::SemaphorePermit<'_>, No> {
@@ -51,7 +61,7 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
     metrics::count_signer_received(&shared.origin(&headers));
     let origin = shared.origin(&headers);
     let done = async {
-        let bytes = body(sent).await?;
+        let bytes = body(&headers, sent).await?;
         let _turn = turn(&shared).await?;
         let engine = std::sync::Arc::clone(&shared.0.engine);
         let registered = tokio::task::spawn_blocking(move || {
@@ -115,10 +125,10 @@ fn signer_refused(error: &RegisterSignerError) -> No {
 }
 
 /// `POST /register-signatures`
-pub async fn signature(State(shared): State<Shared>, sent: Body) -> Response {
+pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: Body) -> Response {
     metrics::count_signature_received("HTTP");
     let done = async {
-        let bytes = body(sent).await?;
+        let bytes = body(&headers, sent).await?;
         let _turn = turn(&shared).await?;
         let engine = std::sync::Arc::clone(&shared.0.engine);
         let registered = tokio::task::spawn_blocking(move || {
@@ -182,7 +192,7 @@ pub async fn statistics(
     let (origin, client) = (shared.origin(&headers), shared.client(&headers));
     match what.as_str() {
         "immutable-files-restored" => {
-            let bytes = match body(sent).await {
+            let bytes = match body(&headers, sent).await {
                 Ok(bytes) => bytes,
                 Err(refusal) => return *refusal,
             };

@@ -1,6 +1,6 @@
 //! Paths, and what every request and reply goes through.
 
-use super::{API_VERSION, BODY_MAX, Shared, files, proofs, read, register, reply};
+use super::{API_VERSION, Shared, files, proofs, read, register, reply};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -56,10 +56,6 @@ async fn around(request: Request, next: Next) -> Response {
     let origin = request.headers().contains_key(header::ORIGIN);
     let mut reply = match *request.method() {
         Method::OPTIONS => preflight(),
-        Method::POST => match oversized(&request) {
-            Some(status) => reply::empty(status),
-            None => next.run(request).await,
-        },
         _ => next.run(request).await,
     };
     let headers = reply.headers_mut();
@@ -81,14 +77,4 @@ fn preflight() -> Response {
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
     reply
-}
-
-/// A body has to say how long it is, and to be no longer than [`BODY_MAX`].
-fn oversized(request: &Request) -> Option<StatusCode> {
-    let length = request.headers().get(header::CONTENT_LENGTH).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-    match length {
-        None => Some(StatusCode::LENGTH_REQUIRED),
-        Some(length) if length > BODY_MAX as u64 => Some(StatusCode::PAYLOAD_TOO_LARGE),
-        Some(_) => None,
-    }
 }

@@ -1,8 +1,5 @@
 //! The API over a socket: paths, statuses, headers and limits, as signers and clients meet them.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
-
-mod stage;
-
+use crate::stage::{Stage, fixture};
 use mithril_common::entities::Signer;
 use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
@@ -13,7 +10,6 @@ use semel_aggregator::host::http::routes::router;
 use semel_aggregator::host::http::server::Server;
 use semel_aggregator::host::http::{Options, Shared};
 use serde_json::Value;
-use stage::{Stage, fixture};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;

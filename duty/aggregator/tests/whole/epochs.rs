@@ -1,8 +1,5 @@
 //! The engine over epochs: registrations, a genesis, certificates that Mithril's own verifier accepts, restarts.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
-
-mod stage;
-
+use crate::stage::{Stage, fixture, fixture_with, genesis_signer};
 use mithril_common::certificate_chain::{
     CertificateRetriever, CertificateRetrieverError, CertificateVerifier, MithrilCertificateVerifier,
 };
@@ -11,7 +8,6 @@ use mithril_common::entities::{Certificate, Epoch, SignedEntityType};
 use semel_aggregator::core::runtime::{Blocked, State};
 use semel_aggregator::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use semel_aggregator::host::store::{Store, certificates, entities};
-use stage::{Stage, fixture, fixture_with, genesis_signer};
 use std::sync::Arc;
 
 struct FromStore(Store);
