@@ -8,6 +8,7 @@
 //! pools                                cold keys, KES keys, operational certificates
 //! signer                               Mithril signers that know the aggregator over HTTP only
 //! net                                  all of it behind one handle
+//! certified                            an aggregator over it
 //! ```
 //!
 //! Epochs last as long as one wants: tests move them by hand, `semel dev` gives them seconds. The chain does what a real one

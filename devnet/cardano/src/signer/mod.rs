@@ -208,7 +208,10 @@ impl Signer {
     }
 
     fn keep(&mut self, epoch: Epoch, stakes: StakeDistribution) {
-        self.stakes.entry(epoch.offset_to_recording_epoch()).or_insert(stakes);
+        // A node that tells of no stake at all will tell otherwise.
+        if !stakes.is_empty() {
+            self.stakes.entry(epoch.offset_to_recording_epoch()).or_insert(stakes);
+        }
         let oldest = Epoch((*epoch + 1).saturating_sub(EPOCHS_KEPT));
         self.stakes = self.stakes.split_off(&oldest);
         self.keys = self.keys.split_off(&oldest);

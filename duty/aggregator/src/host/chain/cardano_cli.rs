@@ -14,7 +14,7 @@
 
 use super::node::stake_distribution;
 use super::process;
-use super::{Blocks, ChainError, Observer, Place, View};
+use super::{Blocks, ChainError, Observer, Place, View, settled};
 use mithril_common::crypto_helper::KesPeriod;
 use mithril_common::entities::{BlockNumber, CardanoNetwork, ChainPoint, Epoch, SlotNumber, StakeDistribution};
 use serde::Deserialize;
@@ -197,7 +197,7 @@ impl Observer for CardanoCli {
         let view = self.view()?;
         let stakes = self.all_stakes()?;
         let after = self.view()?.epoch;
-        if after == view.epoch { Ok((view, stakes)) } else { Err(ChainError::EpochMoved { before: view.epoch, after }) }
+        settled(view, stakes, after)
     }
 
     fn datums(&self, address: &str) -> Result<Vec<Vec<u8>>, ChainError> {

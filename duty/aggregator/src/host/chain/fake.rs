@@ -3,7 +3,7 @@
 //! Answers are given as they are set; an error that is set with [`Fake::fail_next`] comes first, once. A walk gives the steps
 //! that were pushed, in order, and is at the tip when there are none left; all walks share them.
 
-use super::{Blocks, ChainError, Observer, Place, Step, View};
+use super::{Blocks, ChainError, Observer, Place, Step, View, settled};
 use mithril_common::crypto_helper::KesPeriod;
 use mithril_common::entities::{BlockNumber, ChainPoint, Epoch, SlotNumber, StakeDistribution};
 use std::collections::{BTreeMap, VecDeque};
@@ -117,7 +117,7 @@ impl Observer for Fake {
 
     fn stakes(&self) -> Result<(View, StakeDistribution), ChainError> {
         let state = self.answer()?;
-        Ok((state.view.clone(), state.stakes.clone()))
+        settled(state.view.clone(), state.stakes.clone(), state.view.epoch)
     }
 
     fn datums(&self, address: &str) -> Result<Vec<Vec<u8>>, ChainError> {
@@ -143,6 +143,7 @@ mod tests {
     #[test]
     fn what_is_set_is_told_and_an_error_is_told_once() {
         let fake = Fake::new();
+        assert!(matches!(fake.stakes(), Err(ChainError::NoStake(Epoch(1)))));
         fake.set_epoch(Epoch(7));
         fake.set_stakes(StakeDistribution::from([("pool1".to_owned(), 5)]));
         fake.fail_next(ChainError::Unsupported("a test"));

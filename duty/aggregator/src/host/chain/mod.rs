@@ -80,6 +80,10 @@ pub enum ChainError {
         /// Epoch at the last.
         after: Epoch,
     },
+    /// Nobody has any stake. No network that runs is like that, but a node that is still finding its way tells so: what is
+    /// recorded of an epoch cannot be changed, so nothing is. Asking again helps.
+    #[error("nobody has any stake in epoch {0}")]
+    NoStake(Epoch),
     /// The observer cannot answer this question at all.
     #[error("{0} cannot tell")]
     Unsupported(&'static str),
@@ -90,7 +94,7 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// Where the chain is.
     fn view(&self) -> Result<View, ChainError>;
 
-    /// Stakes of the mark snapshot in lovelace, pools with none left out, and the view they belong to.
+    /// Stakes of the mark snapshot in lovelace, pools with none left out, and the view they belong to. There is at least one.
     fn stakes(&self) -> Result<(View, StakeDistribution), ChainError>;
 
     /// Inline datums (CBOR) of what lies at an address.
@@ -99,6 +103,17 @@ pub trait Observer: fmt::Debug + Send + Sync {
     /// Walks the chain from the first of `known` (newest first) that the node knows, or from the origin. The first step
     /// is [`Step::Backward`] to that place.
     fn blocks(&self, known: &[Place]) -> Result<Box<dyn Blocks>, ChainError>;
+}
+
+/// Stakes with the view they belong to, if they are worth anything.
+fn settled(view: View, stakes: StakeDistribution, after: Epoch) -> Result<(View, StakeDistribution), ChainError> {
+    if after != view.epoch {
+        return Err(ChainError::EpochMoved { before: view.epoch, after });
+    }
+    if stakes.is_empty() {
+        return Err(ChainError::NoStake(view.epoch));
+    }
+    Ok((view, stakes))
 }
 
 /// A walk along the chain.

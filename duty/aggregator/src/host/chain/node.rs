@@ -13,7 +13,7 @@
 
 use super::session::{Meter, Session, broken};
 use super::utxo;
-use super::{Blocks, ChainError, Observer, Place, Step, View};
+use super::{Blocks, ChainError, Observer, Place, Step, View, settled};
 use mithril_common::crypto_helper::{KesPeriod, encode_bech32};
 use mithril_common::entities::{BlockNumber, ChainPoint, Epoch, SlotNumber, StakeDistribution};
 use pallas_addresses::Address;
@@ -104,11 +104,7 @@ impl Observer for Node {
             let stakes = asking.stakes(era).await?;
             asking.reacquire().await?;
             let after = asking.epoch().await?;
-            if after == view.epoch {
-                Ok((view, stakes))
-            } else {
-                Err(ChainError::EpochMoved { before: view.epoch, after })
-            }
+            settled(view, stakes, after)
         })
     }
 
