@@ -200,24 +200,24 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Syncs, reads back and puts in place.
+    /// Syncs, reads back and puts in place. The name is durable only after [`sync_directory`].
     pub(crate) fn finish(self) -> Result<Packed, ArtifactError> {
         let Self { target, unfinished, tar, size, .. } = self;
         let failed = |why| ArtifactError::file(&unfinished, why);
         let tee = tar.into_inner().and_then(zstd::Encoder::finish).map_err(failed)?;
-        tee.inner.sync_all().map_err(failed)?;
+        tee.inner.sync_data().map_err(failed)?;
         let packed = Packed { size, compressed: tee.bytes, sha256: tee.hasher.finalize().into() };
         let (compressed, sha256) = read_back(&unfinished).map_err(failed)?;
         if (compressed, sha256) != (packed.compressed, packed.sha256) {
             return Err(ArtifactError::ReadBack(unfinished));
         }
         fs::rename(&unfinished, &target).map_err(failed)?;
-        sync_directory_of(&target)?;
         Ok(packed)
     }
 }
 
-/// Writes an archive of `sources` at `target`, which is not there before it is whole.
+/// Writes an archive of `sources` at `target`, which is not there before it is whole. Its name is durable when the directory
+/// has been synced.
 ///
 /// # Errors
 /// When a file cannot be read, is not what is expected, or the archive cannot be written. Nothing is left at `target` then.
@@ -255,9 +255,8 @@ fn read_back(path: &Path) -> io::Result<(u64, [u8; 32])> {
     Ok((tee.bytes, tee.hasher.finalize().into()))
 }
 
-/// Makes a name in its directory durable.
-pub(crate) fn sync_directory_of(path: &Path) -> Result<(), ArtifactError> {
-    let directory = path.parent().unwrap_or(Path::new("."));
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(directory: &Path) -> Result<(), ArtifactError> {
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(|why| ArtifactError::file(directory, why))
 }
 

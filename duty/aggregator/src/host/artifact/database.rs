@@ -4,7 +4,7 @@
 //! `total_db_size_uncompressed` is ancillary plus numbers 1 to N: so does the reference, and clients show it.
 
 use super::ancillary::{Ancillary, is_there};
-use super::archive::{Compression, Content, Source, pack, unpacked_size};
+use super::archive::{Compression, Content, Source, pack, sync_directory, unpacked_size};
 use super::upload::{Layout, Part, UploadError, Uploader};
 use super::{ArtifactError, ManifestSigner, NodeVersion};
 use crate::host::immutable::{Digests, ImmutableError, ImmutableFiles, trio};
@@ -191,11 +191,12 @@ impl Making<'_> {
         Ok((ImmutablesLocations { average_size_uncompressed, locations }, total))
     }
 
-    /// Several archives at a time, each in one thread: a trio is too small for Zstandard to share out.
+    /// Several archives at a time, each in one thread: a trio is too small for Zstandard to share out. There are more threads
+    /// than cores, because each waits for the disk at the end of its archive.
     fn pack_immutables(&self, missing: &[&(u64, PathBuf)]) -> Result<(), ArtifactError> {
         let workers = self.maker.compression.workers;
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let threads = usize::try_from(workers).unwrap_or(cores).clamp(1, cores);
+        let threads = usize::try_from(workers).unwrap_or(cores).clamp(1, cores.saturating_mul(2));
         let single = Compression { workers: if missing.len() > 1 { 0 } else { workers }, ..self.maker.compression };
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -259,8 +260,9 @@ impl Making<'_> {
         Ok((DigestsLocations { size_uncompressed, locations }, archive))
     }
 
-    /// Addresses at the uploaders that took it: one suffices.
+    /// Addresses at the uploaders that took it: one suffices. Nobody is told of a name that is not durable.
     fn upload(&self, part: Part, files: &[PathBuf], name: &str) -> Result<Vec<String>, ArtifactError> {
+        sync_directory(&self.maker.layout.directory(part))?;
         let (mut uris, mut refused) = (Vec::new(), Vec::new());
         for uploader in &self.maker.uploaders {
             match uploader.upload(part, files, self.stop) {
