@@ -19,8 +19,14 @@ pub(super) struct Disk {
 
 /// How many writes the power still lasts for.
 #[cfg(test)]
-#[derive(Debug)]
-pub(super) struct Fuse(pub(super) std::sync::atomic::AtomicUsize);
+#[derive(Debug, Default)]
+pub(super) struct Fuse {
+    pub(super) writes: std::sync::atomic::AtomicUsize,
+    /// Whether what was not flushed is lost when the power goes.
+    pub(super) loses: bool,
+    /// What was flushed, by name of the file.
+    pub(super) flushed: std::sync::Mutex<std::collections::HashMap<String, Vec<u8>>>,
+}
 
 impl Disk {
     pub(super) fn open(root: &Path) -> Result<Self, ChainDataError> {
@@ -58,11 +64,32 @@ impl Disk {
         #[cfg(test)]
         if let Some(fuse) = &self.fuse {
             use std::sync::atomic::Ordering::SeqCst;
-            if fuse.0.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
+            if fuse.writes.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_err() {
                 return Err(std::io::Error::other("the power went"));
             }
         }
         Ok(())
+    }
+
+    /// Before a file changes for the first time, what it has is on disk; when it is flushed, what it has then.
+    #[cfg(test)]
+    fn remember(&self, name: &str, flushed: bool) {
+        if let Some(fuse) = self.fuse.as_ref().filter(|fuse| fuse.loses) {
+            let mut all = fuse.flushed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if flushed || !all.contains_key(name) {
+                all.insert(name.to_owned(), std::fs::read(self.root.join(name)).unwrap_or_default());
+            }
+        }
+    }
+
+    /// The power went: files have what was flushed.
+    #[cfg(test)]
+    pub(super) fn lose(&self) {
+        if let Some(fuse) = &self.fuse {
+            for (name, bytes) in fuse.flushed.lock().unwrap_or_else(std::sync::PoisonError::into_inner).iter() {
+                let _ = std::fs::write(self.root.join(name), bytes);
+            }
+        }
     }
 
     /// Opens a file for reading and writing; it is created when there is none.
@@ -87,6 +114,8 @@ impl Disk {
 
     pub(super) fn write_at(&self, file: &File, name: &str, bytes: &[u8], offset: u64) -> Result<(), ChainDataError> {
         let what = self.what("writing", name);
+        #[cfg(test)]
+        self.remember(name, false);
         if let Err(why) = self.spark() {
             // Half of it got there.
             let (half, _) = bytes.split_at(bytes.len() / 2);
@@ -98,11 +127,16 @@ impl Disk {
 
     pub(super) fn sync(&self, file: &File, name: &str) -> Result<(), ChainDataError> {
         let flush = || if self.must_flush() { file.sync_data() } else { Ok(()) };
-        self.spark().and_then(|()| flush()).map_err(ChainDataError::io(self.what("flushing", name)))
+        self.spark().and_then(|()| flush()).map_err(ChainDataError::io(self.what("flushing", name)))?;
+        #[cfg(test)]
+        self.remember(name, true);
+        Ok(())
     }
 
     /// Cuts a file behind `len` bytes.
     pub(super) fn cut(&self, file: &File, name: &str, len: u64) -> Result<(), ChainDataError> {
+        #[cfg(test)]
+        self.remember(name, false);
         self.spark().and_then(|()| file.set_len(len)).map_err(ChainDataError::io(self.what("cutting", name)))
     }
 
@@ -116,6 +150,8 @@ impl Disk {
         self.spark()
             .and_then(|()| std::fs::rename(self.root.join(&temporary), self.root.join(name)))
             .map_err(ChainDataError::io(self.what("renaming", name)))?;
+        #[cfg(test)]
+        self.remember(name, true);
         self.sync_directory()
     }
 

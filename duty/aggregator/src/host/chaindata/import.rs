@@ -144,7 +144,7 @@ enum Standing {
 
 /// The next batch: so many chunks, or so many bytes.
 fn batch_from(immutables: &Immutables, start: u64) -> Range<u64> {
-    let most = (start + BATCH_CHUNKS).min(immutables.numbers().end);
+    let most = start.saturating_add(BATCH_CHUNKS).min(immutables.numbers().end);
     let mut bytes = 0;
     let mut end = start;
     while end < most && (end == start || bytes < BATCH_BYTES) {

@@ -196,6 +196,10 @@ impl Writer {
         let mut link = self.link(&view);
         let (mut records, mut hashes, mut entries) = (Vec::new(), Vec::new(), Vec::new());
         for block in blocks {
+            if link == Some(block.hash) {
+                // Seen already: a boundary block that ended what was read before.
+                continue;
+            }
             follows(view.highest, link, block, gaps)?;
             link = Some(block.hash);
             if block.boundary && view.highest.is_some_and(|(number, _)| number == block.number) {
@@ -400,7 +404,7 @@ fn load(disk: &Disk, manifest: &Manifest, store: &Store) -> Result<Loaded, Chain
     if let Some(last) = manifest.blocks.checked_sub(1) {
         view.base = store.record(0, view.blocks)?.map_or(0, |first| first.number);
         let last = store.record(last, view.blocks)?;
-        if last.is_none_or(|last| last.first + u64::from(last.count) != manifest.transactions) {
+        if last.is_none_or(|last| last.first.checked_add(u64::from(last.count)) != Some(manifest.transactions)) {
             return Err(ChainDataError::damaged(BLOCKS, "the last record does not end where the transactions do"));
         }
         view.highest = last.map(|last| (last.number, Place { slot: last.slot, hash: last.hash }));

@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::SeqCst;
 /// Entries in memory before they become a run: so few that runs are written and merged all the time.
 const RECENT: usize = 12;
 
-fn open(home: &Path, writes: usize) -> (Result<ChainData, ChainDataError>, Arc<Fuse>) {
-    let fuse = Arc::new(Fuse(AtomicUsize::new(writes)));
+fn open(home: &Path, writes: usize, loses: bool) -> (Result<ChainData, ChainDataError>, Arc<Fuse>) {
+    let fuse = Arc::new(Fuse { writes: AtomicUsize::new(writes), loses, ..Fuse::default() });
     let mut disk = Disk::open(home).unwrap();
     disk.fuse = Some(Arc::clone(&fuse));
     let data = ChainData::open_on(disk, Options::default());
@@ -110,20 +110,31 @@ fn states() -> Vec<Vec<Vec<u8>>> {
 
 #[test]
 fn whenever_the_power_goes_the_last_or_the_next_state_is_there_and_the_work_goes_on() {
+    stop_at_every_write(false);
+}
+
+#[test]
+fn the_same_when_everything_that_was_not_flushed_is_lost() {
+    stop_at_every_write(true);
+}
+
+fn stop_at_every_write(loses: bool) {
     let steps = steps();
     let mut writes = 0;
     loop {
         let home = tempfile::tempdir().unwrap();
         let mut done = 0;
-        let (data, _fuse) = open(home.path(), writes);
+        let (data, _fuse) = open(home.path(), writes, loses);
         let whole = data.is_ok_and(|data| {
-            steps.iter().all(|(blocks, certified)| {
+            let whole = steps.iter().all(|(blocks, certified)| {
                 let there = to(&data, blocks, *certified).is_ok();
                 done += usize::from(there);
                 there
-            })
+            });
+            data.writer.lock().unwrap().disk.lose();
+            whole
         });
-        let (data, _fuse) = open(home.path(), usize::MAX);
+        let (data, _fuse) = open(home.path(), usize::MAX, false);
         let data = data.unwrap();
         let states = states();
         let may_be = [&states[done], &states[(done + 1).min(states.len() - 1)]];
@@ -149,7 +160,7 @@ fn a_disk_that_is_full_for_a_while_costs_nothing_but_that_while() {
     let mut writes = 0;
     loop {
         let home = tempfile::tempdir().unwrap();
-        let (data, fuse) = open(home.path(), writes);
+        let (data, fuse) = open(home.path(), writes, false);
         let Ok(data) = data else {
             writes += 1;
             continue;
@@ -159,7 +170,7 @@ fn a_disk_that_is_full_for_a_while_costs_nothing_but_that_while() {
             while to(&data, blocks, *certified).is_err() {
                 failures += 1;
                 assert!(failures < 3);
-                fuse.0.store(usize::MAX, SeqCst);
+                fuse.writes.store(usize::MAX, SeqCst);
             }
             is(&data, blocks);
         }
@@ -177,7 +188,7 @@ fn a_byte_that_someone_changed_is_an_error_or_nothing_but_never_another_answer()
     let home = tempfile::tempdir().unwrap();
     let blocks = chain(64, 0, 0);
     {
-        let (data, _fuse) = open(home.path(), usize::MAX);
+        let (data, _fuse) = open(home.path(), usize::MAX, false);
         append(&data.unwrap(), &blocks).unwrap();
     }
     let right = right_answers(&blocks);
@@ -206,7 +217,7 @@ fn a_byte_that_someone_changed_is_an_error_or_nothing_but_never_another_answer()
 fn a_file_that_is_too_short_or_gone_is_an_error() {
     let home = tempfile::tempdir().unwrap();
     {
-        let (data, _fuse) = open(home.path(), usize::MAX);
+        let (data, _fuse) = open(home.path(), usize::MAX, false);
         append(&data.unwrap(), &chain(64, 0, 0)).unwrap();
     }
     let names: Vec<PathBuf> = std::fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
