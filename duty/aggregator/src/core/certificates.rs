@@ -28,6 +28,9 @@ pub enum Flaw {
     /// It signs something else than its message.
     #[error("what is signed is not the hash of its message")]
     Message,
+    /// Its parameters make no lottery: k and m are 1 at least, k is at most m, and phi_f lies above 0 and at most at 1.
+    #[error("its parameters make no lottery")]
+    Lottery,
     /// The message is for another epoch.
     #[error("its message is not for its epoch")]
     Epoch,
@@ -104,6 +107,8 @@ pub fn verify_genesis(certificate: &Certificate, key: &GenesisEd25519Verificatio
 /// # Errors
 /// The first flaw.
 pub fn verify_link(certificate: &Certificate, previous: &Certificate) -> Result<(), Flaw> {
+    verify_parameters(certificate)?;
+    verify_parameters(previous)?;
     if certificate.previous_hash != previous.hash {
         return Err(Flaw::Previous { named: certificate.previous_hash.clone(), given: previous.hash.clone() });
     }
@@ -130,7 +135,17 @@ pub fn verify_link(certificate: &Certificate, previous: &Certificate) -> Result<
     if parameters { Ok(()) } else { Err(Flaw::Parameters) }
 }
 
+/// Mithril's own code stops the program at a phi_f that its fixed-point number cannot hold, so nothing else is asked before.
+fn verify_parameters(certificate: &Certificate) -> Result<(), Flaw> {
+    let ProtocolParameters { k, m, phi_f } = certificate.metadata.protocol_parameters;
+    match k > 0 && k <= m && phi_f > 0.0 && phi_f <= 1.0 {
+        true => Ok(()),
+        false => Err(Flaw::Lottery),
+    }
+}
+
 fn verify_content(certificate: &Certificate) -> Result<(), Flaw> {
+    verify_parameters(certificate)?;
     if certificate.protocol_message.compute_hash() != certificate.signed_message {
         return Err(Flaw::Message);
     }
