@@ -140,7 +140,8 @@ impl Reader {
             State::BeforeName => {
                 self.name_start = at;
                 self.state = State::Name;
-                self.take(at, c);
+                // Even an equals sign: systemd takes a line that begins with one as a name.
+                self.name.push(c);
             }
             State::Name => self.take_name(at, c),
             State::BeforeValue => self.take_before_value(at, c),
