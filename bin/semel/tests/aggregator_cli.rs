@@ -1,6 +1,6 @@
 //! The command line of mithril-aggregator with the real binary: help, options, misuse, configurations, keys, eras.
 
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
 
 use ed25519_dalek::{Signature, Verifier as _, VerifyingKey};
 use std::fs;

@@ -175,8 +175,7 @@ mod tests {
     use super::{Benign, ERA_NAME_MAX, EraMark, EraNameError, RAW_BYTES_DOMAIN};
     use crate::{ChainId, Domain};
     use proptest::prelude::*;
-    use sha2::{Digest as _, Sha256};
-    use std::path::Path;
+    use sha2::Digest as _;
 
     #[test]
     fn raw_bytes_are_the_domain_and_the_request() {
@@ -230,7 +229,6 @@ mod tests {
         let sorted = Benign::AncillaryManifest(&[one, two]).bytes();
         assert_eq!(sorted, Benign::AncillaryManifest(&[two, one]).bytes());
         let by_hand = [b"a/b".to_vec(), "01".repeat(32).into_bytes(), b"a-b".to_vec(), "02".repeat(32).into_bytes()];
-        use sha2::Digest as _;
         assert_eq!(sorted, sha2::Sha256::digest(by_hand.concat()).to_vec());
     }
 
@@ -266,7 +264,7 @@ mod tests {
                 // A canonical vote, proposal or extension has one of these tags behind a length of one or two bytes; votes of old were
                 // JSON objects.
                 prop_assert!(message.iter().take(3).all(|byte| !matches!(byte, 0x08 | 0x0a | 0x11 | 0x19)));
-                prop_assert!(!message.starts_with(b"{"));
+                prop_assert_ne!(message.first(), Some(&b'{'));
             }
             let chain = ChainId::new("test-1").unwrap();
             let vote = Benign::VoteExtension { chain: &chain, height: 1, round: 0, extension: path.as_bytes() }.bytes();

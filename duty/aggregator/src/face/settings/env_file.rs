@@ -140,12 +140,17 @@ impl Reader {
             State::BeforeName => {
                 self.name_start = at;
                 self.state = State::Name;
-                self.take(at, c);
+                // Even an equals sign: systemd takes a line that begins with one as a name.
+                self.name.push(c);
             }
             State::Name => self.take_name(at, c),
             State::BeforeValue => self.take_before_value(at, c),
             State::Value if is_newline(c) => self.finish(at),
-            State::Value if c == '\\' => self.state = State::ValueEscape,
+            State::Value if c == '\\' => {
+                self.state = State::ValueEscape;
+                // Blanks before a backslash stay, whatever follows it.
+                self.kept = self.value.len();
+            }
             State::Value => self.push(at, c, !is_space(c)),
             State::ValueEscape => {
                 self.state = State::Value;
@@ -286,6 +291,8 @@ mod tests {
             ("A='a\\\nb'", "a\\\nb"),
             ("A=$HOME ${B}", "$HOME ${B}"),
             ("A=b\\ \n", "b "),
+            ("A=b \\\n", "b "),
+            ("=x=y\nA=b", "b"),
             ("A=b\r\n", "b"),
             ("A=é", "é"),
             ("A=b=c", "b=c"),
