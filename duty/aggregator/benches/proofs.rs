@@ -1,7 +1,8 @@
 //! Chain data and proofs, measured against mithril-merkle-tree in the same run.
 //!
-//! `cargo bench -p semel-aggregator --bench proofs` prints a table: import of the preview chunks of `../shared/data`, proofs from
-//! those files, and a map of 880,000 ranges (mainnet's size) with its memory. `-- N` uses N ranges.
+//! `cargo bench -p semel-aggregator --bench proofs` prints a table: import of the preview chunks of `../shared/data`, and of
+//! chunks as full as mainnet's (150 transactions per range), which it makes; proofs from both; and two maps of 880,000 ranges
+//! (mainnet's size) with their memory. `-- N` uses N ranges. Rates on two threads need two idle cores.
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a measurement may stop")]
 
@@ -68,7 +69,72 @@ fn read_all(dir: &Path) -> Vec<(u64, Vec<String>)> {
     blocks
 }
 
-fn import(chunks: &Path, home: &Path) -> ChainData {
+/// Writes chunks of 1,080 blocks with 10 transactions of about 300 bytes each, shaped as Conway's; tells number and
+/// transactions of each block.
+fn write_dense(dir: &Path, chunks: u64) -> Vec<(u64, Vec<String>)> {
+    let mut all = Vec::new();
+    use pallas_codec::minicbor::Encoder;
+    let hash = |header: &[u8]| -> [u8; 32] {
+        use blake2::{Blake2b, Digest, digest::consts::U32};
+        Blake2b::<U32>::digest(header).into()
+    };
+    let mut previous: Option<[u8; 32]> = None;
+    for chunk in 0..=chunks {
+        let (mut bytes, mut index) = (Vec::new(), Vec::new());
+        for number in chunk * 1080..if chunk == chunks { chunk * 1080 } else { chunk * 1080 + 1080 } {
+            let mut header = Encoder::new(Vec::new());
+            header.array(2).unwrap().array(10).unwrap().u64(number).unwrap().u64(number * 20 + 1).unwrap();
+            match previous {
+                Some(previous) => header.bytes(&previous).unwrap(),
+                None => header.null().unwrap(),
+            };
+            for _ in 0..7 {
+                header.bytes(&[9; 64]).unwrap();
+            }
+            header.bytes(&[8; 448]).unwrap();
+            let header = header.into_writer();
+            let mut block = Encoder::new(vec![0x82, 7, 0x85]);
+            block.writer_mut().extend_from_slice(&header);
+            block.array(10).unwrap();
+            let mut transactions = Vec::new();
+            for transaction in 0..10 {
+                let start = block.writer().len();
+                block.map(3).unwrap().u8(0).unwrap().array(2).unwrap();
+                for _ in 0..2 {
+                    block.array(2).unwrap().bytes(&[5; 32]).unwrap().u8(1).unwrap();
+                }
+                block.u8(1).unwrap().array(2).unwrap();
+                for _ in 0..2 {
+                    block.array(2).unwrap().bytes(&[6; 57]).unwrap().u64(123_456_789).unwrap();
+                }
+                block.u8(2).unwrap().u64(number * 10 + transaction).unwrap();
+                transactions.push(hex::encode(hash(&block.writer()[start..])));
+            }
+            transactions.sort();
+            all.push((number, transactions));
+            block.array(10).unwrap();
+            for _ in 0..10 {
+                block.map(1).unwrap().u8(0).unwrap().array(1).unwrap().array(2).unwrap();
+                block.bytes(&[4; 32]).unwrap().bytes(&[3; 64]).unwrap();
+            }
+            block.map(0).unwrap().array(0).unwrap();
+            let block = block.into_writer();
+            let hash = hash(&header);
+            index.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+            index.extend_from_slice(&[0; 8]);
+            index.extend_from_slice(&hash);
+            index.extend_from_slice(&[0; 8]);
+            bytes.extend_from_slice(&block);
+            previous = Some(hash);
+        }
+        std::fs::write(dir.join(format!("{chunk:05}.chunk")), bytes).unwrap();
+        std::fs::write(dir.join(format!("{chunk:05}.secondary")), index).unwrap();
+    }
+    all
+}
+
+fn import(what: &str, chunks: &Path, home: &Path) -> ChainData {
+    println!("\n{what}");
     let start = Instant::now();
     let data = ChainData::open(home, Options::default()).unwrap();
     let last = std::cell::Cell::new(semel_aggregator::host::chaindata::Progress::default());
@@ -147,7 +213,7 @@ fn proofs(data: &ChainData, blocks: &[(u64, Vec<String>)]) {
     let ask = |index: usize, each: usize| -> Vec<String> {
         (0..each).map(|i| hashes[(index * each + i) * 7919 % hashes.len()].clone()).collect()
     };
-    for each in [1, 10, 50, 100] {
+    for each in [1, 50, 100] {
         let theirs = oracle_rate(blocks, &hashes, each);
         let one = rate(1, |index| {
             let message = v1.prove(&ask(index, each)).unwrap();
@@ -223,10 +289,16 @@ fn main() {
     let chunks = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data/cardano/preview/immutable");
     if chunks.exists() {
         let home = tempfile::tempdir().unwrap();
-        let data = import(&chunks, home.path());
+        let data = import("preview, 219 chunks", &chunks, home.path());
         proofs(&data, &read_all(&chunks));
     } else {
         println!("skipped: the preview chunks are absent ({})", chunks.display());
     }
+    let (chunks, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let blocks = write_dense(chunks.path(), 100);
+    let data = import("as full as mainnet, 100 chunks", chunks.path(), home.path());
+    proofs(&data, &blocks);
+    drop(data);
+    println!("\nmainnet's size");
     maps(ranges);
 }

@@ -4,6 +4,7 @@
 
 use super::map::RANGE_LENGTH;
 use super::proof::Proof;
+use std::sync::LazyLock;
 
 /// A proof over ranges: that leaves belong to ranges, and the ranges to the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,21 +96,22 @@ fn json_proof(out: &mut Vec<u8>, proof: &Proof<'_>) {
     push_text(out, "]}");
 }
 
-/// `{"hash":[1,2,3]}`; most of a proof's text is written here, so each byte is one copy of a few digits.
+/// Each byte in decimal with a comma behind it, in hexadecimal.
+static NUMBERS: LazyLock<Vec<String>> =
+    LazyLock::new(|| (0..=u8::MAX).map(|byte| hex::encode(format!("{byte},"))).collect());
+
+/// Digits of a comma.
+const COMMA: usize = 2;
+
+/// `{"hash":[1,2,3]}`; most of a proof's text is written here, so each byte is one copy from a table.
 fn json_node(out: &mut Vec<u8>, node: &[u8]) {
     push_text(out, "{\"hash\":[");
-    for (index, byte) in node.iter().enumerate() {
-        if index > 0 {
-            out.extend_from_slice(b"2c");
-        }
-        let (hundreds, tens, ones) = (byte / 100, byte / 10 % 10, byte % 10);
-        if hundreds > 0 {
-            out.extend_from_slice(&[b'3', b'0' + hundreds]);
-        }
-        if *byte >= 10 {
-            out.extend_from_slice(&[b'3', b'0' + tens]);
-        }
-        out.extend_from_slice(&[b'3', b'0' + ones]);
+    let numbers = NUMBERS.as_slice();
+    for byte in node {
+        out.extend_from_slice(numbers.get(usize::from(*byte)).map_or(&[], String::as_bytes));
+    }
+    if !node.is_empty() {
+        out.truncate(out.len().saturating_sub(COMMA));
     }
     push_text(out, "]}");
 }

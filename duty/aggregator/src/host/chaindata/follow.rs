@@ -75,11 +75,14 @@ impl ChainData {
                 pending.blocks.push(block);
                 Ok(())
             }
-            Err(_) if self.options.allow_unparsable_block => Ok(()),
             Err(why) => {
                 let after =
                     pending.blocks.last().map(|block| block.number).or(self.highest().map(|(number, _)| *number));
                 let place = after.map_or("the first".to_owned(), |after| format!("after block {after}"));
+                if self.options.allow_unparsable_block {
+                    tracing::warn!(place, %why, "a block that cannot be parsed is left out");
+                    return Ok(());
+                }
                 Err(ChainDataError::Unparsable { place, why: why.to_string() })
             }
         }

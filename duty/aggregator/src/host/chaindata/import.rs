@@ -64,10 +64,11 @@ impl ChainData {
         let slot = self.highest().map(|(_, place)| place.slot);
         let mut reached = false;
         for chunk in chunks {
-            if let Some((place, why)) = chunk.unparsable.into_iter().next()
-                && !self.options.allow_unparsable_block
-            {
-                return Err(ChainDataError::Unparsable { place, why });
+            for (place, why) in chunk.unparsable {
+                if !self.options.allow_unparsable_block {
+                    return Err(ChainDataError::Unparsable { place, why });
+                }
+                tracing::warn!(place, why, "a block that cannot be parsed is left out");
             }
             state.bytes += chunk.bytes;
             state.done += 1;

@@ -13,6 +13,7 @@ use super::disk::{Disk, read_at};
 use super::error::ChainDataError;
 use crate::core::merkle::{Block, Hash, RANGE_LENGTH};
 use std::fs::File;
+use std::ops::Range;
 
 pub(super) const BLOCKS: &str = "blocks";
 pub(super) const TRANSACTIONS: &str = "transactions";
@@ -226,21 +227,26 @@ impl Store {
 
     /// The block of this number among the first `count`.
     pub(super) fn block(&self, count: u64, base: u64, number: u64) -> Result<Option<Block>, ChainDataError> {
-        let index = self.find(count, base, number)?;
-        match self.record(index, count)? {
-            Some(record) if record.number == number => Ok(self.with_transactions(&[record])?.into_iter().next()),
-            _ => Ok(None),
+        let is = |record: &Record| record.number == number;
+        let record = match self.record(number.saturating_sub(base), count)?.filter(is) {
+            Some(record) => Some(record),
+            None => self.record(self.find(count, base, number)?, count)?.filter(is),
+        };
+        match record {
+            Some(record) => Ok(self.with_transactions(&[record])?.pop()),
+            None => Ok(None),
         }
     }
 
-    /// The leaves of the first `count` ranges.
-    pub(super) fn leaves(&self, count: u64) -> Result<Vec<RangeLeaves>, ChainDataError> {
-        let len = usize::try_from(count.saturating_mul(RANGE_BYTES)).unwrap_or(usize::MAX);
-        let bytes = read_at(&self.ranges, RANGES, 0, len)?;
-        let leaves = bytes.chunks_exact(RANGE_BYTES as usize).zip(0..).map(|(bytes, index)| {
+    /// The leaves of these ranges.
+    pub(super) fn leaves(&self, ranges: Range<u64>) -> Result<Vec<RangeLeaves>, ChainDataError> {
+        let len = ranges.end.saturating_sub(ranges.start).saturating_mul(RANGE_BYTES);
+        let offset = ranges.start.saturating_mul(RANGE_BYTES);
+        let bytes = read_at(&self.ranges, RANGES, offset, usize::try_from(len).unwrap_or(usize::MAX))?;
+        let leaves = bytes.chunks_exact(RANGE_BYTES as usize).zip(ranges).map(|(bytes, range)| {
             RangeLeaves::read(bytes)
-                .filter(|leaves| leaves.range == index)
-                .ok_or_else(|| ChainDataError::damaged(RANGES, format!("record {index} is not what was written")))
+                .filter(|leaves| leaves.range == range)
+                .ok_or_else(|| ChainDataError::damaged(RANGES, format!("record {range} is not what was written")))
         });
         leaves.collect()
     }

@@ -21,8 +21,11 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError};
 
-/// Entries that are kept in memory before they become a run: 24 MB.
-const RECENT_MAX: usize = 1_000_000;
+/// Entries that are kept in memory before they become a run: about 12 MB.
+const RECENT_MAX: usize = 400_000;
+
+/// Ranges that are read at once.
+const LEAVES_AT_ONCE: u64 = 4096;
 
 /// Entries that readers wait for at most while they are put in.
 const RECENT_AT_ONCE: usize = 2_000;
@@ -409,7 +412,12 @@ fn load(disk: &Disk, manifest: &Manifest, store: &Store) -> Result<Loaded, Chain
         }
         view.highest = last.map(|last| (last.number, Place { slot: last.slot, hash: last.hash }));
     }
-    grow(&mut view, &store.leaves(manifest.ranges)?)?;
+    let mut at = 0;
+    while at < manifest.ranges {
+        let end = at.saturating_add(LEAVES_AT_ONCE).min(manifest.ranges);
+        grow(&mut view, &store.leaves(at..end)?)?;
+        at = end;
+    }
     sweep(disk, &manifest.runs)?;
     let runs = manifest.runs.iter().map(|entry| Run::open(disk, entry).map(Arc::new)).collect::<Result<_, _>>()?;
     let recent = store.entries(manifest.indexed, manifest.blocks)?;
