@@ -154,7 +154,7 @@ impl Certified {
             options: EngineOptions {
                 network: net.network().to_string(),
                 genesis,
-                settings: settings(net, conditions),
+                settings: Some(settings(net, conditions)),
                 kinds: conditions.kinds.iter().copied().collect(),
                 retention: None,
                 interval: conditions.interval,

@@ -272,6 +272,16 @@ pub enum Database {
     Migrate(Stores),
     /// Give back what the main database no longer uses
     Vacuum(Stores),
+    /// Take over the database of a mithril-aggregator into an empty one, certificates byte for byte
+    #[command(hide = true)]
+    Import {
+        /// Its aggregator.sqlite3, or the directory that holds it; only read
+        #[arg(long)]
+        from: PathBuf,
+        /// Where to
+        #[command(flatten)]
+        stores: Stores,
+    },
 }
 
 /// Where the databases are.

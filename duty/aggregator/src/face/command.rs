@@ -3,7 +3,7 @@
 use super::args::{Arguments, Command, Database, EnvFile, Genesis, Globals, OWN_WORDS, Serve, Tools};
 use super::settings::{Base, Layers, Outcome, Settings, Surroundings, stores_directory};
 use super::{configure, logs, tools};
-use crate::host::commands::{self, CommandError};
+use crate::host::commands::{self, CommandError, database, look};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
@@ -36,29 +36,44 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
         Command::Era(era) => tools::era(era, shell),
         Command::Tools(Tools::RecomputeCertificatesHash) => {
             let layers = Layers::of(&globals, None, &Surroundings::Process);
-            commands::recompute_certificates_hash(&stores_directory(&layers)).map_err(|error| failed(&error))
+            let stores = stores_directory(&layers);
+            let (count, changed) = database::recompute_certificates_hash(&stores).map_err(failed)?;
+            shell.status("Recomputed", format!("the hashes of {count} certificates; {changed} changed"));
+            Ok(())
         }
         Command::Database(Database::Migrate(stores)) => {
-            commands::database_migrate(&stores.stores_directory).map_err(|error| failed(&error))
+            let count = database::migrate(&stores.stores_directory).map_err(failed)?;
+            shell.status("Migrated", format!("the main database, which holds {count} certificates"));
+            Ok(())
         }
         Command::Database(Database::Vacuum(stores)) => {
-            commands::database_vacuum(&stores.stores_directory).map_err(|error| failed(&error))
+            database::vacuum(&stores.stores_directory).map_err(failed)?;
+            shell.status("Vacuumed", "the main database");
+            Ok(())
+        }
+        Command::Database(Database::Import { from, stores }) => {
+            let imported = database::import(&from, &stores.stores_directory).map_err(failed)?;
+            let certificates =
+                imported.rows.iter().find(|(table, _)| table == "certificate").map_or(0, |(_, rows)| *rows);
+            let version = imported.version;
+            shell.status("Imported", format!("{certificates} certificates from a database of version {version}"));
+            Ok(())
         }
         Command::ProtocolConfiguration(verb) => tools::protocol_configuration(verb, shell, || base(&globals, shell)),
         Command::Config(verb) => configure::run(verb, &globals, shell),
         Command::Registry(verb) => tools::registry(&verb, shell),
-        Command::Verify(what) => commands::verify(&what, shell).map_err(|error| failed(&error)),
+        Command::Verify(what) => look::verify(&what, shell).map_err(failed),
         Command::Status(what) => {
             let settings = match what.url {
                 Some(_) => None,
                 None => Some(read(Settings::read(layers(&globals, &what.from)), shell)?),
             };
-            commands::status(&what, settings.as_ref(), shell).map_err(|error| failed(&error))
+            look::status(&what, settings.as_ref(), shell).map_err(failed)
         }
         Command::Doctor(what) => {
             let outcome = Settings::read(layers(&globals, &what.from));
             shell.diagnostics(&outcome.found);
-            commands::doctor(&what, outcome.value.as_ref(), shell).map_err(|error| failed(&error))
+            look::doctor(&what, outcome.value.as_ref(), shell).map_err(failed)
         }
     }
 }
@@ -74,25 +89,27 @@ fn serve(globals: &Globals, flags: &Serve, shell: &Shell) -> Result<(), Report> 
         let hint = warning.hint.unwrap_or_default();
         tracing::warn!(code = warning.code.id, place = %warning.place, hint, "{}", warning.message);
     }
-    commands::serve(settings, shell).map_err(|error| failed(&error))
+    commands::serve::serve(settings, shell).map_err(failed)
 }
 
 fn genesis(genesis: Genesis, globals: &Globals, shell: &Shell) -> Result<(), Report> {
     match genesis {
         Genesis::Export { target_path, era } => {
             tools::only_pythagoras(era)?;
-            commands::genesis_export(&base(globals, shell)?, &target_path).map_err(|error| failed(&error))
+            commands::genesis::export(&base(globals, shell)?, &target_path).map_err(failed)
         }
         Genesis::Import { signed_payload_path, genesis_verification_key, era } => {
             tools::only_pythagoras(era)?;
             let base = base(globals, shell)?;
-            commands::genesis_import(&base, &signed_payload_path, &genesis_verification_key)
-                .map_err(|error| failed(&error))
+            let hash = commands::genesis::import(&base, &signed_payload_path, &genesis_verification_key);
+            sealed(&hash.map_err(failed)?, shell);
+            Ok(())
         }
         Genesis::Bootstrap { genesis_secret_key, era } => {
             tools::only_pythagoras(era)?;
             let key = tools::secret_key(&genesis_secret_key)?;
-            commands::genesis_bootstrap(&base(globals, shell)?, &key).map_err(|error| failed(&error))
+            sealed(&commands::genesis::bootstrap(&base(globals, shell)?, &key).map_err(failed)?, shell);
+            Ok(())
         }
         Genesis::Sign { to_sign_payload_path, target_signed_payload_path, genesis_secret_key_path, era } => {
             tools::only_pythagoras(era)?;
@@ -130,10 +147,34 @@ fn read<T>(outcome: Outcome<T>, shell: &Shell) -> Result<T, Report> {
     }
 }
 
+fn sealed(hash: &str, shell: &Shell) {
+    shell.status("Sealed", format!("the genesis certificate {hash}; certificates follow in the next epoch"));
+}
+
 /// A command that failed, for the person at the terminal.
-pub(super) fn failed(error: &CommandError) -> Report {
-    let report = Report::of(error);
+pub(super) fn failed(error: CommandError) -> Report {
+    use crate::host::aggregator::StartError;
+    let report = Report::of(&error);
     match error {
-        CommandError::NotInThisBuild(_) => report.code_id("AGG-0010"),
+        CommandError::Found(report) => *report,
+        CommandError::Walk(_) => report.code_id("AGG-0012").hint("ask another aggregator for the same certificate"),
+        CommandError::Origin(_) | CommandError::Status { .. } => {
+            report.code_id("AGG-0013").hint("see whether it runs, and whether the address ends with /aggregator")
+        }
+        CommandError::Store(_) => {
+            report.code_id("AGG-0014").hint("see DATA_STORES_DIRECTORY, and who else has it open")
+        }
+        CommandError::Chain(_) => report.code_id("AGG-0015").hint("see whether the node runs, and `doctor`"),
+        CommandError::Engine(_) => report.code_id("AGG-0016").hint("see `doctor`"),
+        CommandError::Start(StartError::Ledger(_)) => {
+            report.code_id("AGG-0017").hint("stop the server that holds the ledger, or name another with SEMEL_LEDGER")
+        }
+        CommandError::Start(_) | CommandError::ChainData(_) | CommandError::Artifact(_) | CommandError::Host(..) => {
+            report.code_id("AGG-0018").hint("see `doctor`")
+        }
+        CommandError::Setting(_) | CommandError::Keys(_) => report.code_id("AGG-0019").hint("see `config explain`"),
+        CommandError::Payload { .. } => report.code_id("AGG-0020").hint("give what `genesis sign` has written"),
+        CommandError::File { .. } | CommandError::Shell(_) => report.code_id("AGG-0001"),
+        CommandError::Ended(_) => report.code_id("AGG-0021").hint("the log has the cause"),
     }
 }

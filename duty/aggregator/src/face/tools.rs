@@ -163,7 +163,7 @@ fn on_chain(base: &Base) -> Result<(Epoch, Vec<Configuration>), Report> {
             .code_id("AGG-0009")
             .hint("set PROTOCOL_CONFIGURATION_READER_ADAPTER_PARAMS, or use --default or --force")
     })?;
-    let observer = commands::observer(base).map_err(|error| failed(&error))?;
+    let observer = commands::observer(base).map_err(failed)?;
     announced(observer.as_ref(), &place.address, &place.verification_key)
 }
 

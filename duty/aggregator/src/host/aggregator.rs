@@ -3,13 +3,12 @@
 use crate::core::seal;
 use crate::host::chain::Observer;
 use crate::host::engine::runtime::Runtime;
-use crate::host::engine::{Clock, Engine, EngineError, Event, Options, Parts, Sources};
+use crate::host::engine::{Clock, Engine, EngineError, EraOf, Event, Options, Parts, Sources};
 use crate::host::http::proofs::Prover;
 use crate::host::http::routes::router;
 use crate::host::http::server::Server;
 use crate::host::http::{self, Shared};
 use crate::host::store::{Store, StoreError};
-use mithril_common::entities::Epoch;
 use semel_guard::SubjectError;
 use semel_ledger::{Journal, LedgerError};
 use std::io;
@@ -50,9 +49,6 @@ pub enum StartError {
     #[error("no thread can be had: {0}")]
     Thread(#[source] io::Error),
 }
-
-/// What the network's era is at an epoch; an error ends the program.
-pub type EraOf = Box<dyn Fn(Epoch) -> Result<String, String> + Send + Sync>;
 
 /// What an aggregator is made of, beside its files.
 #[expect(missing_debug_implementations, reason = "closures and trait objects inside")]

@@ -7,6 +7,7 @@ pub mod artifact;
 pub mod chain;
 pub mod chaindata;
 pub mod commands;
+pub mod doctor;
 pub mod engine;
 pub mod era;
 pub mod files;

@@ -129,11 +129,11 @@ impl Stage {
             options: Options {
                 network: "devnet".into(),
                 genesis,
-                settings: Settings {
+                settings: Some(Settings {
                     parameters: fixture.protocol_parameters(),
                     transactions: None,
                     blocks_transactions: None,
-                },
+                }),
                 kinds: [Kind::MithrilStakeDistribution, Kind::CardanoStakeDistribution].into(),
                 retention: Some(5),
                 interval: Duration::from_millis(100),

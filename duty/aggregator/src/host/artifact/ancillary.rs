@@ -10,6 +10,7 @@ use super::archive::{Compression, Content, Packer, Source, or_clean};
 use super::{ArtifactError, LedgerSnapshot, NodeVersion};
 use crate::host::immutable::{ImmutableError, trio};
 use ed25519_dalek::{Signature, VerifyingKey};
+use semel_guard::{Benign, Key};
 use semel_ops::shutdown::Stop;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -37,6 +38,41 @@ pub trait ManifestSigner: fmt::Debug + Send + Sync {
     /// # Errors
     /// When the key does not answer.
     fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError>;
+}
+
+/// A key behind the guard.
+#[derive(Debug)]
+pub struct ManifestKey {
+    key: Key,
+    public: VerifyingKey,
+}
+
+impl ManifestKey {
+    /// Signs manifests with this key.
+    ///
+    /// # Errors
+    /// When it is no key of Ed25519.
+    pub fn new(key: Key) -> Result<ManifestKey, ManifestSigningError> {
+        let bytes = <[u8; 32]>::try_from(key.public_key().as_bytes()).ok();
+        let public = bytes.and_then(|bytes| VerifyingKey::from_bytes(&bytes).ok());
+        let public = public.ok_or_else(|| ManifestSigningError("its key is not one of Ed25519".to_owned()))?;
+        Ok(ManifestKey { key, public })
+    }
+}
+
+impl ManifestSigner for ManifestKey {
+    fn verification_key(&self) -> &VerifyingKey {
+        &self.public
+    }
+
+    fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError> {
+        let digest = |text: &str| hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
+        let files: Option<Vec<_>> = files.iter().map(|(path, hash)| Some((path.as_str(), digest(hash)?))).collect();
+        let files = files.ok_or_else(|| ManifestSigningError("a digest is none".to_owned()))?;
+        let signature = self.key.sign_benign(&Benign::AncillaryManifest(&files));
+        let signature = signature.map_err(|error| ManifestSigningError(error.to_string()))?;
+        signature.as_bytes().try_into().map_err(|_| ManifestSigningError("its signature is too short".to_owned()))
+    }
 }
 
 /// What goes into an ancillary archive.

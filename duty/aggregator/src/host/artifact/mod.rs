@@ -24,7 +24,7 @@ mod queue;
 mod remote;
 mod upload;
 
-pub use ancillary::{MANIFEST_NAME, ManifestSigner, ManifestSigningError};
+pub use ancillary::{MANIFEST_NAME, ManifestKey, ManifestSigner, ManifestSigningError};
 pub use archive::{Compression, Content, Packed, Source, pack, unpacked_size};
 pub use database::{DatabaseMaker, Step};
 pub use kms::CloudKms;

@@ -7,7 +7,7 @@ use super::{Engine, EngineError, Round};
 use crate::core::roster::Roster;
 use crate::core::{entity, registration};
 use crate::host::store::epochs::{self, Settings};
-use crate::host::store::messages;
+use crate::host::store::{StoreError, messages};
 use chrono::TimeDelta;
 use mithril_common::entities::{Epoch, Stake};
 use std::sync::{Arc, PoisonError};
@@ -51,9 +51,9 @@ impl Engine {
         *self.round.write().unwrap_or_else(PoisonError::into_inner) = None;
         let (view, stakes) = self.observer.stakes()?;
         let epoch = view.epoch;
-        let mithril_era = (self.era)(epoch).map_err(EngineError::Era)?;
+        let mithril_era = (self.era)(epoch)?;
         let now = self.now();
-        let settings = self.options.settings.clone();
+        let settings = self.options.settings.clone().ok_or(EngineError::Follower)?;
         let kept = self.options.retention.map(|epochs| epochs.max(RETENTION_MIN));
         let recorded = stakes.clone();
         self.store.write(move |db| {
@@ -90,11 +90,25 @@ impl Engine {
         Ok(data)
     }
 
+    /// Looks at the chain's epoch and at who is registered, and records nothing: for a genesis certificate.
+    ///
+    /// # Errors
+    /// When the chain, the era or the database do not answer.
+    pub fn look_at_epoch(&self) -> Result<(), EngineError> {
+        let view = self.observer.view()?;
+        let mithril_era = (self.era)(view.epoch)?;
+        let data = Arc::new(self.load(view.epoch, view.era, mithril_era)?);
+        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Some(data);
+        Ok(())
+    }
+
     fn load(&self, epoch: Epoch, cardano_era: String, mithril_era: String) -> Result<EpochData, EngineError> {
         let (now, next, then) = (entity::signing(epoch), entity::next_signing(epoch), entity::recording(epoch));
         let (current_settings, next_settings, registration_settings, stakes) = self.store.read(|db| {
-            let of =
-                |epoch| epochs::settings(db, epoch).map(|found| found.unwrap_or_else(|| self.options.settings.clone()));
+            let of = |epoch| {
+                let known = epochs::settings(db, epoch)?.or_else(|| self.options.settings.clone());
+                known.ok_or_else(|| StoreError::value("an epoch's settings", "there are none"))
+            };
             Ok((of(now)?, of(next)?, of(then)?, epochs::stakes(db, then)?))
         })?;
         let before = self.epoch();

@@ -47,8 +47,8 @@ pub struct Options {
     pub network: String,
     /// The key that genesis certificates are verified with.
     pub genesis: GenesisEd25519VerificationKey,
-    /// Settings of epochs that are recorded from now on.
-    pub settings: crate::host::store::epochs::Settings,
+    /// Settings of epochs that are recorded from now on; none: this aggregator follows another, and records none.
+    pub settings: Option<crate::host::store::epochs::Settings>,
     /// What is certified, beside the Mithril stake distribution.
     pub kinds: BTreeSet<Kind>,
     /// Epochs that are kept; none: all.
@@ -106,9 +106,14 @@ pub enum EngineError {
     /// The files.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// The era of the network cannot be told, or this program does not know it.
+    /// The era of the network.
     #[error("the network's era: {0}")]
-    Era(String),
+    Era(#[from] EraFailure),
+    /// This aggregator is to follow another.
+    #[error(
+        "this aggregator follows another, which is not part of this version: it leads when LEADER_AGGREGATOR_ENDPOINT is not set"
+    )]
+    Follower,
     /// Signers do not make a roster.
     #[error("the signers of epoch {epoch}: {why}")]
     Roster {
@@ -126,6 +131,20 @@ pub enum EngineError {
         why: String,
     },
 }
+
+/// Why the network's era is not known.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EraFailure {
+    /// Nobody tells it now. Asking again may help.
+    #[error("{0}")]
+    NotTold(String),
+    /// It is one that this program does not know: it must not go on.
+    #[error("{0}")]
+    Unknown(String),
+}
+
+/// What the network's era is at an epoch.
+pub type EraOf = Box<dyn Fn(Epoch) -> Result<String, EraFailure> + Send + Sync>;
 
 /// What the runtime thread is told.
 #[derive(Debug)]
@@ -209,7 +228,7 @@ pub struct Engine {
     pub(crate) store: Store,
     pub(crate) observer: Arc<dyn Observer>,
     pub(crate) sources: Arc<dyn Sources>,
-    pub(crate) era: Box<dyn Fn(Epoch) -> Result<String, String> + Send + Sync>,
+    pub(crate) era: EraOf,
     pub(crate) clock: Clock,
     guard: Guard<Journal>,
     subject: Subject,
@@ -240,8 +259,8 @@ pub struct Parts {
     pub observer: Arc<dyn Observer>,
     /// The node's files.
     pub sources: Arc<dyn Sources>,
-    /// The network's era at an epoch; an error ends the program.
-    pub era: Box<dyn Fn(Epoch) -> Result<String, String> + Send + Sync>,
+    /// The network's era.
+    pub era: EraOf,
     /// The time.
     pub clock: Clock,
     /// The ledger, open for [`crate::core::seal::subject`].

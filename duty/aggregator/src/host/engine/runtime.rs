@@ -299,7 +299,7 @@ impl Engine {
         tracing::warn!(%error, "the cycle did not end well; it is tried again");
         let text = error.to_string();
         self.stand(|standing| standing.trouble = Some(text));
-        if matches!(error, EngineError::Era(_)) {
+        if matches!(error, EngineError::Era(super::EraFailure::Unknown(_))) {
             self.tell(Event::Stop);
         }
     }

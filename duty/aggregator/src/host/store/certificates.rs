@@ -135,3 +135,42 @@ fn read(row: &Row<'_>) -> Result<Certificate> {
         signature,
     })
 }
+
+/// Recomputes the hash of every certificate, oldest first, and with it what the next ones refer to. How many there are, and how
+/// many changed.
+pub fn recompute_hashes(db: &Connection) -> Result<(u64, u64)> {
+    let hashes: Vec<String> = {
+        let mut statement = db.prepare("SELECT certificate_id FROM certificate ORDER BY rowid")?;
+        let rows = statement.query_map([], |row| row.get(0))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    db.execute_batch("PRAGMA defer_foreign_keys = ON")?;
+    let mut renamed = std::collections::HashMap::new();
+    let count = hashes.len() as u64;
+    for old in hashes {
+        let Some(mut certificate) = get(db, &old)? else { continue };
+        if let Some(parent) = renamed.get(&certificate.previous_hash) {
+            certificate.previous_hash = String::clone(parent);
+        }
+        certificate.hash =
+            certificate.try_compute_hash().map_err(|error| StoreError::value("a certificate", format!("{error:#}")))?;
+        if certificate.hash == old {
+            continue;
+        }
+        let parent = (!certificate.previous_hash.is_empty()).then_some(&certificate.previous_hash);
+        db.execute(
+            "UPDATE certificate SET certificate_id = ?1, parent_certificate_id = ?2 WHERE certificate_id = ?3",
+            (&certificate.hash, parent, &old),
+        )?;
+        db.execute(
+            "UPDATE signed_entity SET certificate_id = ?1 WHERE certificate_id = ?2",
+            (&certificate.hash, &old),
+        )?;
+        db.execute(
+            "UPDATE semel_artifact_queue SET certificate_id = ?1 WHERE certificate_id = ?2",
+            (&certificate.hash, &old),
+        )?;
+        renamed.insert(old, certificate.hash);
+    }
+    Ok((count, renamed.len() as u64))
+}

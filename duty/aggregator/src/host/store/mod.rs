@@ -10,6 +10,7 @@ pub mod certificates;
 mod digests;
 pub mod entities;
 pub mod epochs;
+pub mod import;
 pub mod messages;
 mod schema;
 mod writer;
@@ -160,6 +161,14 @@ impl Store {
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
             Ok(())
         })
+    }
+
+    /// Runs `work` on the connection that writes, outside any transaction.
+    pub(super) fn outside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.writer.aside(work)
     }
 
     /// Rewrites the file without what was deleted.

@@ -145,6 +145,16 @@ fn decode(place: &str, message: CertificateMessage) -> Result<Certificate, Origi
         .map_err(|error| OriginError::Undecodable { place: place.to_owned(), why: format!("{error:#}") })
 }
 
+/// What an aggregator at `url` says on one of its routes.
+///
+/// # Errors
+/// When nobody answers, or not with JSON.
+pub fn fetch_json(url: &str, path: &str) -> Result<serde_json::Value, OriginError> {
+    let body = Remote::new(url)?.get(path)?.ok_or_else(|| OriginError::Empty(format!("{url}{path}")))?;
+    serde_json::from_slice(&body)
+        .map_err(|error| OriginError::Undecodable { place: format!("{url}{path}"), why: error.to_string() })
+}
+
 impl Origin for Remote {
     fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
         let missing = || OriginError::Missing { hash: hash.to_owned(), place: self.base.clone() };

@@ -1,0 +1,40 @@
+//! The databases, without a server.
+
+use super::CommandError;
+use crate::host::store::{Store, certificates};
+use std::path::Path;
+
+/// Brings the databases to the form of this version; gives the number of certificates in the main one.
+///
+/// # Errors
+/// A database cannot be read or written, or is of another version.
+pub fn migrate(stores: &Path) -> Result<u64, CommandError> {
+    Ok(Store::open(stores)?.read(certificates::count)?)
+}
+
+/// Gives back what the main database no longer uses.
+///
+/// # Errors
+/// The database cannot be read or written.
+pub fn vacuum(stores: &Path) -> Result<(), CommandError> {
+    Ok(Store::open(stores)?.vacuum()?)
+}
+
+/// Recomputes the hash of every certificate, oldest first; gives how many there are and how many changed.
+///
+/// # Errors
+/// The database cannot be read or written.
+pub fn recompute_certificates_hash(stores: &Path) -> Result<(u64, u64), CommandError> {
+    let store = Store::open(stores)?;
+    let counted = store.write(certificates::recompute_hashes)?;
+    store.vacuum()?;
+    Ok(counted)
+}
+
+/// Brings what a reference's database holds into ours, byte for byte; gives the number of certificates.
+///
+/// # Errors
+/// A database cannot be read or written, ours is not empty, or theirs is older than can be read.
+pub fn import(from: &Path, stores: &Path) -> Result<crate::host::store::import::Imported, CommandError> {
+    Ok(crate::host::store::import::import(from, &Store::open(stores)?)?)
+}

@@ -1,0 +1,146 @@
+//! Looking: at a chain of certificates, at a running aggregator, at everything it stands on.
+
+use super::CommandError;
+use crate::face::args::{Doctor, Status, Verify};
+use crate::face::settings::Settings;
+use crate::host::walk::{Walked, origin, walk};
+use semel_ops::shell::Shell;
+use semel_ops::shutdown::{Signals, Stop};
+use serde_json::json;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Time between two lines of a long walk.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+
+/// Walks and verifies a certificate chain.
+///
+/// # Errors
+/// A certificate is not valid, or cannot be had.
+pub fn verify(what: &Verify, shell: &Shell) -> Result<(), CommandError> {
+    let key = what.genesis_verification_key;
+    let origin = origin::open(&what.whose)?;
+    let newest = match &what.from {
+        Some(hash) => hash.clone(),
+        None => origin.newest()?,
+    };
+    let kept = what.resume.as_deref().and_then(|path| read_walked(path, &newest));
+    if let Some(kept) = &kept {
+        shell.status("Resuming", format!("after {} certificates, at epoch {}", kept.certificates, kept.epoch));
+    }
+    let stop = Stop::new();
+    let _signals = Signals::install(&stop).map_err(|error| CommandError::Host("cannot listen for signals", error))?;
+    let begun = Instant::now();
+    let mut told = begun;
+    let mut unwritten = None;
+    let walked = walk(origin.as_ref(), &key, kept.unwrap_or_else(|| Walked::begin(&newest)), &mut |walked| {
+        if told.elapsed() >= TELL_EVERY {
+            told = Instant::now();
+            shell.status("Verified", format!("{} certificates, down to epoch {}", walked.certificates, walked.epoch));
+        }
+        if let Some(path) = &what.resume
+            && let Err(error) = write_walked(path, walked)
+        {
+            unwritten = Some(error);
+            return ControlFlow::Break(());
+        }
+        if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    if let (Some(error), Some(path)) = (unwritten, &what.resume) {
+        return Err(CommandError::File { path: path.clone(), source: error });
+    }
+    let walked = walked?;
+    let done = match what.json {
+        true => shell.json(&json!({
+            "holds": true,
+            "newest": walked.newest,
+            "genesis": walked.reached,
+            "genesis_epoch": *walked.epoch,
+            "certificates": walked.certificates,
+            "seconds": begun.elapsed().as_secs_f64(),
+        })),
+        false => shell.line(format!(
+            "{} certificates hold, from {} to the genesis {} of epoch {}",
+            walked.certificates, walked.newest, walked.reached, walked.epoch
+        )),
+    };
+    done.map_err(CommandError::Shell)
+}
+
+/// What an earlier walk from the same certificate came to.
+fn read_walked(path: &Path, newest: &str) -> Option<Walked> {
+    let text = std::fs::read(path).ok()?;
+    let walked: Walked = serde_json::from_slice(&text).ok()?;
+    (walked.newest == newest && !walked.is_complete).then_some(walked)
+}
+
+fn write_walked(path: &Path, walked: &Walked) -> std::io::Result<()> {
+    let text = serde_json::to_vec(walked)?;
+    let half = path.with_extension("tmp");
+    std::fs::write(&half, text)?;
+    std::fs::rename(&half, path)
+}
+
+/// Tells what a running aggregator does; without settings, `what.url` has to be there.
+///
+/// # Errors
+/// It does not answer.
+pub fn status(what: &Status, settings: Option<&Settings>, shell: &Shell) -> Result<(), CommandError> {
+    let served = settings.map(|settings| {
+        let address = settings.http.address;
+        let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
+        format!("http://{host}:{}/aggregator", address.port())
+    });
+    let url = what.url.clone().or(served).unwrap_or_default();
+    let told = crate::host::walk::origin::fetch_json(&url, "/status")
+        .map_err(|error| CommandError::Status { url: url.clone(), why: error.to_string() })?;
+    let certificates = crate::host::walk::origin::fetch_json(&url, "/certificates")
+        .map_err(|error| CommandError::Status { url: url.clone(), why: error.to_string() })?;
+    let newest = certificates.get(0).cloned().unwrap_or_default();
+    let done = match what.json {
+        true => shell.json(&json!({ "url": url, "status": told, "newest_certificate": newest })),
+        false => {
+            let text = |value: &serde_json::Value, key: &str| match value.get(key) {
+                Some(serde_json::Value::String(text)) => text.clone(),
+                Some(value) => value.to_string(),
+                None => "–".to_owned(),
+            };
+            let lines = [
+                ("aggregator", url.clone()),
+                ("network", text(&told, "cardano_network")),
+                ("epoch", format!("{} ({})", text(&told, "epoch"), text(&told, "cardano_era"))),
+                (
+                    "signers",
+                    format!(
+                        "{} now, {} in the next epoch",
+                        text(&told, "total_signers"),
+                        text(&told, "total_next_signers")
+                    ),
+                ),
+                (
+                    "stake",
+                    format!(
+                        "{} of {} lovelace",
+                        text(&told, "total_stakes_signers"),
+                        text(&told, "total_cardano_stake")
+                    ),
+                ),
+                ("certificate", format!("{} of epoch {}", text(&newest, "hash"), text(&newest, "epoch"))),
+                ("sealed", newest.pointer("/metadata/sealed_at").and_then(|at| at.as_str()).unwrap_or("–").to_owned()),
+            ];
+            lines.iter().try_for_each(|(name, value)| shell.line(format!("{name:<12} {value}")))
+        }
+    };
+    done.map_err(CommandError::Shell)
+}
+
+/// Looks at everything that the aggregator stands on.
+///
+/// # Errors
+/// Something is wrong.
+pub fn doctor(what: &Doctor, settings: Option<&Settings>, shell: &Shell) -> Result<(), CommandError> {
+    let mut doctor = semel_ops::doctor::Doctor::default();
+    super::super::doctor::examine(settings, &mut doctor);
+    doctor.conclude(what.json, shell).map_err(|report| CommandError::Found(Box::new(report)))
+}

@@ -1,0 +1,301 @@
+//! `serve`: from the settings to the end.
+
+use super::{CommandError, era_of, ledger, observer, open_store};
+use crate::face::metrics::{self, Gauge};
+use crate::face::settings::{self, AncillarySigner, Compression as Algorithm, Role, Settings, Uploader as Where};
+use crate::host::aggregator::{Aggregator, Running, Setup, chain_directory};
+use crate::host::artifact::{
+    Bucket, Compression, DatabaseMaker, Layout, LocalUploader, ManifestKey, ManifestSigner, RemoteUploader, Uploader,
+};
+use crate::host::chain::Observer;
+use crate::host::chaindata::{self, ChainData, Provers};
+use crate::host::engine::{self, Engine};
+use crate::host::files::NodeFiles;
+use crate::host::immutable::CachePolicy;
+use crate::host::store::Store;
+use crate::host::store::epochs::Settings as EpochSettings;
+use crate::host::{http, keys};
+use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
+use semel_ops::health::Health;
+use semel_ops::metrics::Metrics;
+use semel_ops::shell::Shell;
+use semel_ops::shutdown::{Signals, Stop, StopReason};
+use semel_ops::systemd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How often the main thread looks around.
+const TICK: Duration = Duration::from_millis(100);
+/// Time between two looks at what gauges tell.
+const PUBLISH: Duration = Duration::from_secs(1);
+/// The main database is written anew without what was deleted after so many days.
+const VACUUM_DAYS: i64 = 7;
+/// Cache of trees for proofs, in bytes.
+const PROOF_CACHE_BYTES: usize = 64 << 20;
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// It could not start, or a part of it ended.
+pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
+    let stop = Stop::new();
+    let _signals = Signals::install(&stop).map_err(|error| CommandError::Host("cannot listen for signals", error))?;
+    let recorder = Metrics::install().map_err(|error| CommandError::Setting(error.to_string()))?;
+    metrics::start();
+    let version = concat!("mithril-aggregator ", env!("CARGO_PKG_VERSION"));
+    semel_ops::metrics::build_info(env!("CARGO_PKG_VERSION"), "mithril-aggregator", crate::face::AGGREGATOR_VERSION);
+    shell.line("Starting server...").and_then(|()| shell.line("Press Ctrl+C to stop")).map_err(CommandError::Shell)?;
+    tracing::info!(network = %settings.base.network_name, "{version} starts");
+    let health = Health::new();
+    let condition = health.register("certifying");
+    // Transfers to the cloud only; everything else has threads of its own.
+    let mut transfers = tokio::runtime::Builder::new_multi_thread();
+    let transfers = transfers.worker_threads(1).thread_name("transfer").enable_all().build();
+    let transfers = transfers.map_err(|error| CommandError::Host("no runtime for transfers", error))?;
+    let running = start(&settings, &stop, transfers.handle())?;
+    let server = settings.metrics.map(|address| semel_ops::http::Server::start(address, &health, Some(&recorder)));
+    let server = match server.transpose() {
+        Ok(server) => server,
+        Err(error) => {
+            // Certificates matter more than numbers about them.
+            tracing::warn!(%error, "no metrics are served");
+            None
+        }
+    };
+    if let Some(address) = running.address() {
+        tracing::info!(%address, "the API is served");
+    }
+    systemd::ready();
+    let watchdog = systemd::watchdog(&health, &stop).map_err(|error| CommandError::Host("no watchdog", error))?;
+    let mut published = Instant::now();
+    while !stop.wait_timeout(TICK) {
+        if running.has_ended() {
+            stop.stop(StopReason::Failed);
+        }
+        if published.elapsed() >= PUBLISH {
+            published = Instant::now();
+            publish(running.engine());
+            match running.engine().standing().trouble {
+                None => condition.ok(),
+                Some(why) => condition.failing(&why),
+            };
+        }
+    }
+    systemd::stopping();
+    let reason = stop.wait();
+    tracing::info!("stopping: {reason}");
+    let trouble = running.engine().standing().trouble;
+    drop(running);
+    drop(server);
+    if let Some(thread) = watchdog {
+        let _ended = thread.join();
+    }
+    transfers.shutdown_timeout(Duration::from_secs(2));
+    tracing::info!("stopped");
+    match reason {
+        StopReason::Failed => Err(CommandError::Ended(trouble.unwrap_or_else(|| "its runtime is gone".to_owned()))),
+        _ => Ok(()),
+    }
+}
+
+fn start(settings: &Settings, stop: &Stop, transfers: &tokio::runtime::Handle) -> Result<Running, CommandError> {
+    let base = &settings.base;
+    let store = open_store(base)?;
+    tidy(&store, &base.data_stores_directory);
+    let observer: Arc<dyn Observer> = observer(base)?.into();
+    let files = Arc::new(node_files(settings, &store, &observer, stop, transfers)?);
+    let parameters = match &settings.role {
+        Role::Leader { parameters } => Some(parameters.clone()),
+        Role::Follower { leader, .. } => {
+            tracing::warn!(%leader, "following a leader is not part of this version: nothing is registered or certified");
+            None
+        }
+    };
+    let aggregator = Aggregator::open(Setup {
+        options: engine::Options {
+            network: base.network_name.to_string(),
+            genesis: settings.genesis_verification_key,
+            settings: parameters.map(|parameters| epoch_settings(settings, parameters)),
+            kinds: settings.entities.types.clone(),
+            retention: settings.retention_epochs,
+            interval: settings.run_interval,
+            node_version: settings.node_version.to_string(),
+        },
+        era: era_of(base, &observer),
+        observer,
+        clock: Arc::new(chrono::Utc::now),
+        ledger: ledger(),
+        store,
+        sources: Arc::clone(&files) as Arc<_>,
+    })?;
+    let archives = matches!(settings.artifacts.uploader, Where::Local)
+        .then(|| settings.artifacts.directory.join("cardano-database"));
+    let options = http::Options {
+        public_url: settings.http.public_url.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        hashes_max: settings.http.hashes_per_request_max,
+        archives,
+        origins: settings.http.origin_tags.iter().cloned().collect(),
+    };
+    Ok(aggregator.start(settings.http.address, files, options)?)
+}
+
+fn epoch_settings(settings: &Settings, parameters: mithril_common::entities::ProtocolParameters) -> EpochSettings {
+    let has = |kind| settings.entities.types.contains(&kind);
+    let entities = &settings.entities;
+    EpochSettings {
+        parameters,
+        transactions: has(Kind::CardanoTransactions).then(|| entities.transactions.clone()),
+        blocks_transactions: has(Kind::CardanoBlocksTransactions).then(|| entities.blocks_transactions.clone()),
+    }
+}
+
+fn node_files(
+    settings: &Settings,
+    store: &Store,
+    observer: &Arc<dyn Observer>,
+    stop: &Stop,
+    transfers: &tokio::runtime::Handle,
+) -> Result<NodeFiles, CommandError> {
+    let base = &settings.base;
+    let has = |kind| settings.entities.types.contains(&kind);
+    let chain = match has(Kind::CardanoTransactions) || has(Kind::CardanoBlocksTransactions) {
+        true => Some(ChainData::open(
+            &chain_directory(&base.data_stores_directory),
+            chaindata::Options {
+                allow_unparsable_block: settings.import.allow_unparsable_block,
+                cache_bytes_max: PROOF_CACHE_BYTES,
+                hashes_max: settings.http.hashes_per_request_max,
+            },
+        )?),
+        false => None,
+    };
+    let maker = match has(Kind::CardanoDatabase) {
+        true => Some(maker(settings, transfers)?),
+        false => None,
+    };
+    let digests = match (settings.reset_digests_cache, settings.disable_digests_cache) {
+        (_, true) => CachePolicy::Off,
+        (true, false) => CachePolicy::Reset,
+        (false, false) => CachePolicy::Use,
+    };
+    Ok(NodeFiles {
+        db: Some(base.db_directory.clone()),
+        observer: Arc::clone(observer),
+        store: store.clone(),
+        digests,
+        maker,
+        chain,
+        provers: Provers::default(),
+        stop: stop.clone(),
+    })
+}
+
+fn maker(settings: &Settings, transfers: &tokio::runtime::Handle) -> Result<DatabaseMaker, CommandError> {
+    let artifacts = &settings.artifacts;
+    let url = settings.http.public_url.as_str();
+    let unusable = |error: &dyn std::fmt::Display| CommandError::Setting(error.to_string());
+    let uploader: Arc<dyn Uploader> = match &artifacts.uploader {
+        Where::Local => Arc::new(LocalUploader::new(url)),
+        Where::Gcp { bucket, use_cdn_domain, credentials } => {
+            let bucket = Bucket::Google {
+                bucket: bucket.clone(),
+                use_cdn_domain: *use_cdn_domain,
+                credentials_json: credentials.expose().to_owned(),
+            };
+            Arc::new(RemoteUploader::new(&bucket, transfers.clone()).map_err(|error| unusable(&error))?)
+        }
+    };
+    Ok(DatabaseMaker {
+        db: settings.base.db_directory.clone(),
+        network: settings.base.network,
+        node_version: settings.node_version.to_string(),
+        compression: match artifacts.compression {
+            Algorithm::Zstandard { level, workers } => Compression { level, workers },
+            // Clients of today reject a whole message that names gzip; the settings have said so.
+            Algorithm::Gzip => Compression::default(),
+        },
+        layout: Layout::open(&artifacts.directory)?,
+        manifest: manifest(artifacts, transfers)?,
+        uploaders: vec![uploader],
+        digests_route: format!("{}/artifact/cardano-database/digests", url.trim_end_matches('/')),
+    })
+}
+
+fn manifest(
+    artifacts: &settings::Artifacts,
+    transfers: &tokio::runtime::Handle,
+) -> Result<Arc<dyn ManifestSigner>, CommandError> {
+    let key = match &artifacts.ancillary_signer {
+        None => {
+            return Err(CommandError::Setting("ANCILLARY_FILES_SIGNER_CONFIG is needed for CardanoDatabase".into()));
+        }
+        Some(AncillarySigner::SecretKey(secret)) => keys::secret_key(secret.expose())?,
+        Some(AncillarySigner::GcpKms { resource_name, credentials }) => {
+            let kms =
+                crate::host::artifact::CloudKms::open(resource_name, credentials.json.expose(), transfers.clone());
+            semel_guard::Key::new(Box::new(kms.map_err(|error| CommandError::Setting(error.to_string()))?))
+        }
+    };
+    let signer = ManifestKey::new(key).map_err(|error| CommandError::Setting(error.to_string()))?;
+    Ok(Arc::new(signer))
+}
+
+/// Writes the database anew when that was not done for a week.
+fn tidy(store: &Store, stores: &Path) {
+    let path = stores.join("last_vacuum_time");
+    let last = std::fs::read_to_string(&path).ok();
+    let last = last.and_then(|text| chrono::DateTime::parse_from_rfc3339(text.trim()).ok());
+    let now = chrono::Utc::now();
+    if last.is_some_and(|last| now.signed_duration_since(last) < chrono::TimeDelta::days(VACUUM_DAYS)) {
+        return;
+    }
+    let done = store.vacuum().map_err(|error| error.to_string());
+    let done = done.and_then(|()| std::fs::write(&path, now.to_rfc3339()).map_err(|error| error.to_string()));
+    if let Err(error) = done {
+        tracing::warn!(error, "the database was not tidied up; it is tried again at the next start");
+    }
+}
+
+/// What is looked at now and then.
+fn publish(engine: &Engine) {
+    let standing = engine.standing();
+    for state in ["idle", "blocked", "ready", "signing"] {
+        Gauge::State.set(state, f64::from(u8::from(standing.state.name() == state)));
+    }
+    if let Some(data) = engine.epoch() {
+        Gauge::Epoch.set("", *data.epoch as f64);
+        let signers = data.current.as_ref().map_or((0, 0), |roster| (roster.signers().len(), roster.total_stake()));
+        Gauge::Signers.set("", signers.0 as f64);
+        Gauge::StakeCoverage.set("", signers.1 as f64 / data.stake.max(1) as f64);
+    }
+    for open in engine.open_messages().iter().filter(|open| !open.is_certified()) {
+        let (have, needed) = open.progress();
+        let name = entity_name(Kind::from(&open.message.entity));
+        Gauge::OpenMessageIndexes.set(name, have as f64);
+        Gauge::OpenMessageProgress.set(name, have as f64 / needed.max(1) as f64);
+    }
+    if let Ok(pending) = engine.pending_artifacts() {
+        Gauge::ArtifactsQueued.set("", pending.len() as f64);
+    }
+    if let Ok(newest) = engine.store().read(|db| crate::host::store::certificates::latest(db, 1))
+        && let Some(newest) = newest.first()
+    {
+        let age = chrono::Utc::now().signed_duration_since(newest.metadata.sealed_at);
+        Gauge::CertificateAgeSeconds.set("", age.num_milliseconds() as f64 / 1000.0);
+    }
+    if let Ok(metadata) = std::fs::metadata(engine.store().path()) {
+        Gauge::DatabaseBytes.set("main", metadata.len() as f64);
+    }
+}
+
+fn entity_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::MithrilStakeDistribution => "MithrilStakeDistribution",
+        Kind::CardanoStakeDistribution => "CardanoStakeDistribution",
+        Kind::CardanoDatabase => "CardanoDatabase",
+        Kind::CardanoTransactions => "CardanoTransactions",
+        Kind::CardanoBlocksTransactions => "CardanoBlocksTransactions",
+    }
+}
