@@ -72,7 +72,7 @@ class Row:
 
 
 def all_rows():
-    from . import conflict, dialects, four_validators, guide, harness, one_validator, switch, token, upgrade
+    from . import conflict, dialects, four_validators, guide, harness, mithril, one_validator, switch, token, upgrade
 
-    modules = (one_validator, dialects, four_validators, harness, upgrade, guide, token, switch, conflict)
+    modules = (one_validator, dialects, four_validators, harness, upgrade, guide, token, switch, conflict, mithril)
     return [row for module in modules for row in module.rows()]

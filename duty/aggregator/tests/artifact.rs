@@ -20,7 +20,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 const BASE: &str = "http://localhost:8080/aggregator/";
@@ -58,8 +58,8 @@ impl ManifestSigner for Secret {
         &self.1
     }
 
-    fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError> {
-        let text: String = files.iter().map(|(path, hash)| format!("{path}{hash}")).collect();
+    fn sign(&self, files: &[(&str, [u8; 32])]) -> Result<[u8; 64], ManifestSigningError> {
+        let text: String = files.iter().map(|(path, hash)| format!("{path}{}", hex::encode(hash))).collect();
         Ok(self.0.sign(&Sha256::digest(text)).to_bytes())
     }
 }
@@ -249,7 +249,7 @@ fn a_manifest_key_that_is_not_the_configured_one_makes_no_artifact() {
         fn verification_key(&self) -> &VerifyingKey {
             &self.0
         }
-        fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError> {
+        fn sign(&self, files: &[(&str, [u8; 32])]) -> Result<[u8; 64], ManifestSigningError> {
             Secret::new().sign(files)
         }
     }
@@ -260,6 +260,62 @@ fn a_manifest_key_that_is_not_the_configured_one_makes_no_artifact() {
     let maker = DatabaseMaker { manifest: Arc::new(Other(other)), ..maker(db.path(), snapshots.path()) };
     assert!(matches!(make(&maker, 1, &|_| {}), Err(ArtifactError::Signing(_))));
     assert_eq!(fs::read_dir(maker.layout.directory(Part::Ancillary)).unwrap().count(), 0);
+}
+
+#[test]
+fn the_growing_trio_is_packed_as_its_manifest_says_while_the_node_writes_into_it() {
+    let Some(from) = preview("artifact::growing") else { return };
+    let db = tempfile::tempdir().unwrap();
+    database(db.path(), &from, 5);
+    let growing = db.path().join("immutable/00004.chunk");
+    let before = fs::metadata(&growing).unwrap().len();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut file = fs::OpenOptions::new().append(true).open(&growing).unwrap();
+            // Slowly and not for ever: this disk is everybody's.
+            for _ in 0..4_000 {
+                if done.load(Ordering::SeqCst) {
+                    return;
+                }
+                file.write_all(&[7; 999]).unwrap();
+                std::thread::sleep(std::time::Duration::from_micros(200));
+            }
+        });
+        for _ in 0..10 {
+            let snapshots = tempfile::tempdir().unwrap();
+            let maker = maker(db.path(), snapshots.path());
+            let artifact = make(&maker, 3, &|_| {}).unwrap();
+            check(&maker, &artifact, 3);
+        }
+        done.store(true, Ordering::SeqCst);
+    });
+    assert!(fs::metadata(&growing).unwrap().len() > before);
+}
+
+#[test]
+fn a_network_of_ones_own_is_called_private_and_a_node_that_has_no_version_is_refused() {
+    let Some(from) = preview("artifact::private") else { return };
+    let (db, snapshots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    database(db.path(), &from, 3);
+    let mut maker = DatabaseMaker { network: CardanoNetwork::TestNet(123), ..maker(db.path(), snapshots.path()) };
+    make(&maker, 1, &|_| {}).unwrap();
+    assert!(maker.layout.directory(Part::Digests).join("private-e3-i1.digests.tar.zst").exists());
+    maker.node_version = "latest".to_owned();
+    assert!(matches!(make(&maker, 1, &|_| {}), Err(ArtifactError::NodeVersion(version)) if version == "latest"));
+}
+
+#[test]
+fn a_node_whose_ledger_is_not_in_memory_has_no_artifact_and_is_told_why() {
+    let Some(from) = preview("artifact::lmdb") else { return };
+    let (db, snapshots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    database(db.path(), &from, 3);
+    for slot in ["4000", "4321"] {
+        fs::write(db.path().join("ledger").join(slot).join("meta"), r#"{"backend":"utxohd-lmdb"}"#).unwrap();
+    }
+    let why = make(&maker(db.path(), snapshots.path()), 1, &|_| {}).unwrap_err();
+    assert!(matches!(why, ArtifactError::NoLedger(_)));
+    assert!(why.to_string().contains("in-memory backend"), "{why}");
 }
 
 /// A file system of its own, unmounted at the end.

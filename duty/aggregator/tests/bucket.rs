@@ -238,6 +238,28 @@ fn it_is_tried_three_times_and_a_pulled_stop_ends_the_pause() {
 }
 
 #[test]
+fn a_bucket_that_never_answers_does_not_hold_up_the_end() {
+    let runtime = runtime();
+    let silent = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let files = files(&directory, 2);
+    for bucket in &buckets(&format!("http://{}", silent.local_addr().unwrap())) {
+        let uploader = RemoteUploader::new(bucket, runtime.handle().clone()).unwrap();
+        for part in [Part::Immutable, Part::Digests] {
+            let (stop, started) = (Stop::new(), Instant::now());
+            std::thread::scope(|scope| {
+                let upload = scope.spawn(|| uploader.upload(part, &files, &stop));
+                std::thread::sleep(Duration::from_millis(100));
+                assert!(!upload.is_finished());
+                stop.stop(StopReason::Asked);
+                assert!(matches!(upload.join().unwrap(), Err(UploadError::Stopped)));
+            });
+            assert!(started.elapsed() < Duration::from_secs(20));
+        }
+    }
+}
+
+#[test]
 fn clients_are_sent_to_the_address_that_the_settings_name() {
     let runtime = runtime();
     let uri = |bucket: &Bucket| {

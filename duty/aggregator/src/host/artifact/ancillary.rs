@@ -33,11 +33,11 @@ pub trait ManifestSigner: fmt::Debug + Send + Sync {
     /// The key that clients check with.
     fn verification_key(&self) -> &VerifyingKey;
 
-    /// Ed25519 over SHA-256(Σ path ‖ SHA-256 in hexadecimal) of these, which are in the order of the paths.
+    /// Ed25519 over SHA-256(Σ path ‖ hexadecimal) of these paths and hashes, which are in the order of the paths' parts.
     ///
     /// # Errors
     /// When the key does not answer.
-    fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError>;
+    fn sign(&self, files: &[(&str, [u8; 32])]) -> Result<[u8; 64], ManifestSigningError>;
 }
 
 /// A key behind the guard.
@@ -104,7 +104,7 @@ impl Ancillary<'_> {
             for (name, content) in copies.chain(ledger) {
                 let inside = name.display().to_string();
                 let digest = packer.append(Source { name: inside, content, expected: None })?;
-                hashes.insert(name, hex::encode(digest));
+                hashes.insert(name, digest);
             }
             let manifest = Content::Bytes(self.manifest(&hashes)?);
             packer.append(Source { name: MANIFEST_NAME.to_owned(), content: manifest, expected: None })?;
@@ -134,26 +134,28 @@ impl Ancillary<'_> {
     }
 
     // The order is that of the paths, part by part, as the client has it.
-    fn manifest(&self, hashes: &BTreeMap<PathBuf, String>) -> Result<Vec<u8>, ArtifactError> {
-        let files: Vec<(String, String)> =
-            hashes.iter().map(|(path, hash)| (path.display().to_string(), hash.clone())).collect();
+    fn manifest(&self, hashes: &BTreeMap<PathBuf, [u8; 32]>) -> Result<Vec<u8>, ArtifactError> {
+        let files: Vec<(String, [u8; 32])> =
+            hashes.iter().map(|(path, hash)| (path.display().to_string(), *hash)).collect();
+        let files: Vec<(&str, [u8; 32])> = files.iter().map(|(path, hash)| (path.as_str(), *hash)).collect();
         let signature = self.signer.sign(&files)?;
         // A wrong key would be noticed by every client and by nobody here.
         self.signer
             .verification_key()
             .verify_strict(&manifest_hash(&files), &Signature::from_bytes(&signature))
             .map_err(|_| ManifestSigningError("the signature is not of the configured key".to_owned()))?;
-        let data: Map<String, Value> = files.into_iter().map(|(path, hash)| (path, Value::String(hash))).collect();
+        let data: Map<String, Value> =
+            files.iter().map(|(path, hash)| ((*path).to_owned(), Value::String(hex::encode(hash)))).collect();
         Ok(serde_json::to_vec(&serde_json::json!({ "data": data, "signature": hex::encode(signature) }))?)
     }
 }
 
 /// What is signed.
-fn manifest_hash(files: &[(String, String)]) -> [u8; 32] {
+fn manifest_hash(files: &[(&str, [u8; 32])]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     for (path, hash) in files {
         hasher.update(path);
-        hasher.update(hash);
+        hasher.update(hex::encode(hash));
     }
     hasher.finalize().into()
 }

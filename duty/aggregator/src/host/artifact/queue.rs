@@ -8,7 +8,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use mithril_common::entities::{SignedEntityType, SignedEntityTypeDiscriminants};
 use semel_ops::shutdown::{OnStop, Stop};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -74,19 +74,20 @@ pub struct Finished {
 pub struct Queue {
     // In the order in which they came.
     waiting: Vec<Attempt>,
-    busy: BTreeSet<SignedEntityTypeDiscriminants>,
+    busy: BTreeMap<SignedEntityTypeDiscriminants, Job>,
 }
 
 impl Queue {
     /// With what was waiting at the last end.
     pub fn new(waiting: Vec<Attempt>) -> Queue {
-        Queue { waiting, busy: BTreeSet::new() }
+        Queue { waiting, busy: BTreeMap::new() }
     }
 
-    /// Takes one more; the one that is given up for it, if there are too many of its kind. A job that waits already is not
-    /// taken twice.
+    /// Takes one more; the one that is given up for it, if there are too many of its kind. A job that waits or is under way
+    /// already is not taken twice.
     pub fn push(&mut self, attempt: Attempt) -> Option<Job> {
-        if self.waiting.iter().any(|waiting| waiting.job == attempt.job) {
+        let mut known = self.waiting.iter().map(|waiting| &waiting.job).chain(self.busy.values());
+        if known.any(|known| *known == attempt.job) {
             return None;
         }
         let kind = kind(&attempt.job);
@@ -101,11 +102,14 @@ impl Queue {
 
     /// The job to do now, if there is one: of a kind that nobody is at, due for longest, first come.
     pub fn take(&mut self, now: DateTime<Utc>) -> Option<Attempt> {
-        let due = |attempt: &Attempt| attempt.due <= now && !self.busy.contains(&kind(&attempt.job));
+        // Nothing is put off for longer than the longest pause, unless the clock went back.
+        let latest = now.checked_add_signed(TimeDelta::seconds(BACK_OFF_MAX_SECONDS)).unwrap_or(now);
+        let is_due = |due: DateTime<Utc>| due <= now || due > latest;
+        let due = |attempt: &Attempt| is_due(attempt.due) && !self.busy.contains_key(&kind(&attempt.job));
         let (place, _) =
             self.waiting.iter().enumerate().filter(|(_, attempt)| due(attempt)).min_by_key(|(_, a)| a.due)?;
         let attempt = self.waiting.remove(place);
-        self.busy.insert(kind(&attempt.job));
+        self.busy.insert(kind(&attempt.job), attempt.job.clone());
         Some(attempt)
     }
 
@@ -124,7 +128,7 @@ impl Queue {
 
     /// When a job of a kind that nobody is at becomes due.
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
-        let free = self.waiting.iter().filter(|attempt| !self.busy.contains(&kind(&attempt.job)));
+        let free = self.waiting.iter().filter(|attempt| !self.busy.contains_key(&kind(&attempt.job)));
         free.map(|attempt| attempt.due).min()
     }
 
@@ -349,6 +353,24 @@ mod tests {
             now = due;
         }
         assert_eq!(waits, [20, 40, 80, 160, 320, 640, 900, 900, 900]);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_puts_nothing_off() {
+        let mut queue = Queue::new(vec![Attempt::new(database(1), at(1_000_000))]);
+        assert_eq!(queue.take(at(1_000_000 - 900)), None);
+        assert_eq!(queue.take(at(500)).unwrap().job, database(1));
+    }
+
+    #[test]
+    fn a_job_that_is_under_way_is_not_taken_again() {
+        let mut queue = Queue::new(vec![Attempt::new(database(1), at(0))]);
+        let attempt = queue.take(at(0)).unwrap();
+        queue.push(attempt.clone());
+        assert_eq!(queue.waiting(), []);
+        queue.done(&attempt.job);
+        queue.push(attempt);
+        assert_eq!(queue.waiting().len(), 1);
     }
 
     #[test]

@@ -13,11 +13,13 @@ use semel_ops::shutdown::Stop;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::fs::File;
+use std::future::Future;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 
 /// How often a file is tried.
 const ATTEMPTS: u32 = 3;
@@ -159,9 +161,10 @@ impl RemoteUploader {
         if self.listed().is_none() {
             let prefix = key(Part::Immutable, "");
             let found = self.attempts("the list of immutable archives", stop, || {
-                let listing = self.runtime.block_on(self.store.list_with_delimiter(Some(&prefix)));
+                let listing =
+                    async { self.store.list_with_delimiter(Some(&prefix)).await.map_err(|why| why.to_string()) };
                 let names = |object: object_store::ObjectMeta| object.location.filename().map(ToOwned::to_owned);
-                Ok(listing.map_err(|why| why.to_string())?.objects.into_iter().filter_map(names).collect())
+                Ok(self.wait(stop, listing)?.objects.into_iter().filter_map(names).collect())
             })?;
             *self.listed() = Some(found);
         }
@@ -183,20 +186,33 @@ impl RemoteUploader {
             tried += 1;
             match attempt() {
                 Ok(done) => return Ok(done),
-                Err(why) if tried == ATTEMPTS => {
+                Err(why) if tried == ATTEMPTS && !stop.is_stopped() => {
                     return Err(UploadError::Refused { name: name.to_owned(), why, attempts: tried });
                 }
-                Err(_) if stop.wait_timeout(self.pause) => return Err(UploadError::Stopped),
+                Err(_) if stop.is_stopped() || stop.wait_timeout(self.pause) => return Err(UploadError::Stopped),
                 Err(_) => {}
             }
         }
+    }
+
+    /// Waits for a transfer, or for the end: then whatever is under way is dropped.
+    fn wait<T>(&self, stop: &Stop, transfer: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        let stopped = Arc::new(Notify::new());
+        let notify = Arc::clone(&stopped);
+        let _on_stop = stop.on_stop(move || notify.notify_one());
+        self.runtime.block_on(async {
+            tokio::select! {
+                done = transfer => done,
+                () = stopped.notified() => Err("stopped".to_owned()),
+            }
+        })
     }
 
     fn send(&self, part: Part, path: &Path, stop: &Stop) -> Result<(), UploadError> {
         let name = file_name(path);
         self.attempts(&name, stop, || {
             let file = File::open(path).map_err(|why| format!("{}: {why}", path.display()))?;
-            self.runtime.block_on(send(Arc::clone(&self.store), key(part, &name), file, stop))
+            self.wait(stop, send(Arc::clone(&self.store), key(part, &name), file))
         })?;
         if part == Part::Immutable
             && let Some(listed) = self.listed().as_mut()
@@ -213,7 +229,7 @@ pub(crate) fn prepare_tls() {
 }
 
 /// A file in parts; a small one in one piece.
-async fn send(store: Arc<dyn ObjectStore>, key: Key, mut file: File, stop: &Stop) -> Result<(), String> {
+async fn send(store: Arc<dyn ObjectStore>, key: Key, mut file: File) -> Result<(), String> {
     let mut first = next(&mut file).map_err(|why| why.to_string())?;
     if first.len() < PART_BYTES {
         return store.put(&key, first.into()).await.map(|_| ()).map_err(|why| why.to_string());
@@ -222,8 +238,7 @@ async fn send(store: Arc<dyn ObjectStore>, key: Key, mut file: File, stop: &Stop
     let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
     while !first.is_empty() {
         let room = upload.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|why| why.to_string());
-        let more = room.and_then(|()| if stop.is_stopped() { Err("stopped".to_owned()) } else { Ok(()) });
-        let more = more.and_then(|()| {
+        let more = room.and_then(|()| {
             upload.write(&first);
             next(&mut file).map_err(|why| why.to_string())
         });

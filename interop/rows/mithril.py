@@ -1,0 +1,97 @@
+"""The published Mithril client library (mithril-client 0.14.34), a program of its own: what it believes and what it does not.
+
+`mithril-control` is a control of the client itself: it believes what a reference aggregator answered once, and nothing that was
+changed in it. So a row in which it believes Semel's aggregator says something.
+"""
+
+import json
+
+from drive.mithril import Recorded, verify
+from drive.process import Failed, Skipped
+
+from . import Row
+from .guide import REPOSITORY
+
+PEER = "mithril-client-0.14.34"
+DEVNET = REPOSITORY.parent / "shared/data/mithril/devnet"
+# The published test key with which the recorded devnet began.
+GENESIS_KEY = json.dumps([32, 253, 186, 201, 177, 11, 117, 135, 187, 167, 181, 188, 22, 59, 206, 105, 231, 150, 215, 30, 78, 212, 76, 16, 252, 180, 72, 134, 137, 247, 161, 68], separators=(",", ":")).encode().hex()
+OTHER_KEY = json.dumps([127, 73, 124, 161, 6, 137, 131, 213, 207, 117, 198, 85, 176, 199, 162, 241, 68, 123, 119, 145, 13, 232, 243, 49, 229, 2, 249, 205, 205, 39, 235, 44], separators=(",", ":")).encode().hex()
+
+
+def in_answers(route, change):
+    """A change of every answer whose path begins with `route`."""
+
+    def spoil(path, answer):
+        if path.strip("/").startswith(route):
+            change(answer)
+        return answer
+
+    return spoil
+
+
+def other_stake(certificate):
+    certificate["metadata"]["signers"] and certificate["metadata"]["signers"][0].update(stake=1)
+
+
+def other_epoch(certificate):
+    certificate["protocol_message"]["message_parts"]["current_epoch"] = "99"
+
+
+def one_signer_less(artifact):
+    artifact["signers"].pop()
+
+
+def one_lovelace_more(artifact):
+    pool = next(iter(artifact["stake_distribution"]))
+    artifact["stake_distribution"][pool] += 1
+
+
+def other_block(proof):
+    proof["latest_block_number"] += 15
+
+
+def other_transaction(proof):
+    proof["certified_transactions"][0]["transactions_hashes"][0] = "0" * 64
+
+
+def other_slot(proof):
+    (proof.get("certified_blocks") or proof["certified_transactions"])["items"][0]["slot_number"] += 1
+
+
+LIES = (
+    ("certificates", "certificate/", other_stake),
+    ("certificates", "certificate/", other_epoch),
+    ("mithril stake distributions", "artifact/mithril-stake-distribution/", one_signer_less),
+    ("cardano stake distributions", "artifact/cardano-stake-distribution/", one_lovelace_more),
+    ("transaction proofs", "proof/cardano-transaction", other_block),
+    ("transaction proofs", "proof/cardano-transaction", other_transaction),
+    ("transaction proofs v2", "proof/v2/cardano-transaction", other_slot),
+    ("block proofs", "proof/v2/cardano-block", other_slot),
+)
+
+
+def control(row):
+    if not DEVNET.is_dir():
+        raise Skipped(f"{DEVNET} is absent")
+    first = lambda name, field: json.loads((DEVNET / name).read_text())[0][field]  # noqa: E731
+    # What it holds of databases cannot be downloaded any more.
+    options = ["--without", "database", "--artifacts", "1", "--chain", "12"]
+    options += ["--transaction", first("ctx-proofs-list.json", "transaction_hash"), "--block", first("cblk-proofs-list.json", "block_hash")]
+    with Recorded(DEVNET) as honest:
+        held, steps = verify(row, honest.url, GENESIS_KEY, GENESIS_KEY, *options)
+        if not held:
+            raise Failed(f"{steps[-1]['step']}: {steps[-1]['seen']}")
+        held, refused = verify(row, honest.url, OTHER_KEY, GENESIS_KEY, *options)
+        if held or refused[-1]["step"] != "certificates":
+            raise Failed("a chain is believed that begins with another genesis key")
+    for step, route, change in LIES:
+        with Recorded(DEVNET, in_answers(route, change)) as lying:
+            held, seen = verify(row, lying.url, GENESIS_KEY, GENESIS_KEY, *options)
+        if held or seen[-1]["step"] != step:
+            raise Failed(f"{change.__name__} of {route} was to be noticed by {step}, not by {seen[-1]['step']}")
+    return f"{len(steps)} steps held; another genesis key and {len(LIES)} changed answers were noticed"
+
+
+def rows():
+    yield Row("mithril-control", control, peers=(PEER,), signers=("semel",))
