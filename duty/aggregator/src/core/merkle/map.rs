@@ -3,10 +3,11 @@
 //! A range is numbered: range `n` is blocks 15n to 15n+14. Its leaf is BLAKE2s-256("start-end" ‖ root of the range). Ranges are
 //! in order; empty ones are left out, so numbers have gaps. Nodes lie in one array of 32 bytes each; a copy shares them.
 
-use super::position::size_of;
+use super::position::{Peak, position_of, size_of};
 use super::proof::{Nodes, Proof, merge, prove, root};
 use super::shared::Shared;
 use super::{Hash, MerkleError};
+use std::borrow::Cow;
 
 /// Blocks per range.
 pub const RANGE_LENGTH: u64 = 15;
@@ -46,7 +47,7 @@ impl RangeMap {
         for height in 0..leaves.trailing_ones() {
             let right = before + u64::from(height);
             let left = right + 1 - (2 << height);
-            let parent = match (self.node(left), self.node(right)) {
+            let parent = match (self.at(left), self.at(right)) {
                 (Some(left), Some(right)) => merge(left, right),
                 _ => return Err(MerkleError::NoNode(left)),
             };
@@ -54,6 +55,10 @@ impl RangeMap {
         }
         self.ranges.push(range);
         Ok(())
+    }
+
+    fn at(&self, position: u64) -> Option<&Hash> {
+        self.nodes.get(usize::try_from(position).ok()?)
     }
 
     /// Keeps the ranges below this one.
@@ -79,8 +84,7 @@ impl RangeMap {
     /// Leaf of this range.
     #[must_use]
     pub fn leaf_of(&self, range: u32) -> Option<&Hash> {
-        let position = super::position::position_of(self.index_of(range)?);
-        self.nodes.get(usize::try_from(position).ok()?)
+        self.at(position_of(self.index_of(range)?))
     }
 
     /// The root.
@@ -88,15 +92,15 @@ impl RangeMap {
     /// # Errors
     /// No range at all.
     pub fn root(&self) -> Result<Vec<u8>, MerkleError> {
-        root(self).map(std::borrow::Cow::into_owned)
+        root(self).map(Cow::into_owned)
     }
 
-    /// Proves the leaves with these indices.
+    /// Proves the leaves with these indices under its root.
     ///
     /// # Errors
     /// No index at all, or one behind the end.
-    pub fn prove(&self, indices: &[u64]) -> Result<Proof<'_>, MerkleError> {
-        prove(self, indices)
+    pub fn prove<'a>(&'a self, root: &'a [u8], indices: &[u64]) -> Result<Proof<'a>, MerkleError> {
+        prove(self, root, indices)
     }
 }
 
@@ -105,7 +109,7 @@ impl Nodes for RangeMap {
         self.ranges.len() as u64
     }
 
-    fn node(&self, position: u64) -> Option<&[u8]> {
-        self.nodes.get(usize::try_from(position).ok()?).map(Hash::as_slice)
+    fn node(&self, peak: Peak, height: u32, index: u64) -> Option<Cow<'_, [u8]>> {
+        self.at(peak.node(height, index)).map(|node| Cow::Borrowed(node.as_slice()))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! position   where nodes are                     shared   an array whose copies share
-//! proof      roots and proofs over any store     tree     one range: leaves of any length
+//! proof      roots and proofs over any store     tree     one range: leaves and upper nodes
 //! map        all ranges: nodes of 32 bytes       range    leaves of a range, v1 and v2
 //! encode     proofs as they travel
 //! ```
@@ -23,8 +23,8 @@ mod tests;
 pub use encode::MapProof;
 pub use map::{RANGE_LENGTH, RangeMap, range_leaf, range_of};
 pub use proof::{Nodes, Proof};
-pub use range::Block;
-pub use tree::Tree;
+pub use range::{Block, Form, RangeLeaves, range_tree};
+pub use tree::{Leaves, Tree};
 
 /// A node of the map, a hash of a block or transaction: 32 bytes.
 pub type Hash = [u8; 32];
@@ -44,7 +44,4 @@ pub enum MerkleError {
     /// A range that does not come behind the last one.
     #[error("range {0} does not come behind the last one")]
     Order(u32),
-    /// Leaves of a range that together have more than 4 GiB.
-    #[error("a range has more than 4 GiB of leaves")]
-    TooLarge,
 }

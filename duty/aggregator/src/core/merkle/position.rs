@@ -18,34 +18,31 @@ pub const fn position_of(index: u64) -> u64 {
 
 /// One perfect tree of a mountain range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Peak {
+pub struct Peak {
     /// Height: it has 2^height leaves.
-    pub(super) height: u32,
+    pub height: u32,
     /// Index of its first leaf.
-    pub(super) first: u64,
+    pub first: u64,
 }
 
 impl Peak {
     /// Index after its last leaf.
-    pub(super) const fn end(self) -> u64 {
+    #[must_use]
+    pub const fn end(self) -> u64 {
         self.first.saturating_add(1 << self.height)
     }
 
     /// Position of the node `index`th from the left at this height of the tree.
-    pub(super) const fn node(self, height: u32, index: u64) -> u64 {
+    #[must_use]
+    pub const fn node(self, height: u32, index: u64) -> u64 {
         // A node follows its rightmost leaf by as many nodes as it is high.
         let rightmost = self.first.saturating_add((index.saturating_add(1) << height).saturating_sub(1));
         position_of(rightmost).saturating_add(height as u64)
     }
-
-    /// Position of its summit.
-    pub(super) const fn summit(self) -> u64 {
-        self.node(self.height, 0)
-    }
 }
 
 /// The perfect trees of a mountain range, from left to right.
-pub(super) fn peaks(leaves: u64) -> impl DoubleEndedIterator<Item = Peak> {
+pub fn peaks(leaves: u64) -> impl DoubleEndedIterator<Item = Peak> {
     (0..u64::BITS).rev().filter(move |height| leaves >> height & 1 == 1).map(move |height| Peak {
         height,
         // Higher bits lie to the left.
@@ -60,7 +57,7 @@ mod tests {
     /// Eleven leaves: summits at 14, 17 and 18.
     #[test]
     fn nodes_are_numbered_as_they_come_to_be() {
-        let summits: Vec<u64> = peaks(11).map(Peak::summit).collect();
+        let summits: Vec<u64> = peaks(11).map(|peak| peak.node(peak.height, 0)).collect();
         assert_eq!(summits, [14, 17, 18]);
         let leaves: Vec<u64> = (0..11).map(position_of).collect();
         assert_eq!(leaves, [0, 1, 3, 4, 7, 8, 10, 11, 15, 16, 18]);

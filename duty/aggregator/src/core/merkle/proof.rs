@@ -20,8 +20,8 @@ pub trait Nodes {
     /// How many leaves it has.
     fn leaves(&self) -> u64;
 
-    /// The node at this position; none behind the end.
-    fn node(&self, position: u64) -> Option<&[u8]>;
+    /// The node of one of its perfect trees that is `index`th from the left at this height; none where there is no such.
+    fn node(&self, peak: Peak, height: u32, index: u64) -> Option<Cow<'_, [u8]>>;
 }
 
 /// That some leaves belong to a root.
@@ -37,8 +37,12 @@ pub struct Proof<'a> {
     pub items: Vec<Cow<'a, [u8]>>,
 }
 
-fn node(nodes: &impl Nodes, position: u64) -> Result<Cow<'_, [u8]>, MerkleError> {
-    nodes.node(position).map(Cow::Borrowed).ok_or(MerkleError::NoNode(position))
+fn node(nodes: &impl Nodes, peak: Peak, height: u32, index: u64) -> Result<Cow<'_, [u8]>, MerkleError> {
+    nodes.node(peak, height, index).ok_or_else(|| MerkleError::NoNode(peak.node(height, index)))
+}
+
+fn summit(nodes: &impl Nodes, peak: Peak) -> Result<Cow<'_, [u8]>, MerkleError> {
+    node(nodes, peak, peak.height, 0)
 }
 
 fn bag(summits: &mut Vec<Cow<'_, [u8]>>) {
@@ -58,16 +62,16 @@ fn bag(summits: &mut Vec<Cow<'_, [u8]>>) {
 /// # Errors
 /// No leaf at all.
 pub fn root(nodes: &impl Nodes) -> Result<Cow<'_, [u8]>, MerkleError> {
-    let mut summits = peaks(nodes.leaves()).map(|peak| node(nodes, peak.summit())).collect::<Result<Vec<_>, _>>()?;
+    let mut summits = peaks(nodes.leaves()).map(|peak| summit(nodes, peak)).collect::<Result<Vec<_>, _>>()?;
     bag(&mut summits);
     summits.pop().ok_or(MerkleError::NoLeaves)
 }
 
-/// Proves the leaves with these indices.
+/// Proves the leaves with these indices under the root, which the caller knows.
 ///
 /// # Errors
 /// No index at all, or one behind the end.
-pub fn prove<'a>(nodes: &'a impl Nodes, indices: &[u64]) -> Result<Proof<'a>, MerkleError> {
+pub fn prove<'a>(nodes: &'a impl Nodes, root: &'a [u8], indices: &[u64]) -> Result<Proof<'a>, MerkleError> {
     let mut wanted = indices.to_vec();
     wanted.sort_unstable();
     wanted.dedup();
@@ -76,16 +80,20 @@ pub fn prove<'a>(nodes: &'a impl Nodes, indices: &[u64]) -> Result<Proof<'a>, Me
         return Err(MerkleError::NoLeaf(last));
     }
     let mut items = Vec::new();
+    let mut leaves = Vec::with_capacity(wanted.len());
     let mut rest = wanted.as_slice();
     let mut untouched = 0;
     for peak in peaks(nodes.leaves()) {
         let (inside, right) = rest.split_at(rest.partition_point(|index| *index < peak.end()));
         rest = right;
         if inside.is_empty() {
-            items.push(node(nodes, peak.summit())?);
+            items.push(summit(nodes, peak)?);
             untouched += 1;
         } else {
             climb(nodes, peak, inside, &mut items)?;
+            for index in inside {
+                leaves.push((position_of(*index), node(nodes, peak, 0, index.saturating_sub(peak.first))?));
+            }
             untouched = 0;
         }
     }
@@ -94,12 +102,7 @@ pub fn prove<'a>(nodes: &'a impl Nodes, indices: &[u64]) -> Result<Proof<'a>, Me
         bag(&mut right);
         items.append(&mut right);
     }
-    let leaves = wanted
-        .into_iter()
-        .map(position_of)
-        .map(|position| Ok((position, node(nodes, position)?)))
-        .collect::<Result<_, MerkleError>>()?;
-    Ok(Proof { root: root(nodes)?, leaves, size: size_of(nodes.leaves()), items })
+    Ok(Proof { root: Cow::Borrowed(root), leaves, size: size_of(nodes.leaves()), items })
 }
 
 /// Siblings that a verifier cannot compute on its way from these leaves to the summit.
@@ -116,7 +119,7 @@ fn climb<'a>(
         while let Some(index) = rest.next() {
             let sibling = index ^ 1;
             if rest.next_if_eq(&sibling).is_none() {
-                items.push(node(nodes, peak.node(height, sibling))?);
+                items.push(node(nodes, peak, height, sibling)?);
             }
             parents.push(index >> 1);
         }

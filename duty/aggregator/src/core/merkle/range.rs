@@ -4,8 +4,8 @@
 //! * Blocks and transactions (v2): `Block/<hash>/<number>/<slot>` of all blocks by (number, slot, hash), then
 //!   `Tx/<hash>/<block hash>/<number>/<slot>` by (number, slot, block hash, hash).
 
-use super::tree::Tree;
-use super::{Hash, MerkleError};
+use super::Hash;
+use super::tree::{Leaves, Tree};
 use std::io::Write as _;
 
 /// A block, as far as it is certified.
@@ -57,32 +57,95 @@ fn end_of_leaf(leaf: &mut Vec<u8>, block: &Block) {
     let _ = write!(leaf, "/{}/{}", block.number, block.slot);
 }
 
-/// The tree of the transactions of a range, v1. Blocks are in order.
-///
-/// # Errors
-/// More than 4 GiB of leaves.
-pub fn transactions_tree(blocks: &[Block]) -> Result<Tree, MerkleError> {
-    let mut tree = Tree::with_capacity(blocks.iter().map(|block| block.transactions.len()).sum(), 64);
-    for transaction in blocks.iter().flat_map(|block| &block.transactions) {
-        tree.push(&transaction_leaf(transaction))?;
-    }
-    Ok(tree)
+/// Which leaves a tree has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// Transactions (v1).
+    Transactions,
+    /// Blocks and transactions (v2).
+    BlocksTransactions,
 }
 
-/// The tree of the blocks and transactions of a range, v2. Blocks are in order.
-///
-/// # Errors
-/// More than 4 GiB of leaves.
-pub fn blocks_transactions_tree(blocks: &[Block]) -> Result<Tree, MerkleError> {
-    let leaves = blocks.iter().map(|block| block.transactions.len() + 1).sum();
-    let mut tree = Tree::with_capacity(leaves, 160);
-    for block in blocks {
-        tree.push(&block_leaf(block))?;
+/// The leaves of a range, made from its blocks when they are asked for.
+#[derive(Debug, Clone)]
+pub struct RangeLeaves {
+    form: Form,
+    blocks: Vec<Block>,
+    /// Index among all transactions of the first one of each block.
+    starts: Vec<u64>,
+    transactions: u64,
+}
+
+impl RangeLeaves {
+    /// Of these blocks, which are in order.
+    #[must_use]
+    pub fn new(form: Form, blocks: Vec<Block>) -> Self {
+        let mut starts = Vec::with_capacity(blocks.len());
+        let mut transactions = 0_u64;
+        for block in &blocks {
+            starts.push(transactions);
+            transactions = transactions.saturating_add(block.transactions.len() as u64);
+        }
+        Self { form, blocks, starts, transactions }
     }
-    for block in blocks {
-        for transaction in &block.transactions {
-            tree.push(&transaction_in_block_leaf(transaction, block))?;
+
+    /// How many leaves come before those of transactions.
+    fn before(&self) -> u64 {
+        match self.form {
+            Form::Transactions => 0,
+            Form::BlocksTransactions => self.blocks.len() as u64,
         }
     }
-    Ok(tree)
+
+    fn place_of(&self, number: u64) -> Option<(usize, &Block)> {
+        let place = self.blocks.binary_search_by_key(&number, |block| block.number).ok()?;
+        Some((place, self.blocks.get(place)?))
+    }
+
+    /// Leaf of a transaction in the block with this number, and that block.
+    #[must_use]
+    pub fn transaction(&self, number: u64, hash: &Hash) -> Option<(u64, &Block)> {
+        let (place, block) = self.place_of(number)?;
+        let inside = block.transactions.binary_search(hash).ok()? as u64;
+        Some((self.before() + self.starts.get(place)? + inside, block))
+    }
+
+    /// Leaf of the block with this number if it has this hash, and the block. Only v2 has such leaves.
+    #[must_use]
+    pub fn block(&self, number: u64, hash: &Hash) -> Option<(u64, &Block)> {
+        let (place, block) = self.place_of(number)?;
+        (self.form == Form::BlocksTransactions && block.hash == *hash).then_some((place as u64, block))
+    }
+
+    /// Bytes in memory, near enough for a bounded cache.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        let transactions: usize = self.blocks.iter().map(|block| block.transactions.capacity() * 32).sum();
+        transactions + self.blocks.capacity() * size_of::<Block>() + self.starts.capacity() * 8 + size_of::<Self>()
+    }
+}
+
+impl Leaves for RangeLeaves {
+    fn count(&self) -> u64 {
+        self.before() + self.transactions
+    }
+
+    fn leaf(&self, index: u64) -> Option<Vec<u8>> {
+        let Some(inside) = index.checked_sub(self.before()) else {
+            return self.blocks.get(usize::try_from(index).ok()?).map(block_leaf);
+        };
+        let place = self.starts.partition_point(|start| *start <= inside).checked_sub(1)?;
+        let block = self.blocks.get(place)?;
+        let hash = block.transactions.get(usize::try_from(inside - self.starts.get(place)?).ok()?)?;
+        Some(match self.form {
+            Form::Transactions => transaction_leaf(hash).to_vec(),
+            Form::BlocksTransactions => transaction_in_block_leaf(hash, block),
+        })
+    }
+}
+
+/// The tree of a range in this form; none when it has no leaf. Blocks are in order.
+#[must_use]
+pub fn range_tree(form: Form, blocks: Vec<Block>) -> Option<Tree<RangeLeaves>> {
+    Tree::build(RangeLeaves::new(form, blocks)).ok()
 }

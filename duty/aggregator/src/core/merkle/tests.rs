@@ -24,18 +24,29 @@ fn block(number: u64, transactions: u8, seed: u8) -> Block {
     Block { number, slot: number * 20 + u64::from(seed % 7), hash: hash(0, 0), transactions: hashes }
 }
 
+impl Leaves for Vec<Vec<u8>> {
+    fn count(&self) -> u64 {
+        self.len() as u64
+    }
+
+    fn leaf(&self, index: u64) -> Option<Vec<u8>> {
+        self.get(index as usize).cloned()
+    }
+}
+
 proptest! {
     #[test]
     fn trees_have_the_roots_and_proofs_of_the_oracle(
-        leaves in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..90), 1..80),
+        leaves in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..90), 1..120),
         picks in prop::collection::vec(any::<prop::sample::Index>(), 1..20),
     ) {
         // The oracle finds a leaf by its bytes: make them differ.
         let leaves: Vec<Vec<u8>> = leaves.into_iter().enumerate().map(|(i, mut leaf)| { leaf.push(i as u8); leaf }).collect();
         let oracle = MKTree::<Memory>::new_from_iter(leaves.iter().map(|leaf| node(leaf))).unwrap();
-        let mut ours = Tree::default();
-        leaves.iter().for_each(|leaf| ours.push(leaf).unwrap());
-        prop_assert_eq!(ours.root().unwrap(), oracle.compute_root().unwrap().to_vec());
+        let ours = Tree::build(leaves.clone()).unwrap();
+        prop_assert_eq!(ours.root(), &oracle.compute_root().unwrap().to_vec());
+        prop_assert_eq!(ours.upper().len() as u64, tree::upper_nodes(leaves.len() as u64));
+        let ours = Tree::with_upper(leaves.clone(), ours.upper().to_vec()).unwrap();
 
         let mut indices: Vec<u64> = picks.iter().map(|pick| pick.index(leaves.len()) as u64).collect();
         indices.sort_unstable();
@@ -59,11 +70,12 @@ proptest! {
         for (range, counts) in &ranges {
             let blocks: Vec<Block> =
                 counts.iter().enumerate().map(|(i, count)| block(range * 15 + i as u64, *count, *count)).collect();
-            let tree = if v2 { range::blocks_transactions_tree(&blocks) } else { range::transactions_tree(&blocks) }.unwrap();
-            if tree.leaves() == 0 { continue; }
-            map.push(u32::try_from(*range).unwrap(), range_leaf(*range, &tree.root().unwrap())).unwrap();
-            let leaves: Vec<Vec<u8>> =
-                (0..tree.leaves()).map(|i| tree.node(position::position_of(i)).unwrap().to_vec()).collect();
+            let form = if v2 { Form::BlocksTransactions } else { Form::Transactions };
+            let leaves = expected_leaves(form, &blocks);
+            let tree = range_tree(form, blocks);
+            prop_assert_eq!(tree.is_none(), leaves.is_empty());
+            let Some(tree) = tree else { continue };
+            map.push(u32::try_from(*range).unwrap(), range_leaf(*range, tree.root())).unwrap();
             let oracle = MKTree::<Memory>::new_from_iter(leaves.iter().map(|leaf| node(leaf))).unwrap();
             theirs.push((BlockRange::from(range * 15..range * 15 + 15), MKMapNode::Tree(oracle.into())));
             trees.push((*range, tree, leaves));
@@ -85,7 +97,8 @@ proptest! {
             (*range, tree.prove(&set.iter().copied().collect::<Vec<_>>()).unwrap())
         }).collect::<Vec<_>>();
         let indices: Vec<u64> = subs.iter().map(|(range, _)| map.index_of(*range as u32).unwrap()).collect();
-        let ours = MapProof { master: map.prove(&indices).unwrap(), ranges: subs };
+        let root = map.root().unwrap();
+        let ours = MapProof { master: map.prove(&root, &indices).unwrap(), ranges: subs };
         theirs.verify().unwrap();
         prop_assert_eq!(ours.to_bincode_hex(), hex::encode(theirs.to_bytes().unwrap()));
         prop_assert_eq!(ours.to_json_hex(), hex::encode(serde_json::to_string(&theirs).unwrap()));
@@ -112,11 +125,58 @@ proptest! {
     }
 }
 
+/// Leaves as the entities of mithril-common write them.
+fn expected_leaves(form: Form, blocks: &[Block]) -> Vec<Vec<u8>> {
+    use mithril_common::entities::{BlockNumber, CardanoBlockWithTransactions, SlotNumber};
+    let entities = blocks.iter().map(|block| {
+        CardanoBlockWithTransactions::new(
+            hex::encode(block.hash),
+            BlockNumber(block.number),
+            SlotNumber(block.slot),
+            block.transactions.iter().map(hex::encode).collect::<Vec<_>>(),
+        )
+    });
+    match form {
+        Form::Transactions => entities
+            .flat_map(CardanoBlockWithTransactions::into_transactions)
+            .map(|transaction| MKTreeNode::from(transaction).to_vec())
+            .collect(),
+        Form::BlocksTransactions => {
+            let ordered: std::collections::BTreeSet<_> =
+                entities.flat_map(CardanoBlockWithTransactions::into_mk_tree_node).collect();
+            ordered.into_iter().map(|leaf| MKTreeNode::from(leaf).to_vec()).collect()
+        }
+    }
+}
+
+#[test]
+fn every_block_and_transaction_of_a_range_has_the_leaf_that_is_said() {
+    let blocks: Vec<Block> = (30..45).map(|number| block(number, (number % 4) as u8, 3)).collect();
+    for form in [Form::Transactions, Form::BlocksTransactions] {
+        let leaves = RangeLeaves::new(form, blocks.clone());
+        let expected = expected_leaves(form, &blocks);
+        assert_eq!((0..leaves.count()).map(|index| leaves.leaf(index).unwrap()).collect::<Vec<_>>(), expected);
+        assert_eq!(leaves.leaf(leaves.count()), None);
+        for block in &blocks {
+            for hash in &block.transactions {
+                let (index, home) = leaves.transaction(block.number, hash).unwrap();
+                assert_eq!(home, block);
+                let text = String::from_utf8(expected[index as usize].clone()).unwrap();
+                assert!(text.contains(&hex::encode(hash)));
+                assert_eq!(leaves.transaction(block.number + 1, hash), None);
+            }
+            let found = leaves.block(block.number, &block.hash).map(|(index, _)| expected[index as usize].clone());
+            assert_eq!(found, (form == Form::BlocksTransactions).then(|| range::block_leaf(block)));
+            assert_eq!(leaves.block(block.number, &[0; 32]), None);
+        }
+    }
+}
+
 #[test]
 fn a_range_of_one_transaction_has_that_hash_in_text_as_its_root() {
-    let tree = range::transactions_tree(&[block(7, 1, 1)]).unwrap();
-    assert_eq!(tree.root().unwrap(), transaction_text(&block(7, 1, 1)).as_bytes());
-    assert_eq!(tree.root().unwrap().len(), 64);
+    let tree = range_tree(Form::Transactions, vec![block(7, 1, 1)]).unwrap();
+    assert_eq!(tree.root(), transaction_text(&block(7, 1, 1)).as_bytes());
+    assert_eq!(tree.root().len(), 64);
     let proof = tree.prove(&[0]).unwrap();
     assert_eq!((proof.size, proof.items.len()), (1, 0));
 }
@@ -127,12 +187,15 @@ fn transaction_text(block: &Block) -> String {
 
 #[test]
 fn nothing_is_proven_about_nothing() {
-    assert_eq!(Tree::default().root(), Err(MerkleError::NoLeaves));
+    assert_eq!(Tree::build(Vec::<Vec<u8>>::new()).unwrap_err(), MerkleError::NoLeaves);
+    let one = vec![b"leaf".to_vec()];
+    assert_eq!(Tree::with_upper(one.clone(), vec![[0; 32]]).unwrap_err(), MerkleError::NoNode(1));
+    assert_eq!(Tree::build(one).unwrap().prove(&[1]), Err(MerkleError::NoLeaf(1)));
     assert_eq!(RangeMap::default().root(), Err(MerkleError::NoLeaves));
     let mut map = RangeMap::default();
     map.push(3, [1; 32]).unwrap();
-    assert_eq!(map.prove(&[]), Err(MerkleError::NoLeaves));
-    assert_eq!(map.prove(&[1]), Err(MerkleError::NoLeaf(1)));
+    assert_eq!(map.prove(&[0], &[]), Err(MerkleError::NoLeaves));
+    assert_eq!(map.prove(&[0], &[1]), Err(MerkleError::NoLeaf(1)));
     assert_eq!(map.push(3, [2; 32]), Err(MerkleError::Order(3)));
     assert_eq!(map.push(2, [2; 32]), Err(MerkleError::Order(2)));
 }

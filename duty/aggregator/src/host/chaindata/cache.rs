@@ -4,15 +4,19 @@
 //! most the bound is kept, and what is asked for often stays. Each tree is kept with its range's leaf, which tells whether it is
 //! still the one.
 
-use crate::core::merkle::{Hash, Tree};
+use crate::core::merkle::{Form, Hash, RangeLeaves, Tree};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Form of the tree (1 or 2), range, and the last block in it.
-pub(super) type Key = (u8, u64, u64);
+/// Form of the tree, range, and the last block in it.
+pub(super) type Key = (Form, u64, u64);
 
 /// A tree and the leaf of its range.
-pub(super) type Kept = Arc<(Hash, Tree)>;
+pub(super) type Kept = Arc<(Hash, Tree<RangeLeaves>)>;
+
+fn weight(kept: &Kept) -> usize {
+    kept.1.leaves().weight() + kept.1.upper().len() * 32 + size_of::<Tree<RangeLeaves>>()
+}
 
 #[derive(Debug, Default)]
 struct Generations {
@@ -49,7 +53,7 @@ impl Cache {
     }
 
     fn insert(&self, all: &mut Generations, key: Key, tree: Kept) {
-        let weight = tree.1.weight();
+        let weight = weight(&tree);
         // Each generation has half.
         if all.new_bytes + weight > self.bytes_max / 2 {
             all.old = std::mem::take(&mut all.new);
@@ -64,26 +68,28 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::merkle::{Block, range_tree};
 
-    fn tree(leaves: u8) -> Kept {
-        let mut tree = Tree::default();
-        (0..leaves).for_each(|leaf| tree.push(&[leaf; 64]).unwrap());
-        Arc::new(([0; 32], tree))
+    fn tree(transactions: u8) -> Kept {
+        let transactions = (0..transactions).map(|number| [number; 32]).collect();
+        let block = Block { number: 1, slot: 1, hash: [0; 32], transactions };
+        Arc::new(([0; 32], range_tree(Form::Transactions, vec![block]).unwrap()))
     }
 
     #[test]
     fn it_keeps_what_is_asked_for_and_never_more_than_its_bound() {
-        let one = tree(10).1.weight();
+        let one = weight(&tree(10));
         let cache = Cache::new(one * 20);
+        let key = |range| (Form::Transactions, range, 0);
         for range in 0..1000 {
-            assert!(cache.get(&(1, range, 0)).is_none());
-            cache.put((1, range, 0), &tree(10));
-            assert!(cache.get(&(1, 0, 0)).is_some(), "what is always asked for stays");
+            assert!(cache.get(&key(range)).is_none());
+            cache.put(key(range), &tree(10));
+            assert!(cache.get(&key(0)).is_some(), "what is always asked for stays");
             let all = cache.generations.lock().unwrap();
-            let weight: usize = all.new.values().chain(all.old.values()).map(|tree| tree.1.weight()).sum();
+            let weight: usize = all.new.values().chain(all.old.values()).map(weight).sum();
             assert!(weight <= one * 20);
         }
-        cache.put((2, 0, 0), &tree(200));
-        assert!(cache.get(&(2, 0, 0)).is_none(), "a tree greater than the bound is not kept");
+        cache.put(key(5000), &tree(200));
+        assert!(cache.get(&key(5000)).is_none(), "a tree greater than the bound is not kept");
     }
 }

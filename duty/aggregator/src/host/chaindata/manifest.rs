@@ -27,6 +27,8 @@ pub(super) struct Manifest {
     pub(super) transactions: u64,
     /// Complete ranges, from the first.
     pub(super) ranges: u64,
+    /// Upper nodes of their trees.
+    pub(super) nodes: u64,
     /// Records of blocks whose hashes the runs have.
     pub(super) indexed: u64,
     /// Hash of the last block seen, when that is not the last record: a boundary block.
@@ -57,6 +59,7 @@ impl Default for Manifest {
             blocks: 0,
             transactions: 0,
             ranges: 0,
+            nodes: 0,
             indexed: 0,
             link: None,
             certified: None,

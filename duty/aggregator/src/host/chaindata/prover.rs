@@ -7,27 +7,19 @@
 use super::cache::Kept;
 use super::error::ChainDataError;
 use super::view::{Shared, View, narrow};
-use crate::core::merkle::range::{
-    block_leaf, blocks_transactions_tree, transaction_in_block_leaf, transaction_leaf, transactions_tree,
+use crate::core::merkle::tree::upper_nodes;
+use crate::core::merkle::{
+    Block, Form, Hash, Leaves, MapProof, RANGE_LENGTH, RangeLeaves, RangeMap, Tree, range_leaf, range_of, range_tree,
 };
-use crate::core::merkle::{Block, Hash, MapProof, RANGE_LENGTH, RangeMap, range_leaf, range_of};
 use mithril_common::entities::{BlockNumber, BlockNumberOffset, SlotNumber};
 use mithril_common::messages::{
     CardanoBlockMessagePart, CardanoBlocksProofsMessage, CardanoTransactionMessagePart,
     CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message, CardanoTransactionsSetProofMessagePart,
     MkSetProofMessagePart,
 };
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, PoisonError, RwLock};
-
-/// What the maps and trees are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
-    /// Transactions (v1).
-    Transactions,
-    /// Blocks and transactions (v2).
-    BlocksTransactions,
-}
 
 /// What a certificate says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,16 +38,17 @@ struct Snapshot {
     shared: Arc<Shared>,
     view: Arc<View>,
     map: RangeMap,
+    root: Vec<u8>,
     form: Form,
     by: Certified,
     certified: u64,
     hashes_max: usize,
 }
 
-/// What was asked for and found: leaves by range, in one proof.
+/// What was asked for and found: trees of ranges with the leaves to prove.
 #[derive(Default)]
 struct Found {
-    leaves: BTreeMap<u64, Vec<Vec<u8>>>,
+    ranges: BTreeMap<u64, (Kept, Vec<u64>)>,
     missing: Vec<String>,
 }
 
@@ -74,20 +67,22 @@ impl Snapshot {
         by: Certified,
         hashes_max: usize,
     ) -> Result<Self, ChainDataError> {
-        let root = hex::encode(map.root()?);
-        if root != by.merkle_root {
-            return Err(ChainDataError::OtherRoot { block: by.block_number, certified: by.merkle_root, ours: root });
+        let root = map.root()?;
+        let ours = hex::encode(&root);
+        if ours != by.merkle_root {
+            return Err(ChainDataError::OtherRoot { block: by.block_number, certified: by.merkle_root, ours });
         }
         let certified = *by.block_number;
-        Ok(Self { shared: Arc::clone(shared), view: shared.view(), map, form, by, certified, hashes_max })
+        Ok(Self { shared: Arc::clone(shared), view: shared.view(), map, root, form, by, certified, hashes_max })
     }
 
-    /// Looks up each hash once, in the order of the request.
+    /// Looks up each hash once, in the order of the request. `leaf` finds it in the block with a number; `item` is told of
+    /// what was found.
     fn find(
         &self,
         hashes: &[String],
-        is: impl Fn(&Block, &Hash) -> bool,
-        mut leaf: impl FnMut(&Block, &Hash) -> Vec<u8>,
+        leaf: impl for<'a> Fn(&'a RangeLeaves, u64, &Hash) -> Option<(u64, &'a Block)>,
+        mut item: impl FnMut(&Block, &Hash),
     ) -> Result<Found, ChainDataError> {
         if hashes.len() > self.hashes_max {
             return Err(ChainDataError::TooMany { asked: hashes.len(), most: self.hashes_max });
@@ -95,83 +90,91 @@ impl Snapshot {
         let mut found = Found::default();
         let mut seen = HashSet::new();
         for text in hashes.iter().filter(|text| seen.insert(text.as_str())) {
-            let block = match parse(text) {
-                Some(hash) => {
-                    let block = self.shared.locate(&self.view, &hash, self.certified, |block| is(block, &hash))?;
-                    // A range that is not in the map is not certified: v1 has complete ranges only.
-                    let block = block.filter(|block| self.has_range(range_of(block.number)));
-                    block.map(|block| (block, hash))
+            let mut known = false;
+            let hash = parse(text);
+            for number in hash.map_or(Ok(Vec::new()), |hash| self.shared.candidates(&hash, self.certified))? {
+                let (Some(hash), Some((kept, leaves))) = (hash, self.range_of(&mut found, number)?) else { continue };
+                if let Some((index, block)) = leaf(kept.1.leaves(), number, &hash) {
+                    leaves.push(index);
+                    item(block, &hash);
+                    known = true;
+                    break;
                 }
-                None => None,
-            };
-            match block {
-                Some((block, hash)) => {
-                    found.leaves.entry(range_of(block.number)).or_default().push(leaf(&block, &hash));
-                }
-                None => found.missing.push(text.clone()),
+            }
+            if !known {
+                found.missing.push(text.clone());
             }
         }
+        found.ranges.retain(|_, (_, leaves)| !leaves.is_empty());
         Ok(found)
     }
 
-    fn has_range(&self, range: u64) -> bool {
-        narrow(range).is_ok_and(|range| self.map.index_of(range).is_some())
+    /// The tree of the range with this block, and what is to be proven of it. None: it is not certified in this form, for
+    /// example because v1 has complete ranges only.
+    fn range_of<'a>(
+        &self,
+        found: &'a mut Found,
+        number: u64,
+    ) -> Result<Option<&'a mut (Kept, Vec<u64>)>, ChainDataError> {
+        let range = range_of(number);
+        Ok(match found.ranges.entry(range) {
+            Entry::Occupied(entry) => Some(entry.into_mut()),
+            Entry::Vacant(entry) => self.tree(range)?.map(|kept| entry.insert((kept, Vec::new()))),
+        })
     }
 
-    /// Proves leaves and writes the proof in its form; none when there is nothing to prove.
-    fn prove(&self, leaves: &BTreeMap<u64, Vec<Vec<u8>>>) -> Result<Option<String>, ChainDataError> {
-        if leaves.is_empty() {
+    /// Proves what was found and writes the proof in its form; none when there is nothing to prove.
+    fn prove(&self, found: &Found) -> Result<Option<String>, ChainDataError> {
+        if found.ranges.is_empty() {
             return Ok(None);
         }
-        let mut trees = Vec::with_capacity(leaves.len());
-        let mut indices = Vec::with_capacity(leaves.len());
-        for range in leaves.keys() {
-            trees.push(self.tree(*range)?);
+        let mut indices = Vec::with_capacity(found.ranges.len());
+        let mut ranges = Vec::with_capacity(found.ranges.len());
+        for (range, (kept, leaves)) in &found.ranges {
             indices.push(self.map.index_of(narrow(*range)?).ok_or_else(|| damaged(*range))?);
+            ranges.push((*range, kept.1.prove(leaves)?));
         }
-        let mut ranges = Vec::with_capacity(leaves.len());
-        for ((range, leaves), kept) in leaves.iter().zip(&trees) {
-            let tree = &kept.1;
-            let inside = leaves.iter().map(|leaf| tree.index_of(leaf)).collect::<Option<Vec<_>>>();
-            ranges.push((*range, tree.prove(&inside.ok_or_else(|| damaged(*range))?)?));
-        }
-        let proof = MapProof { master: self.map.prove(&indices)?, ranges };
+        let proof = MapProof { master: self.map.prove(&self.root, &indices)?, ranges };
         Ok(Some(match self.form {
             Form::Transactions => proof.to_json_hex(),
             Form::BlocksTransactions => proof.to_bincode_hex(),
         }))
     }
 
-    /// The tree of a range, as the map has it.
-    fn tree(&self, range: u64) -> Result<Kept, ChainDataError> {
+    /// The tree of a range as the map has it; none when the map has not.
+    fn tree(&self, range: u64) -> Result<Option<Kept>, ChainDataError> {
+        let Some(leaf) = self.map.leaf_of(narrow(range)?) else { return Ok(None) };
         let end = range.saturating_mul(RANGE_LENGTH).saturating_add(RANGE_LENGTH - 1);
         let last = end.min(self.certified);
-        let leaf = self.map.leaf_of(narrow(range)?);
-        let key = (if self.form == Form::Transactions { 1 } else { 2 }, range, last);
-        if let Some(kept) = self.shared.cache.get(&key).filter(|kept| Some(&kept.0) == leaf) {
-            return Ok(kept);
+        let key = (self.form, range, last);
+        if let Some(kept) = self.shared.cache.get(&key).filter(|kept| kept.0 == *leaf) {
+            return Ok(Some(kept));
         }
         let blocks = self.shared.store.range(self.view.blocks, self.view.base, range, last)?;
-        let tree = match self.form {
-            Form::Transactions => transactions_tree(&blocks)?,
-            Form::BlocksTransactions => blocks_transactions_tree(&blocks)?,
-        };
-        let made = range_leaf(range, &tree.root()?);
-        if leaf != Some(&made) {
+        let tree = if last == end { Some(self.stored_tree(range, blocks)?) } else { range_tree(self.form, blocks) };
+        let tree = tree.filter(|tree| range_leaf(range, tree.root()) == *leaf).ok_or_else(|| damaged(range))?;
+        let kept = Arc::new((*leaf, tree));
+        self.shared.cache.put(key, &kept);
+        Ok(Some(kept))
+    }
+
+    /// The tree of a complete range with the upper nodes that are stored.
+    fn stored_tree(&self, range: u64, blocks: Vec<Block>) -> Result<Tree<RangeLeaves>, ChainDataError> {
+        let mut nodes = self.shared.store.nodes(range)?;
+        let transactions: u64 = blocks.iter().map(|block| block.transactions.len() as u64).sum();
+        let v1 = usize::try_from(upper_nodes(transactions)).unwrap_or(usize::MAX).min(nodes.len());
+        let v2 = nodes.split_off(v1);
+        let leaves = RangeLeaves::new(self.form, blocks);
+        let upper = if self.form == Form::Transactions { nodes } else { v2 };
+        if upper.len() as u64 != upper_nodes(leaves.count()) {
             return Err(damaged(range));
         }
-        let kept = Arc::new((made, tree));
-        self.shared.cache.put(key, &kept);
-        Ok(kept)
+        Ok(Tree::with_upper(leaves, upper)?)
     }
 }
 
 fn damaged(range: u64) -> ChainDataError {
     ChainDataError::damaged("transactions", format!("range {range} does not have the leaf that was written"))
-}
-
-fn holds(block: &Block, hash: &Hash) -> bool {
-    block.transactions.binary_search(hash).is_ok()
 }
 
 /// Proofs of transactions (v1) at a certified block.
@@ -201,11 +204,8 @@ impl TransactionsProver {
     /// More hashes than allowed; files that cannot be read or are damaged.
     pub fn prove(&self, hashes: &[String]) -> Result<CardanoTransactionsProofsMessage, ChainDataError> {
         let mut certified = Vec::new();
-        let found = self.0.find(hashes, holds, |_, hash| {
-            certified.push(hex::encode(hash));
-            transaction_leaf(hash).to_vec()
-        })?;
-        let proof = self.0.prove(&found.leaves)?;
+        let found = self.0.find(hashes, RangeLeaves::transaction, |_, hash| certified.push(hex::encode(hash)))?;
+        let proof = self.0.prove(&found)?;
         Ok(CardanoTransactionsProofsMessage {
             certificate_hash: self.0.by.certificate_hash.clone(),
             certified_transactions: proof
@@ -246,12 +246,11 @@ impl BlocksTransactionsProver {
     /// More hashes than allowed; files that cannot be read or are damaged.
     pub fn prove_transactions(&self, hashes: &[String]) -> Result<CardanoTransactionsProofsV2Message, ChainDataError> {
         let mut items = Vec::new();
-        let found = self.0.find(hashes, holds, |block, hash| {
+        let found = self.0.find(hashes, RangeLeaves::transaction, |block, hash| {
             let (number, slot) = (BlockNumber(block.number), SlotNumber(block.slot));
             items.push(CardanoTransactionMessagePart::new(hex::encode(hash), number, slot, hex::encode(block.hash)));
-            transaction_in_block_leaf(hash, block)
         })?;
-        let proof = self.0.prove(&found.leaves)?;
+        let proof = self.0.prove(&found)?;
         Ok(CardanoTransactionsProofsV2Message {
             certificate_hash: self.0.by.certificate_hash.clone(),
             certified_transactions: proof.map(|proof| MkSetProofMessagePart { items, proof }),
@@ -267,16 +266,11 @@ impl BlocksTransactionsProver {
     /// More hashes than allowed; files that cannot be read or are damaged.
     pub fn prove_blocks(&self, hashes: &[String]) -> Result<CardanoBlocksProofsMessage, ChainDataError> {
         let mut items = Vec::new();
-        let found = self.0.find(
-            hashes,
-            |block, hash| block.hash == *hash,
-            |block, hash| {
-                let (number, slot) = (BlockNumber(block.number), SlotNumber(block.slot));
-                items.push(CardanoBlockMessagePart::new(hex::encode(hash), number, slot));
-                block_leaf(block)
-            },
-        )?;
-        let proof = self.0.prove(&found.leaves)?;
+        let found = self.0.find(hashes, RangeLeaves::block, |block, hash| {
+            let (number, slot) = (BlockNumber(block.number), SlotNumber(block.slot));
+            items.push(CardanoBlockMessagePart::new(hex::encode(hash), number, slot));
+        })?;
+        let proof = self.0.prove(&found)?;
         Ok(CardanoBlocksProofsMessage {
             certificate_hash: self.0.by.certificate_hash.clone(),
             certified_blocks: proof.map(|proof| MkSetProofMessagePart { items, proof }),

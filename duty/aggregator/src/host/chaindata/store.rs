@@ -4,7 +4,8 @@
 //! |---|---|---|
 //! | `blocks` | number, slot, hash, index of the first transaction, number of transactions, their CRC-32C, CRC-32C | 4 8 32 8 4 4 4 |
 //! | `transactions` | hash | 32 |
-//! | `ranges` | range, which leaves there are (1: v1, 2: v2), leaf v1, leaf v2, CRC-32C | 8 4 32 32 4 |
+//! | `ranges` | range, which leaves there are (1: v1, 2: v2), leaf v1, leaf v2, index of the first upper node, number of upper nodes, their CRC-32C, CRC-32C | 4 4 32 32 8 4 4 4 |
+//! | `nodes` | upper node; of each range those of v1, then those of v2 | 32 |
 //!
 //! Integers are little-endian. Block numbers ascend strictly; the record of range n is the nth. Every record that is read is
 //! compared with its checksum; and a proof's tree, made from these, with the range's leaf.
@@ -18,10 +19,12 @@ use std::ops::Range;
 pub(super) const BLOCKS: &str = "blocks";
 pub(super) const TRANSACTIONS: &str = "transactions";
 pub(super) const RANGES: &str = "ranges";
+pub(super) const NODES: &str = "nodes";
 
 pub(super) const BLOCK_BYTES: u64 = 64;
 pub(super) const TRANSACTION_BYTES: u64 = 32;
-pub(super) const RANGE_BYTES: u64 = 80;
+pub(super) const RANGE_BYTES: u64 = 92;
+pub(super) const NODE_BYTES: u64 = 32;
 
 /// A block of 90 kB has no more; a record that says more is damaged.
 const BLOCK_TRANSACTIONS_MAX: u32 = 65_535;
@@ -86,34 +89,52 @@ impl Record {
     }
 }
 
-/// Leaves of a complete range.
+/// A complete range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct RangeLeaves {
+pub(super) struct RangeRecord {
     pub(super) range: u64,
     /// None: no transactions.
     pub(super) v1: Option<Hash>,
     /// None: no blocks.
     pub(super) v2: Option<Hash>,
+    /// Its first upper node.
+    pub(super) first: u64,
+    /// How many upper nodes both trees have.
+    pub(super) count: u32,
+    /// CRC-32C of them.
+    pub(super) sum: u32,
 }
 
-impl RangeLeaves {
+impl RangeRecord {
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         let start = out.len();
-        out.extend_from_slice(&self.range.to_le_bytes());
+        // Numbers of blocks have 32 bits, those of ranges too.
+        out.extend_from_slice(&u32::try_from(self.range).unwrap_or(u32::MAX).to_le_bytes());
         let which = u32::from(self.v1.is_some()) | u32::from(self.v2.is_some()) << 1;
         out.extend_from_slice(&which.to_le_bytes());
         out.extend_from_slice(&self.v1.unwrap_or_default());
         out.extend_from_slice(&self.v2.unwrap_or_default());
+        out.extend_from_slice(&self.first.to_le_bytes());
+        out.extend_from_slice(&self.count.to_le_bytes());
+        out.extend_from_slice(&self.sum.to_le_bytes());
         seal(out, start);
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let sound = sound(bytes);
         let mut bytes = bytes;
-        let range = u64::from_le_bytes(take(&mut bytes)?);
+        let range = u64::from(u32::from_le_bytes(take(&mut bytes)?));
         let which = u32::from_le_bytes(take(&mut bytes)?);
         let (v1, v2) = (take(&mut bytes)?, take(&mut bytes)?);
-        sound.then_some(Self { range, v1: (which & 1 != 0).then_some(v1), v2: (which & 2 != 0).then_some(v2) })
+        let record = Self {
+            range,
+            v1: (which & 1 != 0).then_some(v1),
+            v2: (which & 2 != 0).then_some(v2),
+            first: u64::from_le_bytes(take(&mut bytes)?),
+            count: u32::from_le_bytes(take(&mut bytes)?),
+            sum: u32::from_le_bytes(take(&mut bytes)?),
+        };
+        sound.then_some(record)
     }
 }
 
@@ -123,6 +144,7 @@ pub(super) struct Store {
     pub(super) blocks: File,
     pub(super) transactions: File,
     pub(super) ranges: File,
+    pub(super) nodes: File,
 }
 
 impl Store {
@@ -131,6 +153,7 @@ impl Store {
             blocks: disk.open_file(BLOCKS)?,
             transactions: disk.open_file(TRANSACTIONS)?,
             ranges: disk.open_file(RANGES)?,
+            nodes: disk.open_file(NODES)?,
         })
     }
 
@@ -225,29 +248,28 @@ impl Store {
         Ok(blocks)
     }
 
-    /// The block of this number among the first `count`.
-    pub(super) fn block(&self, count: u64, base: u64, number: u64) -> Result<Option<Block>, ChainDataError> {
-        let is = |record: &Record| record.number == number;
-        let record = match self.record(number.saturating_sub(base), count)?.filter(is) {
-            Some(record) => Some(record),
-            None => self.record(self.find(count, base, number)?, count)?.filter(is),
-        };
-        match record {
-            Some(record) => Ok(self.with_transactions(&[record])?.pop()),
-            None => Ok(None),
-        }
-    }
-
-    /// The leaves of these ranges.
-    pub(super) fn leaves(&self, ranges: Range<u64>) -> Result<Vec<RangeLeaves>, ChainDataError> {
+    /// The records of these ranges.
+    pub(super) fn ranges(&self, ranges: Range<u64>) -> Result<Vec<RangeRecord>, ChainDataError> {
         let len = ranges.end.saturating_sub(ranges.start).saturating_mul(RANGE_BYTES);
         let offset = ranges.start.saturating_mul(RANGE_BYTES);
         let bytes = read_at(&self.ranges, RANGES, offset, usize::try_from(len).unwrap_or(usize::MAX))?;
-        let leaves = bytes.chunks_exact(RANGE_BYTES as usize).zip(ranges).map(|(bytes, range)| {
-            RangeLeaves::read(bytes)
-                .filter(|leaves| leaves.range == range)
+        let records = bytes.chunks_exact(RANGE_BYTES as usize).zip(ranges).map(|(bytes, range)| {
+            RangeRecord::read(bytes)
+                .filter(|record| record.range == range)
                 .ok_or_else(|| ChainDataError::damaged(RANGES, format!("record {range} is not what was written")))
         });
-        leaves.collect()
+        records.collect()
+    }
+
+    /// The upper nodes of both trees of a complete range.
+    pub(super) fn nodes(&self, range: u64) -> Result<Vec<Hash>, ChainDataError> {
+        let Some(record) = self.ranges(range..range.saturating_add(1))?.pop() else { return Ok(Vec::new()) };
+        let offset = record.first.saturating_mul(NODE_BYTES);
+        let bytes = read_at(&self.nodes, NODES, offset, record.count as usize * NODE_BYTES as usize)?;
+        if crc32c::crc32c(&bytes) != record.sum {
+            return Err(ChainDataError::damaged(NODES, format!("the checksum of range {range} is wrong")));
+        }
+        let (nodes, _) = bytes.as_chunks::<{ NODE_BYTES as usize }>();
+        Ok(nodes.to_vec())
     }
 }

@@ -7,8 +7,7 @@ use super::cache::Cache;
 use super::error::ChainDataError;
 use super::index::{Entry, Run, prefix_of};
 use super::store::Store;
-use crate::core::merkle::range::blocks_transactions_tree;
-use crate::core::merkle::{Block, Hash, RANGE_LENGTH, RangeMap, range_leaf, range_of};
+use crate::core::merkle::{Form, Hash, RANGE_LENGTH, RangeMap, range_leaf, range_of, range_tree};
 use crate::host::chain::Place;
 use mithril_common::entities::BlockNumber;
 use std::collections::BTreeSet;
@@ -58,9 +57,9 @@ impl View {
         let next = complete(up_to);
         map.truncate(next);
         if next == range_of(up_to) {
-            let tree = blocks_transactions_tree(&store.range(self.blocks, self.base, next, up_to)?)?;
-            if let Ok(root) = tree.root() {
-                map.push(narrow(next)?, range_leaf(next, &root))?;
+            let blocks = store.range(self.blocks, self.base, next, up_to)?;
+            if let Some(tree) = range_tree(Form::BlocksTransactions, blocks) {
+                map.push(narrow(next)?, range_leaf(next, tree.root()))?;
             }
         }
         Ok(map)
@@ -108,21 +107,5 @@ impl Shared {
         found.sort_unstable();
         found.dedup();
         Ok(found.into_iter().map(u64::from).filter(|number| *number <= most).collect())
-    }
-
-    /// The block up to `most` for which `is` holds among those that may have this hash.
-    pub(super) fn locate(
-        &self,
-        view: &View,
-        hash: &Hash,
-        most: u64,
-        is: impl Fn(&Block) -> bool,
-    ) -> Result<Option<Block>, ChainDataError> {
-        for number in self.candidates(hash, most)? {
-            if let Some(block) = self.store.block(view.blocks, view.base, number)?.filter(&is) {
-                return Ok(Some(block));
-            }
-        }
-        Ok(None)
     }
 }

@@ -10,22 +10,23 @@ use super::error::ChainDataError;
 use super::index::{Entry, Run, append as append_run, prefix_of};
 use super::manifest::{Manifest, RunEntry};
 use super::store::{
-    BLOCK_BYTES, BLOCKS, RANGE_BYTES, RANGES, RangeLeaves, Record, Store, TRANSACTION_BYTES, TRANSACTIONS,
+    BLOCK_BYTES, BLOCKS, NODE_BYTES, NODES, RANGE_BYTES, RANGES, RangeRecord, Record, Store, TRANSACTION_BYTES,
+    TRANSACTIONS,
 };
 use super::view::{Shared, View, complete, narrow};
-use crate::core::merkle::range::{blocks_transactions_tree, transactions_tree};
-use crate::core::merkle::{Hash, RANGE_LENGTH, range_leaf};
+use crate::core::merkle::{Form, Hash, RANGE_LENGTH, RangeLeaves, Tree, range_leaf, range_tree};
 use crate::host::chain::Place;
 use mithril_common::entities::BlockNumber;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
 
 /// Entries that are kept in memory before they become a run: about 12 MB.
 const RECENT_MAX: usize = 400_000;
 
 /// Ranges that are read at once.
-const LEAVES_AT_ONCE: u64 = 4096;
+const RANGES_AT_ONCE: u64 = 4096;
 
 /// Entries that readers wait for at most while they are put in.
 const RECENT_AT_ONCE: usize = 2_000;
@@ -140,6 +141,9 @@ impl Writer {
         manifest.generation += 1;
         manifest.blocks = count;
         manifest.transactions = next.transactions;
+        if let Some(gone) = (ranges < manifest.ranges).then(|| shared.store.ranges(ranges..ranges + 1)).transpose()? {
+            manifest.nodes = gone.first().map_or(manifest.nodes, |gone| gone.first);
+        }
         manifest.ranges = ranges;
         manifest.indexed = manifest.indexed.min(count);
         manifest.link = link;
@@ -248,15 +252,18 @@ impl Writer {
         }
         disk.sync(&store.blocks, BLOCKS)?;
         let ranges = view.highest.map_or(0, |(number, _)| complete(number));
-        let leaves = leaves(store, &view, old.ranges, ranges)?;
-        if !leaves.is_empty() {
-            let mut out = Vec::with_capacity(leaves.len() * RANGE_BYTES as usize);
-            leaves.iter().for_each(|leaves| leaves.write(&mut out));
+        let (records, nodes) = complete_ranges(store, &view, old.ranges..ranges, old.nodes)?;
+        if !records.is_empty() {
+            let mut out = Vec::with_capacity(records.len() * RANGE_BYTES as usize);
+            records.iter().for_each(|record| record.write(&mut out));
+            disk.write_at(&store.nodes, NODES, nodes.as_flattened(), old.nodes * NODE_BYTES)?;
             disk.write_at(&store.ranges, RANGES, &out, old.ranges * RANGE_BYTES)?;
+            disk.sync(&store.nodes, NODES)?;
             disk.sync(&store.ranges, RANGES)?;
         }
-        grow(&mut view, &leaves)?;
+        grow(&mut view, &records)?;
         manifest.ranges = ranges.max(old.ranges);
+        manifest.nodes = old.nodes + nodes.len() as u64;
 
         let recent = shared.recent.read().unwrap_or_else(PoisonError::into_inner).len();
         let runs = if recent + entries.len() > self.recent_max {
@@ -344,26 +351,42 @@ fn follows(
     Ok(())
 }
 
-/// Leaves of the ranges that are now complete.
-fn leaves(store: &Store, view: &View, from: u64, to: u64) -> Result<Vec<RangeLeaves>, ChainDataError> {
-    let leaves = (from..to).into_par_iter().map(|range| {
+/// Records and upper nodes of the ranges that are now complete; `first` is where their nodes begin.
+fn complete_ranges(
+    store: &Store,
+    view: &View,
+    ranges: Range<u64>,
+    first: u64,
+) -> Result<(Vec<RangeRecord>, Vec<Hash>), ChainDataError> {
+    let trees = ranges.into_par_iter().map(|range| {
         let last = range * RANGE_LENGTH + (RANGE_LENGTH - 1);
         let blocks = store.range(view.blocks, view.base, range, last)?;
-        let leaf = |tree: crate::core::merkle::Tree| tree.root().ok().map(|root| range_leaf(range, &root));
-        let v1 = leaf(transactions_tree(&blocks)?);
-        Ok(RangeLeaves { range, v1, v2: leaf(blocks_transactions_tree(&blocks)?) })
+        let v1 = range_tree(Form::Transactions, blocks.clone());
+        let v2 = range_tree(Form::BlocksTransactions, blocks);
+        let leaf = |tree: &Option<Tree<RangeLeaves>>| tree.as_ref().map(|tree| range_leaf(range, tree.root()));
+        let leaves = (range, leaf(&v1), leaf(&v2));
+        let nodes: Vec<Hash> = [&v1, &v2].into_iter().flatten().flat_map(Tree::upper).copied().collect();
+        Ok::<_, ChainDataError>((leaves, nodes))
     });
-    leaves.collect()
+    let trees = trees.collect::<Result<Vec<_>, _>>()?;
+    let (mut records, mut all) = (Vec::with_capacity(trees.len()), Vec::new());
+    for ((range, v1, v2), mut nodes) in trees {
+        let count = u32::try_from(nodes.len()).map_err(|_| ChainDataError::damaged(BLOCKS, "too many transactions"))?;
+        let sum = crc32c::crc32c(nodes.as_flattened());
+        records.push(RangeRecord { range, v1, v2, first: first + all.len() as u64, count, sum });
+        all.append(&mut nodes);
+    }
+    Ok((records, all))
 }
 
 /// Puts leaves into the maps.
-fn grow(view: &mut View, leaves: &[RangeLeaves]) -> Result<(), ChainDataError> {
-    for leaves in leaves {
-        let range = narrow(leaves.range)?;
-        if let Some(leaf) = leaves.v1 {
+fn grow(view: &mut View, records: &[RangeRecord]) -> Result<(), ChainDataError> {
+    for record in records {
+        let range = narrow(record.range)?;
+        if let Some(leaf) = record.v1 {
             view.v1.push(range, leaf)?;
         }
-        if let Some(leaf) = leaves.v2 {
+        if let Some(leaf) = record.v2 {
             view.v2.push(range, leaf)?;
         }
     }
@@ -394,6 +417,7 @@ fn load(disk: &Disk, manifest: &Manifest, store: &Store) -> Result<Loaded, Chain
         (&store.blocks, BLOCKS, manifest.blocks.saturating_mul(BLOCK_BYTES)),
         (&store.transactions, TRANSACTIONS, manifest.transactions.saturating_mul(TRANSACTION_BYTES)),
         (&store.ranges, RANGES, manifest.ranges.saturating_mul(RANGE_BYTES)),
+        (&store.nodes, NODES, manifest.nodes.saturating_mul(NODE_BYTES)),
     ] {
         let have = file.metadata().map_err(ChainDataError::io(format!("asking for the size of {name}")))?.len();
         if have < len {
@@ -414,8 +438,8 @@ fn load(disk: &Disk, manifest: &Manifest, store: &Store) -> Result<Loaded, Chain
     }
     let mut at = 0;
     while at < manifest.ranges {
-        let end = at.saturating_add(LEAVES_AT_ONCE).min(manifest.ranges);
-        grow(&mut view, &store.leaves(at..end)?)?;
+        let end = at.saturating_add(RANGES_AT_ONCE).min(manifest.ranges);
+        grow(&mut view, &store.ranges(at..end)?)?;
         at = end;
     }
     sweep(disk, &manifest.runs)?;
