@@ -3,7 +3,7 @@
 //! Left out, because they differ there: `$` (expanded), values that are empty (refused), and comments that end with a backslash (their
 //! next line counts from systemd 254 on only).
 
-#![expect(clippy::unwrap_used, reason = "a test may stop and talk")]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};

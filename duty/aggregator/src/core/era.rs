@@ -189,4 +189,26 @@ mod tests {
         assert!(announce(Epoch(5), Some(Epoch(5))).is_err());
         assert_eq!(announce(Epoch(5), None).unwrap(), [marker("pythagoras", Some(5)), marker("lagrange", None)]);
     }
+
+    #[test]
+    fn markers_that_mithril_signed_are_verified() {
+        // The key of release-preprod, and what Mithril's documentation for operators shows as signed with it.
+        let key = "5b35352c3232382c3134342c38372c3133382c3133362c34382c382c31342c3138372c38352c3134382c39372c3233322c3235352c3232392c\
+            33382c3234342c3234372c3230342c3139382c31332c33312c3232322c32352c3136342c35322c3130322c39312c3132302c3230382c3134375d";
+        let key = Ed25519VerificationKey::try_from(key).unwrap();
+        for (epoch, signature) in [
+            (
+                Some(723),
+                "fdcd45debabc148ef11c0bf71e42b7e583102dd5b8e486cd621a18e56136a57ff4f7bf9d036aed6148328a30a20eb6e79422ea4d1cc613e0bf97e14da64a5f00",
+            ),
+            (
+                None,
+                "a83a8dee3b875a7e8d259500a8ce14cc73587ef838899d269ad58aadd16086cfe0486528e54b841b3a1d5aa8b7176d55c0803337ca59fbd3654b2bdd5a480d05",
+            ),
+        ] {
+            let markers = vec![marker("thales", Some(1)), marker("pythagoras", epoch)];
+            let datum = with_message(&markers, |message| cbor(&datum_json(&message.bytes(), signature))).unwrap();
+            assert_eq!(markers_of_datum(&datum, &key), Some(markers));
+        }
+    }
 }

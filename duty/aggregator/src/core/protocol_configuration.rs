@@ -274,6 +274,7 @@ pub fn configurations_of_datum(datum: &[u8], key: &Ed25519VerificationKey) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::markers::{datum_bytes, datum_json, tests::cbor};
 
     /// What the documentation of Mithril for operators shows.
     const SHOWN: &str = "a47370726f746f636f6c5f706172616d6574657273a3616b190798616d194234657068695f66fb3fc999999999999a781b656e61626c6\
@@ -295,6 +296,22 @@ mod tests {
     fn a_configuration_is_encoded_as_the_documentation_shows_it() {
         assert_eq!(hex::encode(encode(&shown())), SHOWN);
         assert_eq!(decode(Epoch(1386), &hex::decode(SHOWN).unwrap()).unwrap(), shown());
+    }
+
+    #[test]
+    fn a_configuration_that_mithril_signed_is_verified() {
+        // The key of testing-preview, and what Mithril's documentation for operators shows as signed with it.
+        let key = "5b3232392c31382c302c3132312c31302c31372c3130302c3133302c3230322c34382c3134302c35352c37332c3139302c392c3232342c3134\
+            392c31342c3136352c34312c3233312c3136322c31322c3139372c3130352c3130372c3231372c3138302c3234352c3136382c32362c3133325d";
+        let signature = "6310e8eab0261643a5115cfe331d78c1826d5637c2cf28ae0e4df72cc11b95657c6948ff468227ffc2f16471bb3fc3e44973ec30a78a8ef0de2295454171e706";
+        let key = Ed25519VerificationKey::try_from(key).unwrap();
+        let datum = with_message(&[shown()], |message| datum_json(&message.bytes(), signature));
+        assert_eq!(datum_bytes(&datum), cbor(&datum).len());
+        assert_eq!(configurations_of_datum(&cbor(&datum), &key), Some(vec![shown()]));
+        let mut other = shown();
+        other.protocol_parameters.k = 1945;
+        let datum = with_message(&[other], |message| datum_json(&message.bytes(), signature));
+        assert_eq!(configurations_of_datum(&cbor(&datum), &key), None);
     }
 
     #[test]

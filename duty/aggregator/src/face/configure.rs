@@ -2,7 +2,7 @@
 
 use super::args::{Config, Globals};
 use super::command::layers;
-use super::settings::{Need, NetworkName, ROWS, Row, Settings, find};
+use super::settings::{Need, NetworkName, ROWS, Row, Settings, find, nearest};
 use super::tools::said;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
@@ -64,7 +64,11 @@ pub(super) fn run(verb: Config, globals: &Globals, shell: &Shell) -> Result<(), 
 fn explain(name: &str, shell: &Shell) -> Result<(), Report> {
     let key = name.to_lowercase().replace("__", ".");
     let Some(row) = find(&key) else {
-        return Err(Report::new("there is no such setting").code_id("AGG-0008").exit(Exit::Misuse));
+        let report = Report::new("there is no such setting").code_id("AGG-0008").exit(Exit::Misuse);
+        return Err(match nearest(name) {
+            Some(meant) => report.hint(format!("did you mean {meant}?")),
+            None => report,
+        });
     };
     said(shell.data(explanation(row).as_bytes()))
 }

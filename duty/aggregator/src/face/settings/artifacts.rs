@@ -1,6 +1,7 @@
 //! Settings about the archives of the Cardano database.
 
-use super::read::{Reader, variable};
+use super::layers::Wiped;
+use super::read::{Object, Reader, variable};
 use crate::face::args::SecretText;
 use crate::face::codes;
 use std::path::PathBuf;
@@ -56,6 +57,19 @@ pub enum AncillarySigner {
         /// Who asks.
         credentials: KmsCredentials,
     },
+}
+
+impl AncillarySigner {
+    /// The key behind the guard, when it is one that is given here.
+    ///
+    /// # Errors
+    /// The text is no key.
+    pub fn key(&self) -> Option<Result<semel_guard::Key, crate::host::keys::KeysError>> {
+        match self {
+            Self::SecretKey(text) => Some(crate::host::keys::secret_key(text.expose())),
+            Self::GcpKms { .. } => None,
+        }
+    }
 }
 
 /// Everything about archives. Uploader and signer are there when CardanoDatabase is certified.
@@ -142,7 +156,8 @@ impl Reader<'_> {
                 let [_, secret] = self.fields(key, &object, ["type", "secret_key"], &[]).ok_or(())?;
                 // Whoever certifies no database may leave the guide's words in its place.
                 if is_certified && crate::host::keys::secret_key(&secret).is_err() {
-                    self.error(&codes::NOT_A_KEY, key, format!("`secret_key` in {} is no key", variable(key)));
+                    let message = format!("`secret_key` in {} is no key", variable(key));
+                    self.error_in(&codes::NOT_A_KEY, key, "secret_key", message);
                     return Err(());
                 }
                 Ok(Some(AncillarySigner::SecretKey(SecretText::new(secret.as_str()))))
@@ -150,18 +165,13 @@ impl Reader<'_> {
             "gcp-kms" => self.kms(key, &object, is_certified),
             _ => {
                 let message = format!("`type` in {} is neither secret-key nor gcp-kms", variable(key));
-                self.error(&codes::WRONG_SHAPE, key, message);
+                self.error_in(&codes::WRONG_SHAPE, key, "type", message);
                 Err(())
             }
         }
     }
 
-    fn kms(
-        &self,
-        key: &str,
-        object: &serde_json::Map<String, serde_json::Value>,
-        is_certified: bool,
-    ) -> Result<Option<AncillarySigner>, ()> {
+    fn kms(&self, key: &str, object: &Object, is_certified: bool) -> Result<Option<AncillarySigner>, ()> {
         let [_, resource_name] =
             self.fields(key, object, ["type", "resource_name"], &["credentials_json_env_var"]).ok_or(())?;
         let named = object.get("credentials_json_env_var").and_then(serde_json::Value::as_str);
@@ -180,7 +190,7 @@ impl Reader<'_> {
         let is_version = resource_name.starts_with("projects/") && resource_name.contains("/cryptoKeyVersions/");
         if !is_version {
             let message = format!("`resource_name` in {} is not projects/…/cryptoKeyVersions/N", variable(key));
-            self.error(&codes::WRONG_SHAPE, key, message);
+            self.error_in(&codes::WRONG_SHAPE, key, "resource_name", message);
             return Err(());
         }
         let credentials = KmsCredentials { variable: name.to_owned(), json: SecretText::new(json.as_str()) };
@@ -189,5 +199,5 @@ impl Reader<'_> {
 }
 
 fn is_json_object(text: &str) -> bool {
-    serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text).is_ok()
+    serde_json::from_str(text).map(Wiped).is_ok_and(|value| value.0.is_object())
 }

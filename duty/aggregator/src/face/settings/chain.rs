@@ -151,13 +151,13 @@ impl Reader<'_> {
         let kind = self.choice("chain_observer_type", &words)?;
         let socket = self.text("cardano_node_socket_path").map(|said| PathBuf::from(said.as_str()));
         match (kind, socket) {
+            _ if is_test => Some(ChainAccess::Fake),
             (Kind::Fake, _) => Some(ChainAccess::Fake),
             (Kind::Cli, socket) => {
                 let program = PathBuf::from(self.text("cardano_cli_path")?.as_str());
                 Some(ChainAccess::CardanoCli { program, socket })
             }
             (Kind::Node, Some(socket)) => Some(ChainAccess::Node { socket }),
-            (Kind::Node, None) if is_test => Some(ChainAccess::Fake),
             (Kind::Node, None) => {
                 let hint = "CARDANO_NODE_SOCKET_PATH=/cardano/ipc/node.socket, for example";
                 self.missing("cardano_node_socket_path", "the node is asked over its socket", Some(hint.to_owned()));
@@ -250,7 +250,7 @@ impl Reader<'_> {
                     Ok(markers) => Some(EraReader::Dummy(markers)),
                     Err(_) => {
                         let message = format!("`markers` in {} is no list of {{\"name\", \"epoch\"}}", variable(key));
-                        self.error(&codes::WRONG_SHAPE, key, message);
+                        self.error_in(&codes::WRONG_SHAPE, key, "markers", message);
                         None
                     }
                 }
@@ -263,10 +263,12 @@ impl Reader<'_> {
         let [address, said] = self.fields(key, &object, ["address", "verification_key"], &[])?;
         let is_address = pallas_addresses::Address::from_bech32(&address).is_ok();
         if !is_address {
-            self.error(&codes::WRONG_SHAPE, key, format!("`address` in {} is no address of Cardano", variable(key)));
+            let message = format!("`address` in {} is no address of Cardano", variable(key));
+            self.error_in(&codes::WRONG_SHAPE, key, "address", message);
         }
         let Some(verification_key) = verification_key(&said) else {
-            self.error(&codes::NOT_A_KEY, key, format!("`verification_key` in {} is no key", variable(key)));
+            let message = format!("`verification_key` in {} is no key", variable(key));
+            self.error_in(&codes::NOT_A_KEY, key, "verification_key", message);
             return None;
         };
         is_address.then(|| MarkersOnChain { address: address.to_string(), verification_key })

@@ -8,14 +8,14 @@ use super::env_file::{self, Assignment, ENV_FILE_BYTES_MAX, Ignored};
 use super::table::{self, ROWS, Row};
 use crate::face::codes;
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Source};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,26 @@ pub(super) enum Raw {
     /// Text, as an environment has it.
     Text(Arc<Zeroizing<String>>),
     /// An object or list of the configuration file.
-    Json(Value),
+    Json(Wiped),
+}
+
+/// JSON that may hold secrets: its texts are wiped when it is dropped.
+#[derive(Clone)]
+pub(super) struct Wiped(pub(super) Value);
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        _ => {}
+    }
 }
 
 /// Where a value stands.
@@ -73,6 +92,15 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Place of a part of the value, or of the whole.
+    pub(super) fn place_of_part(&self, part: &str) -> Place {
+        let at = match &self.raw {
+            Raw::Text(said) => said.find(part),
+            Raw::Json(_) => None,
+        };
+        at.map_or_else(|| self.place(), |at| self.place_of(at..at.saturating_add(part.len())))
+    }
+
     /// The whole value's place.
     pub(super) fn place(&self) -> Place {
         match (&self.spot, &self.raw) {
@@ -170,7 +198,7 @@ impl Layers {
             Err(error) => return self.unreadable(path, &error),
         };
         let place = Place::file(path);
-        let value: Value = match serde_json::from_str(&bytes) {
+        let value = match serde_json::from_str(&bytes).map(Wiped) {
             Ok(value) => value,
             Err(error) => {
                 // The line itself stays unseen: it may hold a secret.
@@ -178,7 +206,7 @@ impl Layers {
                 return self.found.push(Diagnostic::error(&codes::NOT_JSON, &place, message));
             }
         };
-        self.read_tree("", &value, path);
+        self.read_tree("", &value.0, path);
     }
 
     fn read_tree(&mut self, prefix: &str, value: &Value, path: &Path) {
@@ -201,7 +229,7 @@ impl Layers {
                     let words: Vec<_> = words.iter().filter_map(Value::as_str).collect();
                     self.put(row.key, text(&words.join(",")), origin, spot);
                 }
-                (Some(row), _) => self.put(row.key, Raw::Json(value.clone()), origin, spot),
+                (Some(row), _) => self.put(row.key, Raw::Json(Wiped(value.clone())), origin, spot),
                 (None, Value::Object(_)) if is_parent(&key) => self.read_tree(&key, value, path),
                 (None, _) => self.unknown(&key, &Place::file(path), |row| row.key.to_owned()),
             }
@@ -214,6 +242,9 @@ impl Layers {
     }
 
     fn read_variables(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        // An environment has no order: a structure comes before its fields, whose names are longer.
+        let mut variables: Vec<_> = variables.collect();
+        variables.sort();
         for (name, value) in variables {
             let from = name.len().saturating_add(1);
             let shown = match is_shown(&name) {
@@ -247,7 +278,10 @@ impl Layers {
             let finding = Diagnostic::warning(&codes::NO_ASSIGNMENT, &source.place(at), message);
             self.found.push(finding.maybe_hint(hint));
         }
-        for one in parsed.assignments {
+        // Of two assignments to one name the later one counts; then as above.
+        let by_name: BTreeMap<String, Assignment> =
+            parsed.assignments.into_iter().map(|one| (one.name.clone(), one)).collect();
+        for one in by_name.into_values() {
             let name_at = source.place(one.name_at.clone());
             if one.is_unclosed {
                 let message = format!("the quote that opens the value of {} is never closed", one.name);
@@ -282,8 +316,8 @@ impl Layers {
         if said.trim().is_empty() {
             return;
         }
-        let Some(Value::Object(fields)) = json(said, &parent.to_uppercase(), entry, &self.found) else { return };
-        for (name, value) in fields {
+        let Some(value) = json(said, &parent.to_uppercase(), entry, &self.found) else { return };
+        for (name, value) in value.0.as_object().into_iter().flatten() {
             let said = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             match table::find(&format!("{parent}.{}", name.to_lowercase())) {
                 Some(row) => self.put(row.key, text(&said), entry.origin.clone(), Spot::Whole(entry.place())),
@@ -302,14 +336,13 @@ impl Layers {
         }
         let before = self.entries.get(row.key).and_then(|entry| match &entry.raw {
             Raw::Json(value) => Some(value.clone()),
-            Raw::Text(said) => serde_json::from_str(said).ok(),
+            Raw::Text(said) => serde_json::from_str(said).ok().map(Wiped),
         });
-        let mut object = match before {
-            Some(Value::Object(fields)) => fields,
-            _ => serde_json::Map::new(),
-        };
-        object.insert(field.to_owned(), Value::String(value.to_owned()));
-        self.put(row.key, Raw::Json(Value::Object(object)), origin, spot);
+        let mut object = before.filter(|value| value.0.is_object()).unwrap_or_else(|| Wiped(Value::Object(Map::new())));
+        if let Value::Object(fields) = &mut object.0 {
+            fields.insert(field.to_owned(), Value::String(value.to_owned()));
+        }
+        self.put(row.key, Raw::Json(object), origin, spot);
     }
 
     /// Warns of what is not known, when it looks as if something known was meant.
@@ -326,7 +359,7 @@ impl Layers {
             let value = match &entry.raw {
                 _ if row.is_secret => "<hidden>".to_owned(),
                 Raw::Text(said) => said.to_string(),
-                Raw::Json(value) => value.to_string(),
+                Raw::Json(value) => value.0.to_string(),
             };
             Some((value, entry.origin.clone()))
         };
@@ -358,7 +391,7 @@ fn is_shown(variable: &str) -> bool {
 }
 
 /// The known name that this one is nearly, or that it is but for its underscores.
-fn nearest(name: &str, spell: &impl Fn(&Row) -> String) -> Option<String> {
+pub(super) fn nearest(name: &str, spell: &impl Fn(&Row) -> String) -> Option<String> {
     let flat = |name: &str| name.to_lowercase().replace(['.', '_'], "");
     let wanted = flat(name);
     let slips_max = match wanted.len() {
@@ -427,9 +460,9 @@ fn plain(error: &serde_json::Error) -> String {
 }
 
 /// Parses JSON in a value; what is wrong is told with its place inside the value.
-pub(super) fn json(said: &str, name: &str, entry: &Entry, found: &Diagnostics) -> Option<Value> {
+pub(super) fn json(said: &str, name: &str, entry: &Entry, found: &Diagnostics) -> Option<Wiped> {
     match serde_json::from_str(said) {
-        Ok(value) => Some(value),
+        Ok(value) => Some(Wiped(value)),
         Err(error) => {
             let before: usize = said.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
             let at = before.saturating_add(error.column().saturating_sub(1)).min(said.len().saturating_sub(1));

@@ -30,7 +30,8 @@ use mithril_common::entities::{
 };
 use read::{Reader, suggestion, variable};
 use reqwest::Url;
-use semel_ops::config::Diagnostics;
+use semel_ops::code::Code;
+use semel_ops::config::{Diagnostic, Diagnostics, Place};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -211,6 +212,11 @@ impl Settings {
     }
 }
 
+/// The variable that is nearly spelt like this.
+pub fn nearest(name: &str) -> Option<String> {
+    layers::nearest(name, &Row::variable)
+}
+
 /// The databases' directory alone, which needs no network and no chain.
 pub fn stores_directory(layers: &Layers) -> PathBuf {
     Reader { layers }.stores()
@@ -370,7 +376,7 @@ impl Reader<'_> {
             if word == RETIRED_ENTITY_TYPE {
                 wants_retired = true;
                 let message = format!("{RETIRED_ENTITY_TYPE} is retired: nothing is certified for it");
-                self.warning(&codes::RETIRED, key, message);
+                self.warning_at(&codes::RETIRED, &self.part(key, word), message, None);
             } else if let Ok(known) = word.parse() {
                 types.insert(known);
             } else {
@@ -378,7 +384,8 @@ impl Reader<'_> {
                 let names: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
                 let message =
                     format!("{} has an unknown type, which is left out: {}", variable(key), word.escape_default());
-                self.warning_with(&codes::NOT_A_CHOICE, key, message, suggestion(word, &names));
+                let hint = suggestion(word, &names);
+                self.warning_at(&codes::NOT_A_CHOICE, &self.part(key, word), message, Some(hint));
             }
         }
         let config = |prefix: &str| {
@@ -400,9 +407,8 @@ impl Reader<'_> {
         })
     }
 
-    fn warning_with(&self, code: &'static semel_ops::code::Code, key: &str, message: String, hint: String) {
-        let finding = semel_ops::config::Diagnostic::warning(code, &self.place(key), message);
-        self.layers.found.push(finding.hint(hint));
+    fn warning_at(&self, code: &'static Code, place: &Place, message: String, hint: Option<String>) {
+        self.layers.found.push(Diagnostic::warning(code, place, message).maybe_hint(hint));
     }
 
     fn signature_type(&self) {

@@ -1,14 +1,28 @@
 //! Typed values out of the layers; what is wrong is told, and reading goes on.
 
-use super::layers::{Entry, Layers, Raw, json};
+use super::layers::{Entry, Layers, Raw, Wiped, json};
 use super::table::{self, Row};
 use crate::face::codes;
 use semel_ops::code::Code;
 use semel_ops::config::{Diagnostic, Place};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use zeroize::Zeroizing;
+
+/// A JSON object whose texts are wiped when it is dropped.
+pub(super) struct Object(Wiped);
+
+impl Object {
+    /// A field.
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.0.get(name)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.0.as_object().into_iter().flat_map(serde_json::Map::keys)
+    }
+}
 
 /// Reads settings one by one.
 pub(super) struct Reader<'a> {
@@ -119,40 +133,53 @@ impl<'a> Reader<'a> {
     }
 
     /// A JSON setting as an object.
-    pub(super) fn object(&self, key: &str) -> Option<Map<String, Value>> {
+    pub(super) fn object(&self, key: &str) -> Option<Object> {
         let entry = self.entry(key)?;
         let value = match &entry.raw {
             Raw::Json(value) => value.clone(),
             Raw::Text(said) => json(said, &variable(key), entry, &self.layers.found)?,
         };
-        match value {
-            Value::Object(fields) => Some(fields),
-            _ => {
-                self.error(&codes::WRONG_SHAPE, key, format!("{} is no JSON object", variable(key)));
-                None
-            }
+        if !value.0.is_object() {
+            self.error(&codes::WRONG_SHAPE, key, format!("{} is no JSON object", variable(key)));
+            return None;
         }
+        Some(Object(value))
+    }
+
+    /// Tells that a field of a JSON setting is wrong.
+    pub(super) fn error_in(&self, code: &'static Code, key: &str, field: &str, message: String) {
+        self.layers.found.push(Diagnostic::error(code, &self.field(key, field), message));
+    }
+
+    fn field(&self, key: &str, field: &str) -> Place {
+        self.part(key, &format!("\"{field}\""))
+    }
+
+    /// Place of a part of a value.
+    pub(super) fn part(&self, key: &str, part: &str) -> Place {
+        self.entry(key).map_or_else(|| self.place(key), |entry| entry.place_of_part(part))
     }
 
     /// Fields of a JSON setting that are texts: those that have to be there, those that may, and no others.
     pub(super) fn fields<const N: usize>(
         &self,
         key: &str,
-        object: &Map<String, Value>,
+        object: &Object,
         needed: [&str; N],
         known: &[&str],
     ) -> Option<[Zeroizing<String>; N]> {
-        for name in object.keys().filter(|name| !needed.contains(&name.as_str()) && !known.contains(&name.as_str())) {
+        for name in object.names().filter(|name| !needed.contains(&name.as_str()) && !known.contains(&name.as_str())) {
             let all: Vec<_> = needed.iter().chain(known).copied().collect();
             let message = format!("{} has no field `{name}`", variable(key));
-            self.layers
-                .found
-                .push(Diagnostic::warning(&codes::WRONG_SHAPE, &self.place(key), message).hint(suggestion(name, &all)));
+            self.layers.found.push(
+                Diagnostic::warning(&codes::WRONG_SHAPE, &self.field(key, name), message).hint(suggestion(name, &all)),
+            );
         }
         let found = needed.map(|name| match object.get(name) {
             Some(Value::String(said)) if !said.is_empty() => Some(Zeroizing::new(said.clone())),
             Some(_) => {
-                self.error(&codes::WRONG_SHAPE, key, format!("`{name}` in {} is no text, or empty", variable(key)));
+                let message = format!("`{name}` in {} is no text, or empty", variable(key));
+                self.error_in(&codes::WRONG_SHAPE, key, name, message);
                 None
             }
             None => {

@@ -136,7 +136,8 @@ impl Reader<'_> {
             Some(said) => match Url::parse(said) {
                 Ok(url) => Some(url),
                 Err(_) => {
-                    self.error(&codes::WRONG_SHAPE, key, format!("`base_url` in {} is no URL", variable(key)));
+                    let message = format!("`base_url` in {} is no URL", variable(key));
+                    self.error_in(&codes::WRONG_SHAPE, key, "base_url", message);
                     return Err(());
                 }
             },

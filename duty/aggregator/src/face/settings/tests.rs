@@ -138,8 +138,12 @@ fn truth_values_are_spelt_in_eight_ways_and_in_no_others() {
 
 #[test]
 fn one_json_text_sets_a_structure_and_later_fields_change_it() {
-    let settings =
-        read(&[("PROTOCOL_PARAMETERS", r#"{"k": 1, "m": 2, "phi_f": 0.5}"#), ("PROTOCOL_PARAMETERS__K", "2")]);
+    let settings = read(&[
+        ("PROTOCOL_PARAMETERS", r#"{"k": 1, "m": 2, "phi_f": 0.5}"#),
+        ("PROTOCOL_PARAMETERS__K", "2"),
+        ("PROTOCOL_PARAMETERS__M", ""),
+        ("PROTOCOL_PARAMETERS__PHI_F", ""),
+    ]);
     assert_eq!(settings.base.protocol_parameters, Some(ProtocolParameters::new(2, 2, 0.5)));
     assert_eq!(errors(&[("PROTOCOL_PARAMETERS", r#"{"q": 1}"#)]), ["CONFIG-0309"]);
     let settings = read(&[
@@ -148,6 +152,20 @@ fn one_json_text_sets_a_structure_and_later_fields_change_it() {
     ]);
     let blockfrost = settings.blockfrost.unwrap();
     assert_eq!((blockfrost.project_id.expose(), blockfrost.base_url.unwrap().as_str()), ("p", "https://example.com/"));
+}
+
+#[test]
+fn the_order_of_variables_means_nothing_but_of_two_the_later_one_counts() {
+    let text = format!(
+        "BLOCKFROST_PARAMETERS__BASE_URL=https://example.com\nBLOCKFROST_PARAMETERS={{\"project_id\": \"p\"}}\n\
+        GENESIS_VERIFICATION_KEY={KEY}\nCARDANO_NODE_SOCKET_PATH=/ipc\nCARDANO_NODE_VERSION=10.7.1\nPROTOCOL_PARAMETERS__K=3\n\
+        PROTOCOL_PARAMETERS={{\"k\": 1, \"m\": 9, \"phi_f\": 0.5}}\nNETWORK=preprod\nNETWORK=preview\n"
+    );
+    let (_kept, outcome) = env_file(&text);
+    let settings = outcome.value.unwrap_or_else(|| panic!("{}", outcome.found));
+    assert_eq!(settings.blockfrost.unwrap().base_url.unwrap().as_str(), "https://example.com/");
+    assert_eq!(settings.base.protocol_parameters, Some(ProtocolParameters::new(3, 9, 0.5)));
+    assert_eq!(settings.base.network_name, NetworkName::Preview);
 }
 
 #[test]
@@ -370,6 +388,17 @@ fn an_error_inside_json_has_its_place_in_the_file() {
 }
 
 #[test]
+fn a_wrong_field_inside_json_has_its_place_in_the_file() {
+    let text = format!(
+        "ERA_READER_ADAPTER_TYPE=cardano-chain\nERA_READER_ADAPTER_PARAMS={{\"address\": \"{ADDRESS}\", \"verification_key\": \"00\"}}\n"
+    );
+    let (_kept, outcome) = env_file(&text);
+    let found = outcome.found.sorted().into_iter().find(|one| one.code.id == "CONFIG-0313").unwrap();
+    let column = text.lines().nth(1).unwrap().find("\"verification_key\"").unwrap() + 1;
+    assert_eq!((found.place.line(), found.place.column(), found.place.width()), (2, column, 18));
+}
+
+#[test]
 fn a_backslash_that_systemd_takes_away_is_named() {
     let text = "ANCILLARY_FILES_SIGNER_CONFIG={\"type\": \"secret-key\\\"\", \"secret_key\": \"hunter2\"}\n";
     let (_kept, outcome) = env_file(text);
@@ -417,8 +446,10 @@ fn files_that_cannot_be_read_are_errors_and_a_missing_configuration_file_is_none
 
 #[test]
 fn a_test_environment_needs_no_node() {
-    let base = read(&[("ENVIRONMENT", "Test"), ("CARDANO_NODE_SOCKET_PATH", "")]).base;
-    assert_eq!((base.is_test, base.chain), (true, ChainAccess::Fake));
+    for socket in ["", "/ipc"] {
+        let base = read(&[("ENVIRONMENT", "Test"), ("CARDANO_NODE_SOCKET_PATH", socket)]).base;
+        assert_eq!((base.is_test, base.chain), (true, ChainAccess::Fake));
+    }
     assert_eq!(errors(&[("CARDANO_NODE_SOCKET_PATH", "")]), ["CONFIG-0310"]);
     assert_eq!(errors(&[("ENVIRONMENT", "production")]), ["CONFIG-0307"]);
     let cli = read(&[("CHAIN_OBSERVER_TYPE", "cardano-cli"), ("CARDANO_CLI_PATH", "/bin/c")]).base.chain;

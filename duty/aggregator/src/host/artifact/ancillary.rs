@@ -65,13 +65,10 @@ impl ManifestSigner for ManifestKey {
         &self.public
     }
 
-    fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError> {
-        let digest = |text: &str| hex::decode(text).ok().and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-        let files: Option<Vec<_>> = files.iter().map(|(path, hash)| Some((path.as_str(), digest(hash)?))).collect();
-        let files = files.ok_or_else(|| ManifestSigningError("a digest is none".to_owned()))?;
-        let signature = self.key.sign_benign(&Benign::AncillaryManifest(&files));
+    fn sign(&self, files: &[(&str, [u8; 32])]) -> Result<[u8; 64], ManifestSigningError> {
+        let signature = self.key.sign_benign(&Benign::AncillaryManifest(files));
         let signature = signature.map_err(|error| ManifestSigningError(error.to_string()))?;
-        signature.as_bytes().try_into().map_err(|_| ManifestSigningError("its signature is too short".to_owned()))
+        signature.as_bytes().try_into().map_err(|_| ManifestSigningError("its signature has another length".to_owned()))
     }
 }
 
