@@ -25,7 +25,7 @@ mod remote;
 mod upload;
 
 pub use ancillary::{MANIFEST_NAME, ManifestSigner, ManifestSigningError};
-pub use archive::{Compression, Content, Packed, Source, pack, unpacked_size};
+pub use archive::{Algorithm, Compression, Content, Packed, Source, pack, unpacked_size};
 pub use database::{DatabaseMaker, Step};
 pub use kms::CloudKms;
 pub use ledger::{LedgerSnapshot, NodeVersion};
