@@ -5,32 +5,34 @@
 use crate::signer::{HttpError, Signer, SignerError};
 use crate::{CardanoNet, GenesisKeys, NetError};
 use chrono::Utc;
-use mithril_common::crypto_helper::{GenesisEd25519SecretKey, GenesisEd25519Signer};
+use mithril_common::crypto_helper::{GenesisEd25519SecretKey, GenesisEd25519Signer, ManifestVerifierVerificationKey};
 use mithril_common::entities::{
     BlockNumber, BlockNumberOffset, CardanoBlocksTransactionsSigningConfig, CardanoTransactionsSigningConfig,
     SignedEntityTypeDiscriminants as Kind,
 };
 use semel_aggregator::host::aggregator::{Aggregator, Running, Setup, StartError, chain_directory};
 use semel_aggregator::host::artifact::{
-    ArtifactError, Compression, DatabaseMaker, Layout, LocalUploader, ManifestSigner, Uploader,
+    ArtifactError, Compression, DatabaseMaker, Layout, LocalUploader, ManifestKey, ManifestSigner, Uploader,
 };
 use semel_aggregator::host::chain::Observer;
 use semel_aggregator::host::chain::node::Node;
 use semel_aggregator::host::chaindata::{self, ChainData, ChainDataError, Provers};
 use semel_aggregator::host::engine::{EngineError, Options as EngineOptions};
 use semel_aggregator::host::files::NodeFiles;
-use semel_aggregator::host::http;
 use semel_aggregator::host::immutable::CachePolicy;
 use semel_aggregator::host::store::epochs::Settings;
 use semel_aggregator::host::store::{Store, StoreError};
+use semel_aggregator::host::{http, keys};
 use semel_ops::shutdown::{Stop, StopReason};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Time for something that is under way to happen.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The secret of the ancillary manifest's key: of this network only, and known to everybody.
+const ANCILLARY_SEED: [u8; 32] = [9; 32];
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
 
@@ -120,6 +122,7 @@ pub struct Certified {
     running: Running,
     url: String,
     keys: GenesisKeys,
+    ancillary: String,
     stop: Stop,
 }
 
@@ -128,11 +131,12 @@ impl Certified {
     ///
     /// # Errors
     /// When anything of it cannot be had.
-    pub fn start(
-        net: &CardanoNet,
-        conditions: &Conditions,
-        manifest: Arc<dyn ManifestSigner>,
-    ) -> Result<Certified, CertifiedError> {
+    pub fn start(net: &CardanoNet, conditions: &Conditions) -> Result<Certified, CertifiedError> {
+        let manifest = keys::secret_key(&hex::encode(format!("{ANCILLARY_SEED:?}").replace(' ', "")))
+            .map_err(|error| CertifiedError::Key(error.to_string()))?;
+        let manifest = ManifestKey::new(manifest).map_err(|error| CertifiedError::Key(error.to_string()))?;
+        let ancillary: ManifestVerifierVerificationKey = (*manifest.verification_key()).into();
+        let ancillary = ancillary.to_json_hex().map_err(|error| CertifiedError::Key(error.to_string()))?;
         let keys = net.genesis_keys()?;
         let genesis = keys.verification.as_str().try_into();
         let genesis = genesis.map_err(|error: mithril_common::StdError| CertifiedError::Key(error.to_string()))?;
@@ -146,7 +150,7 @@ impl Certified {
             _ => conditions.address,
         };
         let url = format!("http://{address}/aggregator");
-        let files = Arc::new(Self::files(net, conditions, manifest, &url, &store, &observer, &stop)?);
+        let files = Arc::new(Self::files(net, conditions, Arc::new(manifest), &url, &store, &observer, &stop)?);
         let mut ledger = semel_ledger::Options::at(directory.join("ledger"));
         ledger.allow_volatile = true;
         ledger.witness = None;
@@ -175,7 +179,7 @@ impl Certified {
             origins: Vec::new(),
         };
         let running = aggregator.start(address, files, options)?;
-        Ok(Certified { running, url, keys, stop })
+        Ok(Certified { running, url, keys, ancillary, stop })
     }
 
     fn files(
@@ -193,7 +197,7 @@ impl Certified {
                 db: net.db_directory(),
                 network: net.network(),
                 node_version: conditions.node_version.clone(),
-                compression: Compression { level: 3, workers: 0 },
+                compression: Compression { level: 3, workers: 0, ..Compression::default() },
                 layout: Layout::open(&archives(&conditions.directory))?,
                 manifest,
                 uploaders: vec![Arc::new(LocalUploader::new(url)) as Arc<dyn Uploader>],
@@ -212,7 +216,7 @@ impl Certified {
             db: Some(net.db_directory()),
             observer: Arc::clone(observer),
             store: store.clone(),
-            digests: CachePolicy::Use,
+            digests: Mutex::new(CachePolicy::Use),
             maker,
             chain,
             provers: Provers::default(),
@@ -223,6 +227,16 @@ impl Certified {
     /// Where it is reached: `http://127.0.0.1:PORT/aggregator`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// The key that genesis certificates verify with, as hex of its JSON.
+    pub fn genesis_key(&self) -> &str {
+        &self.keys.verification
+    }
+
+    /// The key that ancillary manifests verify with, as hex of its JSON.
+    pub fn ancillary_key(&self) -> &str {
+        &self.ancillary
     }
 
     /// What runs.

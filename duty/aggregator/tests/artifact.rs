@@ -9,8 +9,8 @@ use mithril_common::entities::{
 };
 use mithril_common::messages::CardanoDatabaseDigestListItemMessage;
 use semel_aggregator::host::artifact::{
-    ArtifactError, Compression, DatabaseMaker, Layout, LocalUploader, ManifestSigner, ManifestSigningError, Part, Step,
-    UploadError, Uploader, unpacked_size,
+    Algorithm, ArtifactError, Compression, DatabaseMaker, Layout, LocalUploader, ManifestSigner, ManifestSigningError,
+    Part, Step, UploadError, Uploader, unpacked_size,
 };
 use semel_aggregator::host::immutable::{CachePolicy, Digester, Digests, ImmutableFiles, MemoryCache, trio};
 use semel_ops::shutdown::Stop;
@@ -84,7 +84,7 @@ fn maker(db: &Path, snapshots: &Path) -> DatabaseMaker {
         db: db.to_path_buf(),
         network: CardanoNetwork::TestNet(2),
         node_version: "10.7.1".to_owned(),
-        compression: Compression { level: 3, workers: 2 },
+        compression: Compression { level: 3, workers: 2, ..Compression::default() },
         layout: Layout::open(snapshots).unwrap(),
         manifest: Arc::new(Secret::new()),
         uploaders: vec![Arc::new(LocalUploader::new(BASE))],
@@ -294,6 +294,29 @@ fn the_growing_trio_is_packed_as_its_manifest_says_while_the_node_writes_into_it
 }
 
 #[test]
+fn gzip_is_named_in_the_text_and_in_the_names_of_its_archives_and_can_be_resumed() {
+    let Some(from) = preview("artifact::gzip") else { return };
+    let (db, snapshots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    database(db.path(), &from, 3);
+    let compression = Compression { algorithm: Algorithm::Gzip, ..Compression::default() };
+    let maker = DatabaseMaker { compression, ..maker(db.path(), snapshots.path()) };
+    let artifact = make(&maker, 1, &|_| {}).unwrap();
+    assert_eq!(make(&maker, 1, &|step| assert!(!matches!(step, Step::Packed(..)))).unwrap(), artifact);
+    let text = maker.json(&artifact).unwrap().to_string();
+    assert_eq!(
+        (text.matches("\"gzip\"").count(), text.matches(".tar.gz\"").count(), text.contains("zst")),
+        (3, 3, false)
+    );
+    let packed = fs::File::open(maker.layout.directory(Part::Immutable).join("00001.tar.gz")).unwrap();
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(packed));
+    let mut chunk = Vec::new();
+    archive.entries().unwrap().next().unwrap().unwrap().read_to_end(&mut chunk).unwrap();
+    assert_eq!(chunk, fs::read(from.join("00001.chunk")).unwrap());
+    let usual = DatabaseMaker { compression: Compression::default(), ..maker };
+    assert_eq!(usual.json(&artifact).unwrap(), serde_json::to_string(&artifact).unwrap());
+}
+
+#[test]
 fn a_network_of_ones_own_is_called_private_and_a_node_that_has_no_version_is_refused() {
     let Some(from) = preview("artifact::private") else { return };
     let (db, snapshots) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -417,7 +440,7 @@ fn dying_at_any_step_leaves_nothing_half_and_the_next_start_goes_on() {
         let maker = maker(db.path(), snapshots.path());
         for part in Part::ALL {
             for entry in fs::read_dir(maker.layout.directory(part)).unwrap() {
-                unpacked_size(&entry.unwrap().path(), &Stop::new()).unwrap();
+                unpacked_size(&entry.unwrap().path(), Algorithm::Zstandard, &Stop::new()).unwrap();
             }
         }
         let artifact = make(&maker, 3, &|_| {}).unwrap();

@@ -1,18 +1,15 @@
 //! A scene: the network's node and signers, and an aggregator over its socket and files, reached over HTTP.
 
-use ed25519_dalek::{Signer as _, SigningKey, VerifyingKey};
 use mithril_common::certificate_chain::{CertificateVerifier as _, MithrilCertificateVerifier};
 use mithril_common::crypto_helper::{GenesisEd25519VerificationKey, GenesisVerifier};
 use mithril_common::entities::{Certificate, SignedEntityTypeDiscriminants as Kind};
 use mithril_common::messages::{CertificateListMessage, CertificateMessage};
 use mithril_common::test::double::FakeCertificaterRetriever;
-use semel_aggregator::host::artifact::{ManifestSigner, ManifestSigningError};
 use semel_aggregator::host::engine::Engine;
 use semel_devnet_cardano::certified::{Certified, Conditions};
 use semel_devnet_cardano::signer::{Report, Signer};
 use semel_devnet_cardano::{CardanoNet, Options};
 use serde::de::DeserializeOwned;
-use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -22,27 +19,6 @@ use std::time::{Duration, Instant};
 
 /// Whatever is awaited comes within this time.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A key for the ancillary manifest.
-#[derive(Debug)]
-struct Secret(SigningKey, VerifyingKey);
-
-impl ManifestSigner for Secret {
-    fn verification_key(&self) -> &VerifyingKey {
-        &self.1
-    }
-
-    fn sign(&self, files: &[(String, String)]) -> Result<[u8; 64], ManifestSigningError> {
-        let text: String = files.iter().map(|(path, hash)| format!("{path}{hash}")).collect();
-        Ok(self.0.sign(&Sha256::digest(text)).to_bytes())
-    }
-}
-
-fn manifest() -> Arc<dyn ManifestSigner> {
-    let key = SigningKey::from_bytes(&[5; 32]);
-    let public = key.verifying_key();
-    Arc::new(Secret(key, public))
-}
 
 /// Waits until something holds.
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
@@ -78,7 +54,7 @@ impl Scene {
         before(&net);
         let mut conditions = Conditions::new(directory.path().join("aggregator"));
         conditions.interval = Duration::from_millis(50);
-        let aggregator = Certified::start(&net, &conditions, manifest()).unwrap();
+        let aggregator = Certified::start(&net, &conditions).unwrap();
         let signers = net.signers(aggregator.url()).unwrap();
         Self { net, aggregator: Some(aggregator), signers, conditions, _directory: directory }
     }
@@ -94,7 +70,7 @@ impl Scene {
     /// Ends the aggregator and starts another over the same files; signers turn to it.
     pub(crate) fn restart(&mut self) {
         self.aggregator = None;
-        let aggregator = Certified::start(&self.net, &self.conditions, manifest()).unwrap();
+        let aggregator = Certified::start(&self.net, &self.conditions).unwrap();
         for signer in &mut self.signers {
             signer.turn_to(aggregator.url()).unwrap();
         }

@@ -1,21 +1,22 @@
 //! The node's files and chain, as the engine and the HTTP server need them: roots, artifacts, proofs.
 
 use crate::core::merkle::MerkleError;
-use crate::host::artifact::DatabaseMaker;
+use crate::host::artifact::{ArtifactError, DatabaseMaker};
 use crate::host::chain::Observer;
 use crate::host::chaindata::{Certified, ChainData, ChainDataError, Provers};
 use crate::host::engine::{SourceError, Sources};
 use crate::host::http::proofs::Prover;
 use crate::host::immutable::{CachePolicy, Digester, Digests, ImmutableError, ImmutableFiles};
 use crate::host::store::Store;
-use mithril_common::entities::{BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, SignedEntityType};
+use mithril_common::entities::{BlockNumber, CardanoDbBeacon, SignedEntityType};
 use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
 };
 use semel_ops::shutdown::Stop;
+use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A node's files.
 #[derive(Debug)]
@@ -26,8 +27,8 @@ pub struct NodeFiles {
     pub observer: Arc<dyn Observer>,
     /// Where digests are kept.
     pub store: Store,
-    /// What to do with the digests that are kept.
-    pub digests: CachePolicy,
+    /// What to do with the digests that are kept; `Reset` counts once.
+    pub digests: Mutex<CachePolicy>,
     /// Makes artifacts of the node's database; none: it is not certified.
     pub maker: Option<DatabaseMaker>,
     /// Blocks and transactions; none: they are not certified.
@@ -61,10 +62,18 @@ impl NodeFiles {
     }
 
     fn digests_up_to(&self, last: u64) -> Result<Digests, SourceError> {
-        let digester = Digester { cache: &self.store, policy: self.digests, stop: &self.stop };
-        let told = std::sync::Mutex::new(std::time::Instant::now());
+        let policy = {
+            let mut kept = self.digests.lock().unwrap_or_else(PoisonError::into_inner);
+            let policy = *kept;
+            if policy == CachePolicy::Reset {
+                *kept = CachePolicy::Use;
+            }
+            policy
+        };
+        let digester = Digester { cache: &self.store, policy, stop: &self.stop };
+        let told = Mutex::new(std::time::Instant::now());
         let tell = |progress: crate::host::immutable::Progress| {
-            let mut told = told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= TELL_EVERY {
                 *told = std::time::Instant::now();
                 tracing::info!(done = progress.done, total = progress.total, "digests of immutable files");
@@ -136,11 +145,13 @@ impl Sources for NodeFiles {
         self.import(up_to)?.blocks_transactions_root(up_to).map_err(chain)
     }
 
-    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<CardanoDatabaseSnapshot, SourceError> {
+    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<(String, Value), SourceError> {
         let maker = self.maker.as_ref().ok_or_else(|| SourceError::Failed("no artifacts are made here".into()))?;
         let digests = self.digests_up_to(beacon.immutable_file_number)?;
         let step = |step| tracing::debug!(?step, "artifact of the node's database");
-        maker.make(beacon, root, &digests, &self.stop, &step).map_err(|error| SourceError::Failed(error.to_string()))
+        let failed = |error: ArtifactError| SourceError::Failed(error.to_string());
+        let made = maker.make(beacon, root, &digests, &self.stop, &step).map_err(failed)?;
+        Ok((made.hash.clone(), maker.json(&made).map_err(failed)?))
     }
 
     fn certified(&self, entity: &SignedEntityType, certificate: &str, root: &str) -> Result<(), SourceError> {

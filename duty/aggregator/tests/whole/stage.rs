@@ -3,7 +3,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 use mithril_common::crypto_helper::{GenesisEd25519SecretKey, GenesisEd25519Signer, KesPeriod};
 use mithril_common::entities::{
-    BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, ChainPoint, Epoch, ProtocolParameters, SignedEntityType,
+    BlockNumber, CardanoDbBeacon, ChainPoint, Epoch, ProtocolParameters, SignedEntityType,
     SignedEntityTypeDiscriminants as Kind, SlotNumber, StakeDistribution,
 };
 use mithril_common::test::builder::{MithrilFixture, MithrilFixtureBuilder};
@@ -73,7 +73,7 @@ impl Sources for NoFiles {
     fn blocks_transactions_root(&self, _: BlockNumber) -> Result<String, SourceError> {
         Err(SourceError::NotYet("no blocks".into()))
     }
-    fn database_artifact(&self, _: &CardanoDbBeacon, _: &str) -> Result<CardanoDatabaseSnapshot, SourceError> {
+    fn database_artifact(&self, _: &CardanoDbBeacon, _: &str) -> Result<(String, serde_json::Value), SourceError> {
         Err(SourceError::NotYet("no files".into()))
     }
     fn certified(&self, _: &SignedEntityType, _: &str, _: &str) -> Result<(), SourceError> {

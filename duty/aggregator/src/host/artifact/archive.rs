@@ -1,9 +1,9 @@
-//! One archive: a tar of files, compressed with Zstandard.
+//! One archive: a tar of files, compressed with Zstandard. (Or with gzip, for clients of before 2026-08; spec §12.4.)
 //!
 //! Every file is hashed while it is read, so that the archive provably holds what was certified, and the compressed bytes are
 //! hashed while they are written. After the sync the file is read back once, without the page cache where the system lets us,
 //! and must give the same hash. That is a read of the compressed bytes, where the reference unpacks everything again.
-//! Zstandard's own frame checksum lets clients notice what happens later on the way.
+//! A checksum of Zstandard's and gzip's own lets clients notice what happens later on the way.
 
 use super::ArtifactError;
 use semel_ops::shutdown::Stop;
@@ -19,18 +19,92 @@ const BUFFER_BYTES: usize = 256 * 1024;
 /// Appended to the name while the archive is not whole.
 pub(crate) const UNFINISHED: &str = ".tmp";
 
+/// With what archives are compressed: `SNAPSHOT_COMPRESSION_ALGORITHM`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// What clients of today take.
+    #[default]
+    Zstandard,
+    /// What only clients of before 2026-08 take; those of today reject an artifact that names it, as a whole.
+    Gzip,
+}
+
+impl Algorithm {
+    /// Its name in an artifact.
+    pub fn name(self) -> &'static str {
+        match self {
+            Algorithm::Zstandard => "zstandard",
+            Algorithm::Gzip => "gzip",
+        }
+    }
+
+    /// End of the names of its archives.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Algorithm::Zstandard => "tar.zst",
+            Algorithm::Gzip => "tar.gz",
+        }
+    }
+}
+
 /// How archives are compressed: `ZSTANDARD_PARAMETERS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compression {
-    /// Zstandard's level.
+    /// With what.
+    pub algorithm: Algorithm,
+    /// Zstandard's level; gzip has its own.
     pub level: i32,
-    /// Threads; 0: no other than the caller's.
+    /// Threads; 0: no other than the caller's. gzip has one for each archive.
     pub workers: u32,
 }
 
 impl Default for Compression {
     fn default() -> Self {
-        Self { level: 9, workers: 4 }
+        Self { algorithm: Algorithm::Zstandard, level: 9, workers: 4 }
+    }
+}
+
+/// Compresses into a file.
+enum Encoder {
+    Zstandard(zstd::Encoder<'static, Tee<File>>),
+    Gzip(flate2::write::GzEncoder<Tee<File>>),
+}
+
+impl Encoder {
+    fn new(file: File, compression: Compression) -> io::Result<Encoder> {
+        let tee = Tee::new(file);
+        if compression.algorithm == Algorithm::Gzip {
+            return Ok(Encoder::Gzip(flate2::write::GzEncoder::new(tee, flate2::Compression::default())));
+        }
+        let mut encoder = zstd::Encoder::new(tee, compression.level)?;
+        encoder.include_checksum(true)?;
+        if compression.workers > 0 {
+            encoder.multithread(compression.workers)?;
+        }
+        Ok(Encoder::Zstandard(encoder))
+    }
+
+    fn finish(self) -> io::Result<Tee<File>> {
+        match self {
+            Encoder::Zstandard(encoder) => encoder.finish(),
+            Encoder::Gzip(encoder) => encoder.finish(),
+        }
+    }
+}
+
+impl Write for Encoder {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        match self {
+            Encoder::Zstandard(encoder) => encoder.write(buffer),
+            Encoder::Gzip(encoder) => encoder.write(buffer),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Encoder::Zstandard(encoder) => encoder.flush(),
+            Encoder::Gzip(encoder) => encoder.flush(),
+        }
     }
 }
 
@@ -119,7 +193,7 @@ impl<R: Read> Read for Stoppable<'_, R> {
 pub(crate) struct Packer<'a> {
     target: PathBuf,
     unfinished: PathBuf,
-    tar: tar::Builder<zstd::Encoder<'static, Tee<File>>>,
+    tar: tar::Builder<Encoder>,
     size: u64,
     stop: &'a Stop,
 }
@@ -132,11 +206,7 @@ impl<'a> Packer<'a> {
         let unfinished = PathBuf::from(name);
         let failed = |why| ArtifactError::file(&unfinished, why);
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(&unfinished).map_err(failed)?;
-        let mut encoder = zstd::Encoder::new(Tee::new(file), compression.level).map_err(failed)?;
-        encoder.include_checksum(true).map_err(failed)?;
-        if compression.workers > 0 {
-            encoder.multithread(compression.workers).map_err(failed)?;
-        }
+        let encoder = Encoder::new(file, compression).map_err(failed)?;
         Ok(Self { target: target.to_path_buf(), unfinished, tar: tar::Builder::new(encoder), size: 0, stop })
     }
 
@@ -204,7 +274,7 @@ impl<'a> Packer<'a> {
     pub(crate) fn finish(self) -> Result<Packed, ArtifactError> {
         let Self { target, unfinished, tar, size, .. } = self;
         let failed = |why| ArtifactError::file(&unfinished, why);
-        let tee = tar.into_inner().and_then(zstd::Encoder::finish).map_err(failed)?;
+        let tee = tar.into_inner().and_then(Encoder::finish).map_err(failed)?;
         tee.inner.sync_data().map_err(failed)?;
         let packed = Packed { size, compressed: tee.bytes, sha256: tee.hasher.finalize().into() };
         let (compressed, sha256) = read_back(&unfinished).map_err(failed)?;
@@ -264,16 +334,20 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), ArtifactError> {
 ///
 /// # Errors
 /// When it is not a whole archive.
-pub fn unpacked_size(path: &Path, stop: &Stop) -> Result<u64, ArtifactError> {
+pub fn unpacked_size(path: &Path, algorithm: Algorithm, stop: &Stop) -> Result<u64, ArtifactError> {
     let failed = |why| if stop.is_stopped() { ArtifactError::Stopped } else { ArtifactError::file(path, why) };
     let file = File::open(path).map_err(failed)?;
-    let mut decoder = Stoppable(zstd::Decoder::new(file).map_err(failed)?, stop);
+    let decoder: Box<dyn Read> = match algorithm {
+        Algorithm::Zstandard => Box::new(zstd::Decoder::new(file).map_err(failed)?),
+        Algorithm::Gzip => Box::new(flate2::read::GzDecoder::new(BufReader::new(file))),
+    };
+    let mut decoder = Stoppable(decoder, stop);
     let mut size: u64 = 0;
     let mut archive = tar::Archive::new(&mut decoder);
     for entry in archive.entries().map_err(failed)? {
         size = size.saturating_add(entry.map_err(failed)?.size());
     }
-    // The frame's checksum is behind the last entry.
+    // The checksum is behind the last entry.
     io::copy(&mut decoder, &mut io::sink()).map_err(failed)?;
     Ok(size)
 }

@@ -4,7 +4,7 @@
 //! `total_db_size_uncompressed` is ancillary plus numbers 1 to N: so does the reference, and clients show it.
 
 use super::ancillary::{Ancillary, is_there};
-use super::archive::{Compression, Content, Source, pack, sync_directory, unpacked_size};
+use super::archive::{Algorithm, Compression, Content, Source, pack, sync_directory, unpacked_size};
 use super::upload::{Layout, Part, UploadError, Uploader};
 use super::{ArtifactError, ManifestSigner, NodeVersion};
 use crate::host::immutable::{Digests, ImmutableError, ImmutableFiles, trio};
@@ -16,6 +16,7 @@ use mithril_common::entities::{
 use mithril_common::messages::CardanoDatabaseDigestListItemMessage;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use semel_ops::shutdown::Stop;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZero;
@@ -96,6 +97,26 @@ impl DatabaseMaker {
         };
         making.run(ours, digests)
     }
+
+    /// The artifact as it is kept and served. The types of the reference know no gzip any more, so with gzip this text, and not
+    /// the structure, says what is in the archives.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn json(&self, artifact: &CardanoDatabaseSnapshot) -> Result<Value, ArtifactError> {
+        let mut artifact = serde_json::to_value(artifact)?;
+        if self.compression.algorithm != Algorithm::Zstandard {
+            for part in ["digests", "immutables", "ancillary"] {
+                let locations = artifact.get_mut(part).and_then(|part| part.get_mut("locations"));
+                for location in locations.and_then(Value::as_array_mut).into_iter().flatten() {
+                    if let Some(algorithm) = location.get_mut("compression_algorithm") {
+                        *algorithm = Value::from(self.compression.algorithm.name());
+                    }
+                }
+            }
+        }
+        Ok(artifact)
+    }
 }
 
 impl Making<'_> {
@@ -126,17 +147,21 @@ impl Making<'_> {
         format!("{}-e{}-i{}", self.maker.network, *self.beacon.epoch, self.beacon.immutable_file_number)
     }
 
+    fn extension(&self) -> &'static str {
+        self.maker.compression.algorithm.extension()
+    }
+
     fn path(&self, part: Part, name: &str) -> PathBuf {
         self.maker.layout.directory(part).join(name)
     }
 
     fn ancillary(&self) -> Result<(AncillaryLocations, PathBuf), ArtifactError> {
         let maker = self.maker;
-        let name = format!("{}.ancillary.tar.zst", self.stem());
+        let name = format!("{}.ancillary.{}", self.stem(), self.extension());
         let archive = self.path(Part::Ancillary, &name);
         let size_uncompressed = if is_there(&archive) {
             (self.step)(Step::Kept(Part::Ancillary, name.clone()));
-            unpacked_size(&archive, self.stop)?
+            unpacked_size(&archive, maker.compression.algorithm, self.stop)?
         } else {
             (self.step)(Step::Packing(Part::Ancillary, name.clone()));
             let content = Ancillary {
@@ -166,8 +191,9 @@ impl Making<'_> {
     fn immutables(&self) -> Result<(ImmutablesLocations, u64), ArtifactError> {
         let last = self.beacon.immutable_file_number;
         self.files.complete_up_to(last)?;
-        let archives: Vec<(u64, PathBuf)> =
-            (0..=last).map(|number| (number, self.path(Part::Immutable, &format!("{number:05}.tar.zst")))).collect();
+        let archives: Vec<(u64, PathBuf)> = (0..=last)
+            .map(|number| (number, self.path(Part::Immutable, &format!("{number:05}.{}", self.extension()))))
+            .collect();
         let missing: Vec<&(u64, PathBuf)> = archives.iter().filter(|(_, archive)| !is_there(archive)).collect();
         self.pack_immutables(&missing)?;
         let mut total: u64 = 0;
@@ -179,7 +205,8 @@ impl Making<'_> {
             }
         }
         let archives: Vec<PathBuf> = archives.into_iter().map(|(_, archive)| archive).collect();
-        let uris = self.upload(Part::Immutable, &archives, "{immutable_file_number}.tar.zst")?;
+        let uris =
+            self.upload(Part::Immutable, &archives, &format!("{{immutable_file_number}}.{}", self.extension()))?;
         let locations = uris
             .into_iter()
             .map(|uri| ImmutablesLocation::CloudStorage {
@@ -219,7 +246,7 @@ impl Making<'_> {
             let name = format!("immutable/{name}");
             sources.push(Source { name, content: Content::Path(path), expected: Some(*expected) });
         }
-        let name = format!("{number:05}.tar.zst");
+        let name = format!("{number:05}.{}", self.extension());
         (self.step)(Step::Packing(Part::Immutable, name.clone()));
         pack(archive, sources, compression, self.stop)?;
         (self.step)(Step::Packed(Part::Immutable, name));
@@ -237,7 +264,7 @@ impl Making<'_> {
             .collect();
         let list = serde_json::to_vec(&list)?;
         let size_uncompressed = list.len() as u64;
-        let (stem, name) = (self.stem(), format!("{}.digests.tar.zst", self.stem()));
+        let (stem, name) = (self.stem(), format!("{}.digests.{}", self.stem(), self.extension()));
         let archive = self.path(Part::Digests, &name);
         if is_there(&archive) {
             (self.step)(Step::Kept(Part::Digests, name.clone()));

@@ -20,16 +20,14 @@ mod archive;
 mod database;
 mod kms;
 mod ledger;
-mod queue;
 mod remote;
 mod upload;
 
 pub use ancillary::{MANIFEST_NAME, ManifestKey, ManifestSigner, ManifestSigningError};
-pub use archive::{Compression, Content, Packed, Source, pack, unpacked_size};
+pub use archive::{Algorithm, Compression, Content, Packed, Source, pack, unpacked_size};
 pub use database::{DatabaseMaker, Step};
 pub use kms::CloudKms;
 pub use ledger::{LedgerSnapshot, NodeVersion};
-pub use queue::{Attempt, Finished, Job, JobStore, Queue, Worker, Workshop};
 pub use remote::{Bucket, RemoteUploader, S3};
 pub use upload::{Layout, LocalUploader, Part, UploadError, Uploader};
 

@@ -9,8 +9,7 @@ use crate::host::keys;
 use crate::host::store::epochs::Settings;
 use mithril_common::crypto_helper::{GenesisEd25519Signature, GenesisEd25519VerificationKey};
 use mithril_common::entities::{
-    BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, ProtocolMessage, SignedEntityType,
-    SignedEntityTypeDiscriminants as Kind,
+    BlockNumber, CardanoDbBeacon, ProtocolMessage, SignedEntityType, SignedEntityTypeDiscriminants as Kind,
 };
 use semel_guard::{Benign, Key};
 use std::path::Path;
@@ -33,7 +32,7 @@ impl Sources for NoFiles {
     fn blocks_transactions_root(&self, _: BlockNumber) -> Result<String, SourceError> {
         Err(no_files())
     }
-    fn database_artifact(&self, _: &CardanoDbBeacon, _: &str) -> Result<CardanoDatabaseSnapshot, SourceError> {
+    fn database_artifact(&self, _: &CardanoDbBeacon, _: &str) -> Result<(String, serde_json::Value), SourceError> {
         Err(no_files())
     }
     fn certified(&self, _: &SignedEntityType, _: &str, _: &str) -> Result<(), SourceError> {

@@ -14,7 +14,7 @@ use crate::host::files::NodeFiles;
 use crate::host::immutable::CachePolicy;
 use crate::host::store::Store;
 use crate::host::store::epochs::Settings as EpochSettings;
-use crate::host::{http, keys};
+use crate::host::{artifact, http, keys};
 use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 use semel_ops::health::Health;
 use semel_ops::metrics::Metrics;
@@ -22,7 +22,7 @@ use semel_ops::shell::Shell;
 use semel_ops::shutdown::{Signals, Stop, StopReason};
 use semel_ops::systemd;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How often the main thread looks around.
@@ -184,7 +184,7 @@ fn node_files(
         db: Some(base.db_directory.clone()),
         observer: Arc::clone(observer),
         store: store.clone(),
-        digests,
+        digests: Mutex::new(digests),
         maker,
         chain,
         provers: Provers::default(),
@@ -212,9 +212,8 @@ fn maker(settings: &Settings, transfers: &tokio::runtime::Handle) -> Result<Data
         network: settings.base.network,
         node_version: settings.node_version.to_string(),
         compression: match artifacts.compression {
-            Algorithm::Zstandard { level, workers } => Compression { level, workers },
-            // Clients of today reject a whole message that names gzip; the settings have said so.
-            Algorithm::Gzip => Compression::default(),
+            Algorithm::Zstandard { level, workers } => Compression { level, workers, ..Compression::default() },
+            Algorithm::Gzip => Compression { algorithm: artifact::Algorithm::Gzip, ..Compression::default() },
         },
         layout: Layout::open(&artifacts.directory)?,
         manifest: manifest(artifacts, transfers)?,

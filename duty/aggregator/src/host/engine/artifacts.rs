@@ -102,8 +102,11 @@ impl Engine {
             }
             SignedEntityType::CardanoDatabase(beacon) => {
                 let root = self.certified_part(certificate, Part::CardanoDatabaseMerkleRoot)?;
-                let made = self.sources.database_artifact(beacon, &root)?;
-                (made.hash.clone(), tagged("CardanoDatabaseSnapshot", serde_json::to_value(&made))?)
+                let (hash, mut made) = self.sources.database_artifact(beacon, &root)?;
+                if let Some(fields) = made.as_object_mut() {
+                    fields.insert("network".into(), self.options.network.clone().into());
+                }
+                (hash, tagged("CardanoDatabaseSnapshot", Ok(made))?)
             }
             SignedEntityType::CardanoTransactions(_, block) => {
                 let root = self.certified_part(certificate, Part::CardanoTransactionsMerkleRoot)?;

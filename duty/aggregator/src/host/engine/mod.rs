@@ -25,11 +25,12 @@ use crate::host::store::{Store, StoreError};
 use chrono::{DateTime, Utc};
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
 use mithril_common::entities::{
-    BlockNumber, CardanoDatabaseSnapshot, CardanoDbBeacon, Epoch, LotteryIndex, PartyId, ProtocolMessagePartValue,
-    SignedEntityConfig, SignedEntityType, SignedEntityTypeDiscriminants as Kind, StakeDistribution, TimePoint,
+    BlockNumber, CardanoDbBeacon, Epoch, LotteryIndex, PartyId, ProtocolMessagePartValue, SignedEntityConfig,
+    SignedEntityType, SignedEntityTypeDiscriminants as Kind, StakeDistribution, TimePoint,
 };
 use semel_guard::{Guard, Subject};
 use semel_ledger::Journal;
+use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
@@ -77,7 +78,8 @@ pub trait Sources: Send + Sync {
     fn blocks_transactions_root(&self, up_to: BlockNumber) -> Result<ProtocolMessagePartValue, SourceError>;
 
     /// Makes the artifact of a Cardano database whose certificate has this root.
-    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<CardanoDatabaseSnapshot, SourceError>;
+    /// Its hash, and it as JSON.
+    fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<(String, Value), SourceError>;
 
     /// An artifact is there, for an entity whose certificate has this hash and root: proofs are given for it from now on.
     fn certified(&self, entity: &SignedEntityType, certificate: &str, root: &str) -> Result<(), SourceError>;

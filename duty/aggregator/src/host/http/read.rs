@@ -12,18 +12,16 @@ use axum::response::Response;
 use bytes::Bytes;
 use mithril_common::AggregateSignatureType;
 use mithril_common::entities::{
-    CardanoBlocksTransactionsSnapshot, CardanoDatabaseSnapshot, CardanoStakeDistribution, CardanoTransactionsSnapshot,
-    Certificate, Epoch, EpochSpecifier, MithrilStakeDistribution, SignedEntityType,
-    SignedEntityTypeDiscriminants as Kind, Signer,
+    CardanoBlocksTransactionsSnapshot, CardanoStakeDistribution, CardanoTransactionsSnapshot, Certificate, Epoch,
+    EpochSpecifier, MithrilStakeDistribution, SignedEntityType, SignedEntityTypeDiscriminants as Kind, Signer,
 };
 use mithril_common::messages::{
     AggregatorCapabilities, AggregatorFeaturesMessage, AggregatorStatusMessage,
     CardanoBlocksTransactionsSnapshotMessage, CardanoDatabaseDigestListItemMessage,
-    CardanoDatabaseSnapshotListItemMessage, CardanoDatabaseSnapshotMessage, CardanoStakeDistributionListItemMessage,
-    CardanoStakeDistributionMessage, CardanoTransactionSnapshotMessage, CardanoTransactionsProverCapabilities,
-    CertificateListItemMessage, CertificateListItemMessageMetadata, CertificateMessage, EpochSettingsMessage,
-    MithrilStakeDistributionListItemMessage, MithrilStakeDistributionMessage, ProtocolConfigurationMessage,
-    SignerMessagePart, SignerWithStakeMessagePart,
+    CardanoStakeDistributionListItemMessage, CardanoStakeDistributionMessage, CardanoTransactionSnapshotMessage,
+    CardanoTransactionsProverCapabilities, CertificateListItemMessage, CertificateListItemMessageMetadata,
+    CertificateMessage, EpochSettingsMessage, MithrilStakeDistributionListItemMessage, MithrilStakeDistributionMessage,
+    ProtocolConfigurationMessage, SignerMessagePart, SignerWithStakeMessagePart,
 };
 use serde::Serialize;
 
@@ -334,21 +332,24 @@ fn list_entry(kind: Kind, artifact: &Artifact) -> StoreResult<serde_json::Value>
             created_at,
         }),
         Kind::CardanoDatabase => {
-            let snapshot: CardanoDatabaseSnapshot = content(artifact)?;
-            serde_json::to_value(CardanoDatabaseSnapshotListItemMessage {
-                hash: snapshot.hash,
-                merkle_root: snapshot.merkle_root,
-                beacon: snapshot.beacon,
-                certificate_hash,
-                total_db_size_uncompressed: snapshot.total_db_size_uncompressed,
-                cardano_node_version: snapshot.cardano_node_version,
-                created_at,
-            })
+            let mut fields = database(artifact)?;
+            fields.retain(|name, _| !matches!(name.as_str(), "network" | "digests" | "immutables" | "ancillary"));
+            return Ok(fields.into());
         }
         // Lists of these have whole items.
         Kind::CardanoTransactions | Kind::CardanoBlocksTransactions => return item(artifact),
     };
     entry.map_err(|error| StoreError::value("JSON", error))
+}
+
+/// A Cardano database as it is served. The types of the reference know no gzip any more, so it is not read into them.
+fn database(artifact: &Artifact) -> StoreResult<serde_json::Map<String, serde_json::Value>> {
+    let mut fields: serde_json::Map<String, serde_json::Value> = content(artifact)?;
+    fields.remove("type");
+    fields.insert("certificate_hash".into(), artifact.certificate.clone().into());
+    let created_at = serde_json::to_value(artifact.created_at).map_err(|error| StoreError::value("JSON", error))?;
+    fields.insert("created_at".into(), created_at);
+    Ok(fields)
 }
 
 fn item_body(artifact: &Artifact) -> StoreResult<Vec<u8>> {
@@ -379,22 +380,7 @@ fn item(artifact: &Artifact) -> StoreResult<serde_json::Value> {
                 created_at,
             })
         }
-        SignedEntityType::CardanoDatabase(_) => {
-            let found: CardanoDatabaseSnapshot = content(artifact)?;
-            serde_json::to_value(CardanoDatabaseSnapshotMessage {
-                hash: found.hash,
-                merkle_root: found.merkle_root,
-                network: found.network.to_string(),
-                beacon: found.beacon,
-                certificate_hash,
-                total_db_size_uncompressed: found.total_db_size_uncompressed,
-                digests: found.digests.into(),
-                immutables: found.immutables.into(),
-                ancillary: found.ancillary.into(),
-                cardano_node_version: found.cardano_node_version,
-                created_at,
-            })
-        }
+        SignedEntityType::CardanoDatabase(_) => return Ok(database(artifact)?.into()),
         SignedEntityType::CardanoTransactions(epoch, _) => {
             let found: CardanoTransactionsSnapshot = content(artifact)?;
             serde_json::to_value(CardanoTransactionSnapshotMessage {

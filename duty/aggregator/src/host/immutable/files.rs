@@ -216,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn beyond_five_digits_the_order_is_that_of_the_numbers_and_not_of_the_names() {
+        let present = (0..=100_001).map(|number| (number, [true; 3])).collect();
+        let names = ImmutableFiles { directory: PathBuf::new(), present }.complete_up_to(100_000).unwrap();
+        let end: Vec<&str> = names.iter().rev().take(4).map(String::as_str).collect();
+        assert_eq!(end, ["100000.secondary", "100000.primary", "100000.chunk", "99999.secondary"]);
+        let up_to_five: Vec<&String> =
+            names.iter().filter(|name| name.len() < "100000.chunk".len() || name.starts_with('0')).collect();
+        assert!(up_to_five.is_sorted());
+    }
+
+    #[test]
     fn a_name_that_no_node_writes_does_not_count() {
         for name in [
             "1.chunk",
