@@ -261,6 +261,15 @@ impl CardanoNet {
         Ok(self.shared.change(|world| world.roll_back(count, true))?)
     }
 
+    /// Does what a real node does that finds a longer chain: the newest `depth` blocks go and `depth + longer_by` others come,
+    /// all at once.
+    pub fn switch_fork(&self, depth: usize, longer_by: usize) -> Result<(), NetError> {
+        Ok(self.shared.change(|world| {
+            world.roll_back(depth, true)?;
+            world.advance_blocks(depth + longer_by)
+        })?)
+    }
+
     /// Makes the node tell another epoch, an earlier one perhaps.
     pub fn set_epoch(&self, epoch: Epoch) {
         self.shared.change(|world| world.epoch = *epoch);

@@ -178,6 +178,23 @@ fn a_walk_follows_a_roll_back_and_a_fork_below_what_is_immutable() {
 }
 
 #[test]
+fn a_switch_to_a_longer_fork_is_a_roll_back_and_the_blocks_of_the_fork() {
+    let (_directory, net, node) = net(|_| {});
+    let blocks = net.blocks();
+    let meet = place(&blocks[blocks.len() - 4]);
+    let mut walk = node.blocks(&[place(&net.tip().unwrap())]).unwrap();
+    assert_backward(&mut *walk, Some(place(&net.tip().unwrap())));
+    net.switch_fork(3, 2).unwrap();
+    assert_backward(&mut *walk, Some(meet));
+    let fork = net.blocks().split_off(blocks.len() - 3);
+    assert_eq!(fork.len(), 5);
+    for block in fork {
+        assert_eq!(forward(&mut *walk), block.bytes.to_vec());
+        assert!(!blocks.iter().any(|other| other.hash == block.hash));
+    }
+}
+
+#[test]
 fn a_roll_back_of_everything_leads_behind_the_origin() {
     let (_directory, net, node) = net(|_| {});
     let mut walk = node.blocks(&[place(&net.tip().unwrap())]).unwrap();

@@ -46,14 +46,13 @@ fn event(scene: &mut Scene, dice: &mut Dice) -> String {
         }
         3 => {
             let depth = usize::try_from(dice.below(FORK_MAX)).unwrap();
-            scene.net.fork(depth).unwrap();
-            scene.net.advance_blocks(depth + 1).unwrap();
+            scene.net.switch_fork(depth, 1).unwrap();
             format!("a fork {depth} blocks deep")
         }
         4 => {
             let depth = usize::try_from(dice.below(FORK_MAX)).unwrap();
-            scene.net.roll_back(depth).unwrap();
-            format!("{depth} blocks are rolled back")
+            scene.net.switch_fork(depth, depth).unwrap();
+            format!("a fork {depth} blocks deep and as many longer")
         }
         5 => {
             let blocks = usize::try_from(dice.below(30)).unwrap();
