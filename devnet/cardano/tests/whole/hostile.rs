@@ -78,3 +78,21 @@ fn an_epoch_that_moves_while_the_first_stakes_are_read_does_not_mix_up_stakes() 
     }
     scene.verify();
 }
+
+#[test]
+fn a_beacon_that_a_roll_back_takes_away_for_a_moment_is_signed_when_it_is_back() {
+    let mut scene = Scene::new(3, None);
+    scene.begin();
+    let open = |scene: &Scene| {
+        let open = scene.engine().open_messages();
+        open.iter().filter(|open| !open.is_certified()).map(|open| open.message.entity.to_string()).collect::<Vec<_>>()
+    };
+    until("all types", || open(&scene).len() == 5);
+    let seen = |scene: &Scene| scene.engine().standing().view.map(|view| view.tip.block_number);
+    let at_first = seen(&scene);
+    scene.net.roll_back(60).unwrap();
+    until("a look at the shorter chain", || seen(&scene) < at_first);
+    assert_eq!(open(&scene).len(), 5);
+    scene.net.advance_blocks(60).unwrap();
+    scene.certify();
+}

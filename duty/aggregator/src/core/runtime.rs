@@ -11,6 +11,7 @@
 //! who do not sign one type, hold up nothing else. It is asked at every cycle and after every event (a quorum, an import that
 //! ended), so a certificate does not wait for the next cycle.
 
+use crate::core::entity;
 use chrono::{DateTime, Utc};
 use mithril_common::entities::{Epoch, SignedEntityType, SignedEntityTypeDiscriminants as Kind};
 use std::fmt;
@@ -143,8 +144,7 @@ pub fn decide(facts: &Facts<'_>) -> (State, Vec<Action>) {
     let mut is_signing = false;
     for one in facts.open.iter().filter(|one| !one.is_certified && !one.is_expired) {
         let is_late = one.expires_at.is_some_and(|at| at <= facts.now);
-        let is_superseded = !facts.certifiable.contains(&one.entity)
-            && facts.certifiable.iter().any(|now| Kind::from(now) == Kind::from(&one.entity));
+        let is_superseded = facts.certifiable.iter().any(|now| is_later(now, &one.entity));
         if one.has_quorum && !is_late {
             actions.push(Action::Certify(one.entity.clone()));
         } else if is_late || is_superseded {
@@ -154,13 +154,19 @@ pub fn decide(facts: &Facts<'_>) -> (State, Vec<Action>) {
         }
     }
     for entity in facts.certifiable {
-        let is_known = facts.open.iter().any(|one| one.entity == *entity);
+        // A tip that falls for a while asks for an older beacon again: that one is past.
+        let is_known = facts.open.iter().any(|one| one.entity == *entity || is_later(&one.entity, entity));
         if !is_known && !facts.busy.contains(&Kind::from(entity)) {
             actions.push(Action::Open(entity.clone()));
             is_signing = true;
         }
     }
     (if is_signing { State::Signing } else { State::Ready }, actions)
+}
+
+/// Whether one entity is of the same type as another, and of a later beacon.
+fn is_later(one: &SignedEntityType, other: &SignedEntityType) -> bool {
+    Kind::from(one) == Kind::from(other) && entity::position(one).mark() > entity::position(other).mark()
 }
 
 fn blocked(facts: &Facts<'_>) -> Option<Blocked> {
@@ -232,6 +238,15 @@ mod tests {
         let known = [Open { has_quorum: true, ..open(database(7)) }];
         let (_, actions) = decide(&facts(&certifiable, &known));
         assert!(actions.contains(&Action::Certify(database(7))), "{actions:?}");
+    }
+
+    #[test]
+    fn a_tip_that_falls_for_a_while_ends_nothing_and_opens_nothing_older() {
+        let certifiable = [stakes(), database(6)];
+        let known = [open(stakes()), open(database(7))];
+        assert_eq!(decide(&facts(&certifiable, &known)), (State::Signing, vec![]));
+        let known = [open(stakes()), Open { is_certified: true, ..open(database(7)) }];
+        assert_eq!(decide(&facts(&certifiable, &known)), (State::Signing, vec![]));
     }
 
     #[test]
