@@ -110,6 +110,16 @@ impl Entry {
         }
     }
 
+    fn spans_lines(&self) -> bool {
+        match &self.spot {
+            Spot::Assignment(_, one) => {
+                let last = one.value.len().saturating_sub(1);
+                self.place_of(0..1).line() != self.place_of(last..one.value.len()).line()
+            }
+            _ => false,
+        }
+    }
+
     /// Place of a range of the value.
     pub(super) fn place_of(&self, range: Range<usize>) -> Place {
         match &self.spot {
@@ -357,7 +367,8 @@ impl Layers {
         let show = |row: &'static Row| {
             let entry = self.entries.get(row.key)?;
             let value = match &entry.raw {
-                _ if row.is_secret => "<hidden>".to_owned(),
+                // What spans lines may have swallowed a secret.
+                _ if row.is_secret || entry.spans_lines() => "<hidden>".to_owned(),
                 Raw::Text(said) => said.to_string(),
                 Raw::Json(value) => value.0.to_string(),
             };
@@ -415,7 +426,9 @@ fn mask(value: &str) -> String {
 /// The file with everything masked that may be a secret: values of secrets and of what is not known, and the lines that systemd
 /// passes over, which may be the rest of a key that was meant to be one value.
 fn masked_file(content: &str, parsed: &env_file::Parsed) -> String {
-    let secrets = parsed.assignments.iter().filter(|one| !is_shown(&one.name) || one.is_unclosed);
+    // A value of several lines may have swallowed the next assignment.
+    let is_long = |one: &Assignment| content.get(one.name_at.start..one.end).is_some_and(|text| text.contains('\n'));
+    let secrets = parsed.assignments.iter().filter(|one| !is_shown(&one.name) || one.is_unclosed || is_long(one));
     let values = secrets.map(|one| one.name_at.end..one.end);
     let passed_over = parsed.ignored.iter().map(|(what, at)| match what {
         Ignored::Name(name) if name.starts_with("export ") => {
