@@ -149,6 +149,8 @@ pub struct Layers {
     pub(super) found: Diagnostics,
     /// Where what is missing belongs.
     pub(super) home: Place,
+    /// A part was not read: nobody can say what is missing.
+    pub(super) is_partial: bool,
 }
 
 impl fmt::Debug for Layers {
@@ -164,7 +166,7 @@ impl Layers {
             Surroundings::EnvFile(path) => Place::file(path),
             _ => Place::file(Path::new("environment")),
         };
-        let mut layers = Layers { entries: BTreeMap::new(), found: Diagnostics::new(), home };
+        let mut layers = Layers { entries: BTreeMap::new(), found: Diagnostics::new(), home, is_partial: false };
         layers.read_defaults();
         layers.read_file(&config_directory.join(format!("{run_mode}.json")));
         match surroundings {
@@ -211,6 +213,7 @@ impl Layers {
         let value = match serde_json::from_str(&bytes).map(Wiped) {
             Ok(value) => value,
             Err(error) => {
+                self.is_partial = true;
                 // The line itself stays unseen: it may hold a secret.
                 let message = format!("the configuration file is not JSON: {}", plain(&error));
                 return self.found.push(Diagnostic::error(&codes::NOT_JSON, &place, message));
@@ -246,7 +249,8 @@ impl Layers {
         }
     }
 
-    fn unreadable(&self, path: &Path, error: &std::io::Error) {
+    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        self.is_partial = true;
         let message = format!("cannot read {}: {error}", path.display());
         self.found.push(Diagnostic::error(&codes::UNREADABLE, &Place::file(path), message));
     }
@@ -294,6 +298,7 @@ impl Layers {
         for one in by_name.into_values() {
             let name_at = source.place(one.name_at.clone());
             if one.is_unclosed {
+                self.is_partial = true;
                 let message = format!("the quote that opens the value of {} is never closed", one.name);
                 self.found.push(Diagnostic::error(&codes::UNCLOSED, &name_at, message));
                 continue;

@@ -433,7 +433,10 @@ fn no_secret_is_shown_wherever_it_stands() {
 fn files_that_cannot_be_read_are_errors_and_a_missing_configuration_file_is_none() {
     let missing =
         Settings::read(Layers::read(Path::new("/nowhere"), "dev", &Surroundings::EnvFile("/nowhere/a.env".into())));
-    assert!(missing.found.sorted().iter().any(|one| one.code.id == "CONFIG-0301"));
+    let codes: Vec<_> = missing.found.sorted().iter().map(|one| one.code.id).collect();
+    // What is missing nobody can say.
+    assert_eq!(codes, ["CONFIG-0301"]);
+    assert!(missing.value.is_none());
     let directory = tempfile::tempdir().unwrap();
     for (text, code) in [("{", "CONFIG-0308"), ("[]", "CONFIG-0309"), ("{\"server_port\": {}}", "CONFIG-0305")] {
         fs::write(directory.path().join("dev.json"), text).unwrap();
@@ -475,6 +478,23 @@ proptest! {
         let layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::EnvFile(kept.path().join("a.env")));
         let settings = layers.shown();
         let shown = format!("{}{}{:?}{settings:?}", outcome.found.to_text(), outcome.found.to_json(), outcome.value);
+        prop_assert_eq!(outcome.value.is_none(), outcome.found.has_errors());
         prop_assert!(!shown.contains("hunter2"), "{}\n{}", text, shown);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_values_there_are_settings_or_errors(changes in prop::collection::vec(
+        (0..ROWS.len(), prop::sample::select(vec![
+            "", " ", "0", "1", "-1", "3.5", "true", "x", "{}", "[]", "{\"type\": \"secret-key\"}", "{\"markers\": [1]}", "null",
+            "18446744073709551616", "99999999999", "gcp", "local", "gzip", "cardano-chain", "dummy", "file", "fake", "Test", "private",
+            "CardanoDatabase,,x", "https://a.example", "::1", "é", "Snark",
+        ])), 0..6)
+    ) {
+        let names: Vec<_> = changes.iter().filter_map(|(row, value)| Some((ROWS.get(*row)?.variable(), *value))).collect();
+        let changes: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let outcome = with(&changes);
+        prop_assert_eq!(outcome.value.is_none(), outcome.found.has_errors(), "{:?} {}", changes, outcome.found);
     }
 }
