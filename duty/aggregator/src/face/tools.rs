@@ -246,3 +246,54 @@ fn unwritable(path: &Path, error: &io::Error) -> Report {
 pub(super) fn said(result: io::Result<()>) -> Result<(), Report> {
     result.map_err(|error| Report::new("cannot write the answer").cause(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::markers::tests::cbor;
+    use crate::host::chain::{Blocks, ChainError, Place, View};
+    use mithril_common::crypto_helper::KesPeriod;
+    use mithril_common::entities::{BlockNumber, ChainPoint, SlotNumber, StakeDistribution};
+
+    #[derive(Debug)]
+    struct Outputs(Vec<Vec<u8>>);
+
+    impl Observer for Outputs {
+        fn view(&self) -> Result<View, ChainError> {
+            let tip = ChainPoint::new(SlotNumber(1), BlockNumber(1), "aa");
+            Ok(View { era: "conway".into(), epoch: Epoch(20), tip, kes_period: KesPeriod(1) })
+        }
+        fn stakes(&self) -> Result<(View, StakeDistribution), ChainError> {
+            Err(ChainError::Unsupported("a list of outputs"))
+        }
+        fn datums(&self, _: &str) -> Result<Vec<Vec<u8>>, ChainError> {
+            Ok(self.0.clone())
+        }
+        fn blocks(&self, _: &[Place]) -> Result<Box<dyn Blocks>, ChainError> {
+            Err(ChainError::Unsupported("a list of outputs"))
+        }
+    }
+
+    #[test]
+    fn what_the_chain_announces_is_what_the_key_signed() {
+        let directory = tempfile::tempdir().unwrap();
+        let public = keys::generate(directory.path(), "protocol").unwrap();
+        let key = keys::load(&directory.path().join("protocol.sk")).unwrap();
+        let datum = with_message(&defaults(), |message| signed_datum(&key, message)).unwrap();
+        let outputs = Outputs(vec![vec![0xff], cbor(&datum)]);
+        assert_eq!(announced(&outputs, "addr", &public).unwrap(), (Epoch(20), defaults()));
+        let nobody = announced(&Outputs(Vec::new()), "addr", &public).unwrap_err();
+        assert_eq!(nobody.code_text(), Some("AGG-0009"));
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_leaves_nothing_beside_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("datum.json");
+        write(&path, b"one").unwrap();
+        write(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(write(&directory.path().join("no/x"), b"").unwrap_err().code_text(), Some("AGG-0002"));
+    }
+}

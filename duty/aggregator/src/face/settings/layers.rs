@@ -110,6 +110,16 @@ impl Entry {
         }
     }
 
+    fn spans_lines(&self) -> bool {
+        match &self.spot {
+            Spot::Assignment(_, one) => {
+                let last = one.value.len().saturating_sub(1);
+                self.place_of(0..1).line() != self.place_of(last..one.value.len()).line()
+            }
+            _ => false,
+        }
+    }
+
     /// Place of a range of the value.
     pub(super) fn place_of(&self, range: Range<usize>) -> Place {
         match &self.spot {
@@ -139,6 +149,8 @@ pub struct Layers {
     pub(super) found: Diagnostics,
     /// Where what is missing belongs.
     pub(super) home: Place,
+    /// A part was not read: nobody can say what is missing.
+    pub(super) is_partial: bool,
 }
 
 impl fmt::Debug for Layers {
@@ -154,7 +166,7 @@ impl Layers {
             Surroundings::EnvFile(path) => Place::file(path),
             _ => Place::file(Path::new("environment")),
         };
-        let mut layers = Layers { entries: BTreeMap::new(), found: Diagnostics::new(), home };
+        let mut layers = Layers { entries: BTreeMap::new(), found: Diagnostics::new(), home, is_partial: false };
         layers.read_defaults();
         layers.read_file(&config_directory.join(format!("{run_mode}.json")));
         match surroundings {
@@ -201,6 +213,7 @@ impl Layers {
         let value = match serde_json::from_str(&bytes).map(Wiped) {
             Ok(value) => value,
             Err(error) => {
+                self.is_partial = true;
                 // The line itself stays unseen: it may hold a secret.
                 let message = format!("the configuration file is not JSON: {}", plain(&error));
                 return self.found.push(Diagnostic::error(&codes::NOT_JSON, &place, message));
@@ -236,7 +249,8 @@ impl Layers {
         }
     }
 
-    fn unreadable(&self, path: &Path, error: &std::io::Error) {
+    fn unreadable(&mut self, path: &Path, error: &std::io::Error) {
+        self.is_partial = true;
         let message = format!("cannot read {}: {error}", path.display());
         self.found.push(Diagnostic::error(&codes::UNREADABLE, &Place::file(path), message));
     }
@@ -284,6 +298,7 @@ impl Layers {
         for one in by_name.into_values() {
             let name_at = source.place(one.name_at.clone());
             if one.is_unclosed {
+                self.is_partial = true;
                 let message = format!("the quote that opens the value of {} is never closed", one.name);
                 self.found.push(Diagnostic::error(&codes::UNCLOSED, &name_at, message));
                 continue;
@@ -357,7 +372,8 @@ impl Layers {
         let show = |row: &'static Row| {
             let entry = self.entries.get(row.key)?;
             let value = match &entry.raw {
-                _ if row.is_secret => "<hidden>".to_owned(),
+                // What spans lines may have swallowed a secret.
+                _ if row.is_secret || entry.spans_lines() => "<hidden>".to_owned(),
                 Raw::Text(said) => said.to_string(),
                 Raw::Json(value) => value.0.to_string(),
             };
@@ -415,7 +431,9 @@ fn mask(value: &str) -> String {
 /// The file with everything masked that may be a secret: values of secrets and of what is not known, and the lines that systemd
 /// passes over, which may be the rest of a key that was meant to be one value.
 fn masked_file(content: &str, parsed: &env_file::Parsed) -> String {
-    let secrets = parsed.assignments.iter().filter(|one| !is_shown(&one.name) || one.is_unclosed);
+    // A value of several lines may have swallowed the next assignment.
+    let is_long = |one: &Assignment| content.get(one.name_at.start..one.end).is_some_and(|text| text.contains('\n'));
+    let secrets = parsed.assignments.iter().filter(|one| !is_shown(&one.name) || one.is_unclosed || is_long(one));
     let values = secrets.map(|one| one.name_at.end..one.end);
     let passed_over = parsed.ignored.iter().map(|(what, at)| match what {
         Ignored::Name(name) if name.starts_with("export ") => {

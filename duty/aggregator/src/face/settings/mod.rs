@@ -372,7 +372,7 @@ impl Reader<'_> {
         let said = self.text(key).unwrap_or_default();
         let mut types = BTreeSet::from([SignedEntityTypeDiscriminants::MithrilStakeDistribution]);
         let mut wants_retired = false;
-        for word in said.split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        for (index, word) in said.split(',').map(str::trim).enumerate().filter(|(_, word)| !word.is_empty()) {
             if word == RETIRED_ENTITY_TYPE {
                 wants_retired = true;
                 let message = format!("{RETIRED_ENTITY_TYPE} is retired: nothing is certified for it");
@@ -382,8 +382,7 @@ impl Reader<'_> {
             } else {
                 let all = SignedEntityTypeDiscriminants::all();
                 let names: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
-                let message =
-                    format!("{} has an unknown type, which is left out: {}", variable(key), word.escape_default());
+                let message = format!("{}: type {} is not known, and left out", variable(key), index.saturating_add(1));
                 let hint = suggestion(word, &names);
                 self.warning_at(&codes::NOT_A_CHOICE, &self.part(key, word), message, Some(hint));
             }

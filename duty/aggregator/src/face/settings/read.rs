@@ -55,8 +55,11 @@ impl<'a> Reader<'a> {
         self.layers.found.push(Diagnostic::warning(code, &self.place(key), message));
     }
 
-    /// Tells that a setting is missing.
+    /// Tells that a setting is missing, unless it may be in a part that was not read.
     pub(super) fn missing(&self, key: &str, why: &str, hint: Option<String>) {
+        if self.layers.is_partial {
+            return;
+        }
         let message = format!("{} is missing: {why}", variable(key));
         self.layers.found.push(Diagnostic::error(&codes::MISSING, &self.layers.home, message).maybe_hint(hint));
     }

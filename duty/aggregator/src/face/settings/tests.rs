@@ -1,6 +1,7 @@
 //! Settings from environments, files and options: precedence, kinds, and what is told about mistakes.
 
 use super::*;
+use proptest::prelude::*;
 use std::fs;
 
 const KEY: &str = "5b35352c3232382c3134342c38372c3133382c3133362c34382c382c31342c3138372c38352c3134382c39372c3233322c3235352c3232392c33382c3234342c3234372c3230342c3139382c31332c33312c3232322c32352c3136342c35322c3130322c39312c3132302c3230382c3134375d";
@@ -432,7 +433,10 @@ fn no_secret_is_shown_wherever_it_stands() {
 fn files_that_cannot_be_read_are_errors_and_a_missing_configuration_file_is_none() {
     let missing =
         Settings::read(Layers::read(Path::new("/nowhere"), "dev", &Surroundings::EnvFile("/nowhere/a.env".into())));
-    assert!(missing.found.sorted().iter().any(|one| one.code.id == "CONFIG-0301"));
+    let codes: Vec<_> = missing.found.sorted().iter().map(|one| one.code.id).collect();
+    // What is missing nobody can say.
+    assert_eq!(codes, ["CONFIG-0301"]);
+    assert!(missing.value.is_none());
     let directory = tempfile::tempdir().unwrap();
     for (text, code) in [("{", "CONFIG-0308"), ("[]", "CONFIG-0309"), ("{\"server_port\": {}}", "CONFIG-0305")] {
         fs::write(directory.path().join("dev.json"), text).unwrap();
@@ -454,4 +458,43 @@ fn a_test_environment_needs_no_node() {
     assert_eq!(errors(&[("ENVIRONMENT", "production")]), ["CONFIG-0307"]);
     let cli = read(&[("CHAIN_OBSERVER_TYPE", "cardano-cli"), ("CARDANO_CLI_PATH", "/bin/c")]).base.chain;
     assert!(matches!(cli, ChainAccess::CardanoCli { program, .. } if program == Path::new("/bin/c")));
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_in_a_file_no_secret_is_shown(lines in prop::collection::vec(
+        ("[ \t]?(export )?", prop::sample::select(vec![
+            "ANCILLARY_FILES_SIGNER_CONFIG", "BLOCKFROST_PARAMETERS", "BLOCKFROST_PARAMETERS__PROJECT_ID", "BLOCKFROST_PARAMETRS",
+            "GOOGLE_APPLICATION_CREDENTIALS_JSON", "GENESIS_SECRET_KEY", "NETWORK", "SIGNED_ENTITY_TYPES", "PROTOCOL_PARAMETERS",
+            "ERA_READER_ADAPTER_PARAMS", "SERVER_PORT", "\"private_key\"",
+        ]), "[=:]?[\"'{\\\\ ,]{0,4}", "[\"'}\\\\ ,\n]{0,4}"), 1..6)
+    ) {
+        let public = ["NETWORK", "SIGNED_ENTITY_TYPES", "PROTOCOL_PARAMETERS", "ERA_READER_ADAPTER_PARAMS", "SERVER_PORT"];
+        let text: String = lines.iter().map(|(before, name, noise, after)| {
+            let value = if public.contains(name) { "" } else { "hunter2" };
+            format!("{before}{name}{noise}{value}{after}\n")
+        }).collect();
+        let (kept, outcome) = env_file(&text);
+        let layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::EnvFile(kept.path().join("a.env")));
+        let settings = layers.shown();
+        let shown = format!("{}{}{:?}{settings:?}", outcome.found.to_text(), outcome.found.to_json(), outcome.value);
+        prop_assert_eq!(outcome.value.is_none(), outcome.found.has_errors());
+        prop_assert!(!shown.contains("hunter2"), "{}\n{}", text, shown);
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_the_values_there_are_settings_or_errors(changes in prop::collection::vec(
+        (0..ROWS.len(), prop::sample::select(vec![
+            "", " ", "0", "1", "-1", "3.5", "true", "x", "{}", "[]", "{\"type\": \"secret-key\"}", "{\"markers\": [1]}", "null",
+            "18446744073709551616", "99999999999", "gcp", "local", "gzip", "cardano-chain", "dummy", "file", "fake", "Test", "private",
+            "CardanoDatabase,,x", "https://a.example", "::1", "é", "Snark",
+        ])), 0..6)
+    ) {
+        let names: Vec<_> = changes.iter().filter_map(|(row, value)| Some((ROWS.get(*row)?.variable(), *value))).collect();
+        let changes: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let outcome = with(&changes);
+        prop_assert_eq!(outcome.value.is_none(), outcome.found.has_errors(), "{:?} {}", changes, outcome.found);
+    }
 }
