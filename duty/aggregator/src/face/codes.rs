@@ -84,8 +84,15 @@ pub static NOT_A_KEY: Code = Code::local(
     "Keys of Mithril are hex of a JSON list of 32 numbers, and begin with 5b. Plain hex of the 32 bytes is accepted too.",
 );
 
+/// A public key that counts because none is set.
+pub static PRESET: Code = Code::local(
+    "CONFIG-0314",
+    "a published genesis key counts, because none is set",
+    "All certificates rest on this key. The one that Mithril publishes for the network is built in; compare it, and set \
+     GENESIS_VERIFICATION_KEY to be free of what is built in.",
+);
 /// Codes of configurations, in order.
-pub static ALL: [&Code; 13] = [
+pub static ALL: [&Code; 14] = [
     &UNREADABLE,
     &UNCLOSED,
     &NO_ASSIGNMENT,
@@ -99,6 +106,7 @@ pub static ALL: [&Code; 13] = [
     &RETIRED,
     &CONTRADICTION,
     &NOT_A_KEY,
+    &PRESET,
 ];
 
 /// Codes of commands: what happened, and what to do.

@@ -112,9 +112,10 @@ impl Entry {
 
     fn spans_lines(&self) -> bool {
         match &self.spot {
-            Spot::Assignment(_, one) => {
+            Spot::Assignment(source, one) => {
                 let last = one.value.len().saturating_sub(1);
-                self.place_of(0..1).line() != self.place_of(last..one.value.len()).line()
+                // From the name on: a value may begin below it, after a backslash.
+                source.place(one.name_at.clone()).line() != self.place_of(last..one.value.len()).line()
             }
             _ => false,
         }
