@@ -34,16 +34,19 @@ put() {
 }
 
 put 755 semel bin/semel
-# What belongs to another tmkms is not touched.
+# What belongs to another tmkms or mithril-aggregator is not touched.
 links=semel
-if [ -n "$uninstall" ]; then
-  if [ "$(readlink "$destdir$prefix/bin/tmkms" 2>/dev/null)" = semel ]; then links='semel tmkms'; run rm -f "$destdir$prefix/bin/tmkms"; fi
-elif [ -e "$destdir$prefix/bin/tmkms" ] && [ ! -L "$destdir$prefix/bin/tmkms" ]; then
-  echo "install.sh: $destdir$prefix/bin/tmkms is another program, and stays" >&2
-else
-  links='semel tmkms'
-  run ln -sf semel "$destdir$prefix/bin/tmkms"
-fi
+for name in tmkms mithril-aggregator; do
+  link=$destdir$prefix/bin/$name
+  if [ -n "$uninstall" ]; then
+    if [ "$(readlink "$link" 2>/dev/null)" = semel ]; then links="$links $name"; run rm -f "$link"; fi
+  elif [ -e "$link" ] && [ ! -L "$link" ]; then
+    echo "install.sh: $link is another program, and stays" >&2
+  else
+    links="$links $name"
+    run ln -sf semel "$link"
+  fi
+done
 for page in "$here"/man/*.1; do put 644 "man/${page##*/}" "share/man/man1/${page##*/}"; done
 for link in $links; do
   put 644 "completions/$link.bash" "share/bash-completion/completions/$link"
@@ -51,13 +54,16 @@ for link in $links; do
   put 644 "completions/$link.fish" "share/fish/vendor_completions.d/$link.fish"
 done
 put 644 systemd/semel-kms.service lib/systemd/system/semel-kms.service
+put 644 systemd/semel-aggregator.service lib/systemd/system/semel-aggregator.service
 if [ -z "$uninstall$dry" ] && [ "$prefix" != /usr ]; then
-  sed -i "s|^ExecStart=/usr/bin/|ExecStart=$prefix/bin/|" "$destdir$prefix/lib/systemd/system/semel-kms.service"
+  sed -i "s|^ExecStart=/usr/bin/|ExecStart=$prefix/bin/|" "$destdir$prefix"/lib/systemd/system/semel-*.service
 fi
 put 644 systemd/sysusers.conf lib/sysusers.d/semel.conf
 put 644 LICENSE share/doc/semel/LICENSE
 put 644 docs/sign.md share/doc/semel/sign.md
+put 644 docs/certify.md share/doc/semel/certify.md
 put 644 prometheus/semel-kms.rules.yml share/doc/semel/semel-kms.rules.yml
+put 644 prometheus/semel-aggregator.rules.yml share/doc/semel/semel-aggregator.rules.yml
 put 644 grafana/semel-kms.json share/doc/semel/semel-kms.json
 # Directories that only held ours.
 if [ -n "$uninstall" ] && [ -z "$dry" ]; then rmdir "$destdir$prefix/share/doc/semel" 2>/dev/null || true; fi
