@@ -153,8 +153,6 @@ pub type EraOf = Box<dyn Fn(Epoch) -> Result<String, EraFailure> + Send + Sync>;
 pub enum Event {
     /// A message has enough signatures, or a job ended: look what is to be done.
     Look,
-    /// Somebody registered, or something else that is served changed.
-    Changed,
     /// End.
     Stop,
 }

@@ -88,7 +88,6 @@ impl Engine {
             }
             Ok(Ok(epochs::register(db, epoch, &signer, &now)?))
         })?;
-        self.changed();
         Ok(kept?)
     }
 }

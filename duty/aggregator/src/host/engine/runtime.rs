@@ -53,7 +53,6 @@ impl Runtime {
             match events.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
                 Ok(Event::Look) => self.act(),
-                Ok(Event::Changed) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     next = Instant::now() + self.engine.options.interval;
                     self.cycle();
@@ -78,40 +77,56 @@ impl Runtime {
     /// Does what is to be done now.
     pub fn act(&self) {
         for _ in 0..ROUNDS_MAX {
-            match self.step() {
-                Ok(true) => {}
-                Ok(false) => {
+            let (is_more, failures) = self.step();
+            // What failed for one type holds up no other; it is tried again at the next look.
+            match failures.first() {
+                Some(error) => return self.engine.trouble(error),
+                None if is_more => {}
+                None => {
                     self.engine.stand(|standing| standing.trouble = None);
                     Plain::CyclesDone.add(1);
                     return;
                 }
-                Err(error) => return self.engine.trouble(&error),
             }
         }
     }
 
-    /// Whether anything was done that may lead to more.
-    fn step(&self) -> Result<bool, EngineError> {
-        let Some(view) = self.engine.standing().view else { return Ok(false) };
-        self.seal_aggregated()?;
-        self.start_artifacts()?;
-        let (state, actions) = self.decide(&view)?;
-        self.engine.stand(|standing| standing.state = state);
+    /// Whether anything was done that may lead to more, and what failed.
+    fn step(&self) -> (bool, Vec<EngineError>) {
+        let Some(view) = self.engine.standing().view else { return (false, Vec::new()) };
+        let mut failures = self.seal_aggregated();
+        failures.extend(self.start_artifacts().err());
         let mut is_more = false;
-        for action in actions {
-            is_more |= self.carry_out(action)?;
+        match self.decide(&view) {
+            Err(error) => failures.push(error),
+            Ok((state, actions, failed)) => {
+                failures.extend(failed);
+                self.engine.stand(|standing| standing.state = state);
+                for action in actions {
+                    match self.carry_out(action) {
+                        Ok(more) => is_more |= more,
+                        Err(error) => failures.push(error),
+                    }
+                }
+            }
         }
-        Ok(is_more)
+        (is_more, failures)
     }
 
-    fn decide(&self, view: &View) -> Result<(State, Vec<Action>), EngineError> {
+    fn decide(&self, view: &View) -> Result<(State, Vec<Action>, Option<EngineError>), EngineError> {
         let engine = &self.engine;
         let data = engine.epoch();
+        let mut failed = None;
         let certifiable = match &data {
             Some(data) if data.epoch == view.epoch => {
-                let number = engine.sources.immutable_number()?;
-                let point = TimePoint::new(*view.epoch, number, view.tip.clone());
-                engine.certifiable(data, &point)
+                let number = engine.sources.immutable_number();
+                let point = TimePoint::new(*view.epoch, *number.as_ref().unwrap_or(&0), view.tip.clone());
+                let mut certifiable = engine.certifiable(data, &point);
+                if let Err(error) = number {
+                    certifiable.retain(|entity| Kind::from(entity) != Kind::CardanoDatabase);
+                    failed = Some(error.into());
+                }
+                certifiable
             }
             _ => Vec::new(),
         };
@@ -134,7 +149,7 @@ impl Runtime {
                 }
             })
             .collect();
-        Ok(decide(&Facts {
+        let (state, actions) = decide(&Facts {
             now: engine.now(),
             epoch: view.epoch,
             entered: data.as_ref().map(|data| data.epoch),
@@ -143,7 +158,8 @@ impl Runtime {
             certifiable: &certifiable,
             busy: &busy,
             open: &open,
-        }))
+        });
+        Ok((state, actions, failed))
     }
 
     fn carry_out(&self, action: Action) -> Result<bool, EngineError> {
@@ -209,14 +225,16 @@ impl Runtime {
         });
     }
 
-    fn seal_aggregated(&self) -> Result<(), EngineError> {
+    fn seal_aggregated(&self) -> Vec<EngineError> {
+        let mut failures = Vec::new();
         loop {
-            let Some((entity, aggregated)) = self.lock().aggregated.pop() else { return Ok(()) };
+            let Some((entity, aggregated)) = self.lock().aggregated.pop() else { return failures };
             self.lock().aggregating.remove(&Kind::from(&entity));
             // None: the epoch has gone by.
-            if let Some(open) = self.engine.open_state(&entity) {
-                self.engine.seal(&open, aggregated?)?;
-                Plain::Certificates.add(1);
+            let Some(open) = self.engine.open_state(&entity) else { continue };
+            match aggregated.and_then(|aggregated| self.engine.seal(&open, aggregated)) {
+                Ok(_) => Plain::Certificates.add(1),
+                Err(error) => failures.push(error),
             }
         }
     }

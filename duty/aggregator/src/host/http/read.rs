@@ -51,6 +51,20 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// A reply that is built each time: what it tells changes with every registration.
+    async fn tell(&self, build: impl FnOnce(&Shared) -> Found + Send + 'static) -> Response {
+        let Ok(_place) = self.0.reads.acquire().await else { return reply::busy() };
+        let this = self.clone();
+        match tokio::task::spawn_blocking(move || build(&this)).await {
+            Ok(Ok(Some(body))) => reply::json(StatusCode::OK, Bytes::from(body), Keep::Never),
+            Ok(Ok(None)) => reply::empty(StatusCode::NOT_FOUND),
+            Ok(Err(error)) => reply::database(&error),
+            Err(error) => reply::failed(&error.to_string()),
+        }
+    }
+}
+
 fn encode<T: Serialize>(message: &T) -> Found {
     serde_json::to_vec(message).map(Some).map_err(|error| StoreError::value("JSON", error))
 }
@@ -454,7 +468,7 @@ pub async fn registered(State(shared): State<Shared>, Path(asked): Path<String>)
                 .collect(),
         })
     };
-    shared.serve(format!("signers/registered/{}", *epoch), Keep::Never, build).await
+    shared.tell(build).await
 }
 
 #[derive(Serialize)]
@@ -483,5 +497,5 @@ pub async fn tickers(State(shared): State<Shared>) -> Response {
                 .collect(),
         })
     };
-    shared.serve("signers/tickers".into(), Keep::Never, build).await
+    shared.tell(build).await
 }
