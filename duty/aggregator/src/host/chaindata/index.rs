@@ -5,7 +5,8 @@
 //! A page is 4096 bytes: 341 entries and a CRC-32C; behind the pages come the fences, the first prefix of each page, which are
 //! kept in memory (8 bytes for 341 entries: 2.6 MB at 110 million transactions). A look-up reads one page of each run.
 //!
-//! Each run is more than twice as large as the next, so there are few.
+//! Each run is more than twice as large as the next, up to a size at which runs are left as they are: so there are few, and no
+//! merge takes long.
 
 use super::disk::{Disk, read_at};
 use super::error::ChainDataError;
@@ -20,6 +21,9 @@ const PAGE_ENTRIES: usize = (PAGE - 4) / ENTRY;
 
 /// Pages that are written at once.
 const PAGES_AT_ONCE: usize = 64;
+
+/// Entries of a run that is not made larger: 400 MB, which take a few seconds to merge. Mainnet has four of them.
+const RUN_MAX: u64 = 1 << 25;
 
 /// First bytes of a hash, and a block that may hold it.
 pub(super) type Entry = (u64, u32);
@@ -159,7 +163,7 @@ fn merge<'a>(left: &'a Run, right: &'a Run) -> impl Iterator<Item = Result<Entry
     })
 }
 
-/// Appends a run and merges runs until each is more than twice as large as the next. `name` makes names of files.
+/// Appends a run and merges runs until each is more than twice as large as the next, or large. `name` makes names of files.
 pub(super) fn append(
     disk: &Disk,
     mut runs: Vec<Arc<Run>>,
@@ -168,7 +172,8 @@ pub(super) fn append(
 ) -> Result<Vec<Arc<Run>>, ChainDataError> {
     let mut newest = run;
     while let Some(before) = runs.pop() {
-        if before.entry.entries > newest.entry.entries.saturating_mul(2) {
+        let (left, right) = (before.entry.entries, newest.entry.entries);
+        if left > right.saturating_mul(2) || left.saturating_add(right) > RUN_MAX {
             runs.push(before);
             break;
         }

@@ -60,9 +60,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 16 MiB are about a thousand ranges.
+    /// 8 MiB are about a thousand ranges.
     fn default() -> Self {
-        Self { allow_unparsable_block: false, cache_bytes_max: 16 << 20, hashes_max: 100 }
+        Self { allow_unparsable_block: false, cache_bytes_max: 8 << 20, hashes_max: 100 }
     }
 }
 
