@@ -87,8 +87,9 @@ struct Shape {
     chunks: u64,
     /// Blocks per chunk.
     blocks: u64,
-    /// Transactions, in every so manieth block.
+    /// Transactions of each block that has some.
     transactions: u64,
+    /// How far such blocks are apart.
     every: u64,
     /// Whether headers are as large as they are.
     headers: bool,

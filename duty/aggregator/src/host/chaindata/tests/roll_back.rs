@@ -299,3 +299,21 @@ fn hashes_are_bounded_and_what_is_not_a_hash_is_not_certified() {
     let other = data.transactions_prover(certified(59, "00"));
     assert!(matches!(other, Err(ChainDataError::OtherRoot { .. })));
 }
+
+#[test]
+fn a_certificate_whose_last_range_is_whole_is_proven_too_and_keeps_that_range() {
+    let (_home, data) = open();
+    let blocks = chain(64, 0, 0);
+    append(&data, &blocks).unwrap();
+    let whole = data.blocks_transactions_root(BlockNumber(44)).unwrap();
+    let prover = data.blocks_transactions_prover(certified(38, &whole), BlockNumberOffset(9)).unwrap();
+    assert_eq!(data.certified().unwrap(), Some(BlockNumber(44)), "its blocks are certified as well");
+    let hashes: Vec<String> = parsed(&blocks).iter().map(|block| hex::encode(block.hash)).collect();
+    let message = prover.prove_blocks(&hashes).unwrap();
+    assert_eq!(message.verify().unwrap().certified_merkle_root(), whole);
+    assert_eq!((message.blocks_hashes().len(), *message.latest_block_number), (39, 38));
+    let of_the_next = data.blocks_transactions_root(BlockNumber(59)).unwrap();
+    let told = data.blocks_transactions_prover(certified(38, &of_the_next), BlockNumberOffset(9));
+    assert!(matches!(told, Err(ChainDataError::OtherRoot { .. })));
+    assert_eq!(data.certified().unwrap(), Some(BlockNumber(44)), "what is refused certifies nothing");
+}
