@@ -2,7 +2,8 @@
 //!
 //! `cargo bench -p semel-aggregator --bench proofs` prints a table: import of the preview chunks of `../shared/data`, and of
 //! chunks as full as mainnet's (150 transactions per range), which it makes; proofs from both; and two maps of 880,000 ranges
-//! (mainnet's size) with their memory. `-- N` uses N ranges. Rates on two threads need two idle cores.
+//! (mainnet's size) with their memory. `-- N` uses N ranges. Rates on two threads need two idle cores. `-- full` measures only
+//! chain data of 880,000 ranges on disk: import, opening, memory, snapshots (needs 3 GB of room).
 
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::indexing_slicing, reason = "a measurement may stop")]
 
@@ -10,7 +11,7 @@ use mithril_common::crypto_helper::{MKMap, MKMapNode, MKMapProof, MKTree, MKTree
 use mithril_common::entities::{BlockNumber, BlockNumberOffset, BlockRange};
 use pallas_traverse::MultiEraBlock;
 use semel_aggregator::core::merkle::{RangeMap, range_leaf};
-use semel_aggregator::host::chaindata::{Certified, ChainData, Options};
+use semel_aggregator::host::chaindata::{Certified, ChainData, Options, Provers};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -81,9 +82,22 @@ fn read_all(dir: &Path) -> Vec<(u64, Vec<String>)> {
     blocks
 }
 
-/// Writes chunks of 1,080 blocks with 10 transactions of about 300 bytes each, shaped as Conway's; tells number and
-/// transactions of each block.
-fn write_dense(dir: &Path, chunks: u64) -> Vec<(u64, Vec<String>)> {
+/// What chunks are made of.
+struct Shape {
+    chunks: u64,
+    /// Blocks per chunk.
+    blocks: u64,
+    /// Transactions of each block that has some.
+    transactions: u64,
+    /// How far such blocks are apart.
+    every: u64,
+    /// Whether headers are as large as they are.
+    headers: bool,
+}
+
+/// Writes chunks of blocks shaped as Conway's, transactions of about 300 bytes; tells number and transactions of each block.
+fn write_chunks(dir: &Path, shape: &Shape) -> Vec<(u64, Vec<String>)> {
+    let (chunks, per_chunk) = (shape.chunks, shape.blocks);
     let mut all = Vec::new();
     use pallas_codec::minicbor::Encoder;
     let hash = |header: &[u8]| -> [u8; 32] {
@@ -93,23 +107,24 @@ fn write_dense(dir: &Path, chunks: u64) -> Vec<(u64, Vec<String>)> {
     let mut previous: Option<[u8; 32]> = None;
     for chunk in 0..=chunks {
         let (mut bytes, mut index) = (Vec::new(), Vec::new());
-        for number in chunk * 1080..if chunk == chunks { chunk * 1080 } else { chunk * 1080 + 1080 } {
+        for number in chunk * per_chunk..if chunk == chunks { chunk * per_chunk } else { (chunk + 1) * per_chunk } {
+            let count = if number % shape.every == 0 { shape.transactions } else { 0 };
             let mut header = Encoder::new(Vec::new());
             header.array(2).unwrap().array(10).unwrap().u64(number).unwrap().u64(number * 20 + 1).unwrap();
             match previous {
                 Some(previous) => header.bytes(&previous).unwrap(),
                 None => header.null().unwrap(),
             };
-            for _ in 0..7 {
-                header.bytes(&[9; 64]).unwrap();
+            let sizes = if shape.headers { [64, 64, 64, 64, 64, 64, 64, 448] } else { [0; 8] };
+            for size in sizes {
+                header.bytes(&vec![9; size]).unwrap();
             }
-            header.bytes(&[8; 448]).unwrap();
             let header = header.into_writer();
             let mut block = Encoder::new(vec![0x82, 7, 0x85]);
             block.writer_mut().extend_from_slice(&header);
-            block.array(10).unwrap();
+            block.array(count).unwrap();
             let mut transactions = Vec::new();
-            for transaction in 0..10 {
+            for transaction in 0..count {
                 let start = block.writer().len();
                 block.map(3).unwrap().u8(0).unwrap().array(2).unwrap();
                 for _ in 0..2 {
@@ -124,8 +139,8 @@ fn write_dense(dir: &Path, chunks: u64) -> Vec<(u64, Vec<String>)> {
             }
             transactions.sort();
             all.push((number, transactions));
-            block.array(10).unwrap();
-            for _ in 0..10 {
+            block.array(count).unwrap();
+            for _ in 0..count {
                 block.map(1).unwrap().u8(0).unwrap().array(1).unwrap().array(2).unwrap();
                 block.bytes(&[4; 32]).unwrap().bytes(&[3; 64]).unwrap();
             }
@@ -296,7 +311,51 @@ fn maps(ranges: u32) {
     drop(copy);
 }
 
+/// Chain data of mainnet's number of ranges, with all that a running prover has.
+fn full() {
+    let (chunks, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let shape = Shape { chunks: 8800, blocks: 1500, transactions: 1, every: 15, headers: false };
+    drop(write_chunks(chunks.path(), &shape));
+    drop(import("880,000 ranges on disk", chunks.path(), home.path()));
+    // In a process of its own, because this one keeps memory of the import.
+    let program = std::env::current_exe().unwrap();
+    assert!(std::process::Command::new(program).arg("open").arg(home.path()).status().unwrap().success());
+}
+
+/// What a prover of these chain data costs.
+fn open(home: &Path) {
+    let before = resident_mib();
+    let start = Instant::now();
+    let data = ChainData::open(home, Options::default()).unwrap();
+    row("open", format!("{:.2} s", start.elapsed().as_secs_f64()), String::new());
+    let (highest, _) = data.highest().unwrap();
+    let provers = Provers::default();
+    let start = Instant::now();
+    let (v1, v2) = (data.transactions_root(highest).unwrap(), data.blocks_transactions_root(highest).unwrap());
+    let by = |merkle_root| Certified { certificate_hash: "c".to_owned(), block_number: highest, merkle_root };
+    provers.set_transactions(data.transactions_prover(by(v1)).unwrap());
+    provers.set_blocks_transactions(data.blocks_transactions_prover(by(v2), BlockNumberOffset(1)).unwrap());
+    row(
+        "both snapshots, roots and switch",
+        format!("{:.1} ms", start.elapsed().as_secs_f64() * 1e3),
+        "goal 1 s".into(),
+    );
+    row("memory of maps, index and both provers", format!("{:.0} MiB", resident_mib() - before), String::new());
+    row(
+        "the same and the bound of the cache of trees",
+        format!("{:.0} MiB", resident_mib() - before + 8.0),
+        "goal 150".into(),
+    );
+}
+
 fn main() {
+    if std::env::args().any(|word| word == "full") {
+        return full();
+    }
+    let words: Vec<String> = std::env::args().collect();
+    if words.get(1).is_some_and(|word| word == "open") {
+        return open(Path::new(&words[2]));
+    }
     let ranges = std::env::args().filter_map(|word| word.parse().ok()).next().unwrap_or(880_000);
     println!("mainnet's size");
     maps(ranges);
@@ -309,7 +368,8 @@ fn main() {
         println!("skipped: the preview chunks are absent ({})", chunks.display());
     }
     let (chunks, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let blocks = write_dense(chunks.path(), 100);
+    let shape = Shape { chunks: 100, blocks: 1080, transactions: 10, every: 1, headers: true };
+    let blocks = write_chunks(chunks.path(), &shape);
     let data = import("as full as mainnet, 100 chunks", chunks.path(), home.path());
     proofs(&data, &blocks);
     drop(data);

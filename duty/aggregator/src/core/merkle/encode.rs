@@ -68,7 +68,9 @@ impl MapProof<'_> {
             bin_proof(&mut out, proof);
             bin_number(&mut out, 0);
         }
-        hex::encode(out)
+        let mut text = Vec::with_capacity(out.len().saturating_mul(2));
+        out.into_iter().for_each(|byte| push_hex(&mut text, byte));
+        ascii(text)
     }
 }
 

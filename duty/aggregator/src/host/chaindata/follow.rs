@@ -42,7 +42,10 @@ impl ChainData {
             match walk.step()? {
                 Step::Forward(cbor) => {
                     agreed = true;
-                    self.forward(&cbor, up_to, &mut pending)?;
+                    if let Some(beyond) = self.forward(&cbor, up_to, &mut pending)? {
+                        self.write(&mut pending, &mut state)?;
+                        return self.jumped(beyond, up_to);
+                    }
                 }
                 Step::Backward(place) => {
                     agreed = true;
@@ -67,13 +70,22 @@ impl ChainData {
         pending.blocks.last().map(|block| block.number).or(here).is_some_and(|number| number >= up_to)
     }
 
-    fn forward(&self, cbor: &[u8], up_to: u64, pending: &mut Pending) -> Result<(), ChainDataError> {
+    /// A block behind what is wanted came before the wanted one: that one could not be parsed, or the node lies.
+    fn jumped(&self, beyond: u64, up_to: u64) -> Result<bool, ChainDataError> {
+        if self.options.allow_unparsable_block || self.highest().is_some_and(|(highest, _)| *highest >= up_to) {
+            return Ok(true);
+        }
+        Err(ChainDataError::NotNext { number: beyond, why: format!("block {up_to} did not come") })
+    }
+
+    /// Takes the next block, or tells its number when it is behind what is wanted.
+    fn forward(&self, cbor: &[u8], up_to: u64, pending: &mut Pending) -> Result<Option<u64>, ChainDataError> {
         match ParsedBlock::parse(cbor) {
-            Ok(block) if block.number > up_to => Ok(()),
+            Ok(block) if block.number > up_to => Ok(Some(block.number)),
             Ok(block) => {
                 pending.transactions += block.transactions.len();
                 pending.blocks.push(block);
-                Ok(())
+                Ok(None)
             }
             Err(why) => {
                 let after =
@@ -81,7 +93,7 @@ impl ChainData {
                 let place = after.map_or("the first".to_owned(), |after| format!("after block {after}"));
                 if self.options.allow_unparsable_block {
                     tracing::warn!(place, %why, "a block that cannot be parsed is left out");
-                    return Ok(());
+                    return Ok(None);
                 }
                 Err(ChainDataError::Unparsable { place, why: why.to_string() })
             }

@@ -118,8 +118,7 @@ impl Immutables {
         Ok(chunk)
     }
 
-    /// The last complete chunk that begins at or before this slot, with the header hashes in it. None: all are empty or
-    /// begin later.
+    /// The last complete chunk that begins at or before this slot. None: all are empty or begin later.
     pub(super) fn chunk_of_slot(&self, slot: u64) -> Result<Option<u64>, ChainDataError> {
         let (mut low, mut high) = (self.numbers.start, self.numbers.end);
         let mut found = None;
@@ -149,13 +148,27 @@ impl Immutables {
     fn first_slot(&self, number: u64) -> Result<Option<u64>, ChainDataError> {
         let index = self.index(number)?;
         let Some((start, _)) = index.first() else { return Ok(None) };
+        self.slot_at(number, *start, index.get(1).map(|(end, _)| *end))
+    }
+
+    /// Slot of the last block of all; none when the last chunk has none or it cannot be parsed.
+    pub(super) fn last_slot(&self) -> Result<Option<u64>, ChainDataError> {
+        let Some(number) = self.numbers().next_back() else { return Ok(None) };
+        match self.index(number)?.last() {
+            Some((start, _)) => self.slot_at(number, *start, None),
+            None => Ok(None),
+        }
+    }
+
+    /// Slot of the block between two offsets of a chunk; no end: that of the chunk.
+    fn slot_at(&self, number: u64, start: usize, end: Option<usize>) -> Result<Option<u64>, ChainDataError> {
         let name = format!("{number:05}.chunk");
         let path = self.dir.join(&name);
         let what = || ChainDataError::io(format!("reading {}", path.display()));
         let file = std::fs::File::open(&path).map_err(what())?;
         let size = usize::try_from(file.metadata().map_err(what())?.len().min(CHUNK_BYTES_MAX)).unwrap_or_default();
-        let end = index.get(1).map_or(size, |(end, _)| *end).min(size);
-        let bytes = read_at(&file, &name, *start as u64, end.saturating_sub(*start))?;
+        let end = end.unwrap_or(size).min(size);
+        let bytes = read_at(&file, &name, start as u64, end.saturating_sub(start))?;
         Ok(ParsedBlock::parse(&bytes).ok().map(|block| block.slot))
     }
 }

@@ -127,8 +127,12 @@ impl ChainData {
         if immutables.index(chunk)?.iter().any(|(_, hash)| *hash == place.hash) {
             return Ok(Standing::In(chunk));
         }
-        let last = (chunk..immutables.numbers().end).next_back().unwrap_or(chunk);
-        let behind = immutables.chunk(last)?.blocks.last().is_none_or(|block| block.slot < place.slot);
+        // Where the last chunk is empty, the one that we found tells.
+        let last = match immutables.last_slot()? {
+            None => immutables.chunk(chunk)?.blocks.last().map(|block| block.slot),
+            last => last,
+        };
+        let behind = last.is_none_or(|last| last < place.slot);
         Ok(if behind { Standing::Beyond } else { Standing::Other })
     }
 }

@@ -5,7 +5,8 @@
 //! A page is 4096 bytes: 341 entries and a CRC-32C; behind the pages come the fences, the first prefix of each page, which are
 //! kept in memory (8 bytes for 341 entries: 2.6 MB at 110 million transactions). A look-up reads one page of each run.
 //!
-//! Each run is more than twice as large as the next, so there are few.
+//! Each run is more than twice as large as the next, up to a size at which runs are left as they are: so there are few, and no
+//! merge takes long.
 
 use super::disk::{Disk, read_at};
 use super::error::ChainDataError;
@@ -20,6 +21,9 @@ const PAGE_ENTRIES: usize = (PAGE - 4) / ENTRY;
 
 /// Pages that are written at once.
 const PAGES_AT_ONCE: usize = 64;
+
+/// Entries of a run that is not made larger: 400 MB, which take a few seconds to merge. Mainnet has four of them.
+const RUN_MAX: u64 = 1 << 25;
 
 /// First bytes of a hash, and a block that may hold it.
 pub(super) type Entry = (u64, u32);
@@ -159,7 +163,7 @@ fn merge<'a>(left: &'a Run, right: &'a Run) -> impl Iterator<Item = Result<Entry
     })
 }
 
-/// Appends a run and merges runs until each is more than twice as large as the next. `name` makes names of files.
+/// Appends a run and merges runs until each is more than twice as large as the next, or large. `name` makes names of files.
 pub(super) fn append(
     disk: &Disk,
     mut runs: Vec<Arc<Run>>,
@@ -168,7 +172,8 @@ pub(super) fn append(
 ) -> Result<Vec<Arc<Run>>, ChainDataError> {
     let mut newest = run;
     while let Some(before) = runs.pop() {
-        if before.entry.entries > newest.entry.entries.saturating_mul(2) {
+        let (left, right) = (before.entry.entries, newest.entry.entries);
+        if left > right.saturating_mul(2) || left.saturating_add(right) > RUN_MAX {
             runs.push(before);
             break;
         }
@@ -176,4 +181,53 @@ pub(super) fn append(
     }
     runs.push(Arc::new(newest));
     Ok(runs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    fn numbers(runs: &[Arc<Run>], prefix: u64) -> BTreeSet<u32> {
+        let mut found = Vec::new();
+        runs.iter().for_each(|run| run.find(prefix, &mut found).unwrap());
+        found.into_iter().collect()
+    }
+
+    /// Few prefixes, so that one goes over several pages; merged and opened again.
+    #[test]
+    fn runs_give_what_was_put_in_over_the_borders_of_pages_and_merges() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = Disk::open(home.path()).unwrap();
+        let (mut all, mut runs, mut names) = (BTreeSet::new(), Vec::new(), 0);
+        let mut name = || {
+            names += 1;
+            format!("run-{names}")
+        };
+        for (round, size) in [5000_u64, 1, 340, 341, 342, 3000, 682, 7, 2000].into_iter().enumerate() {
+            let spread = if round % 2 == 0 { 9 } else { u64::MAX / 5 };
+            let entries: BTreeSet<Entry> =
+                (0..size).map(|i| ((i * 7919 % size % 5) * spread, (i * 31 + round as u64) as u32)).collect();
+            all.extend(&entries);
+            let run = Run::write(&disk, name(), entries.into_iter().map(Ok)).unwrap();
+            runs = append(&disk, runs, run, &mut name).unwrap();
+            assert!(runs.windows(2).all(|pair| pair[0].entry.entries > pair[1].entry.entries * 2));
+            let entries: u64 = runs.iter().map(|run| run.entry.entries).sum();
+            assert!(entries >= all.len() as u64);
+            let again: Vec<Arc<Run>> = runs.iter().map(|run| Arc::new(Run::open(&disk, &run.entry).unwrap())).collect();
+            for prefix in (0..5).flat_map(|i| [i * 9, i * (u64::MAX / 5)]).chain([1, 8, 10, 37, u64::MAX]) {
+                let expected: BTreeSet<u32> = all.range((prefix, 0)..=(prefix, u32::MAX)).map(|(_, n)| *n).collect();
+                assert_eq!(numbers(&runs, prefix), expected, "prefix {prefix}");
+                assert_eq!(numbers(&again, prefix), expected, "prefix {prefix}, opened again");
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_without_entries_finds_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let disk = Disk::open(home.path()).unwrap();
+        let run = Run::write(&disk, "run-0".to_owned(), std::iter::empty()).unwrap();
+        assert_eq!(numbers(&[Arc::new(Run::open(&disk, &run.entry).unwrap())], 0), BTreeSet::new());
+    }
 }

@@ -14,7 +14,9 @@
 //! the number of the block before it and is left out, except the first of the chain, which is block 0 (trap 18).
 //!
 //! A root at a block is a function of the chain up to it: v1 has the ranges that end at or below it, v2 also the part of the
-//! range in which it lies.
+//! range in which it lies. Seen in mithril-common 0.8.3: who happens to have stored that range whole takes it whole, so the same
+//! beacon may have either root there; the other one is ours at the last block of the range. A prover takes the one that is
+//! certified.
 
 mod block;
 mod cache;
@@ -60,9 +62,9 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// 16 MiB are about a thousand ranges.
+    /// 8 MiB are about a thousand ranges.
     fn default() -> Self {
-        Self { allow_unparsable_block: false, cache_bytes_max: 16 << 20, hashes_max: 100 }
+        Self { allow_unparsable_block: false, cache_bytes_max: 8 << 20, hashes_max: 100 }
     }
 }
 
@@ -232,7 +234,7 @@ impl ChainData {
         let mut writer = self.writer()?;
         self.shared.view().reaches(*by.block_number)?;
         let prover = BlocksTransactionsProver::new(&self.shared, by, security_parameter, self.options.hashes_max)?;
-        writer.certify(&self.shared, *prover.certified().block_number)?;
+        writer.certify(&self.shared, prover.covered())?;
         Ok(prover)
     }
 }

@@ -41,7 +41,10 @@ struct Snapshot {
     root: Vec<u8>,
     form: Form,
     by: Certified,
+    /// The highest certified block.
     certified: u64,
+    /// The highest block in the map: that one, or the end of its range.
+    covered: u64,
     hashes_max: usize,
 }
 
@@ -63,6 +66,7 @@ impl Snapshot {
     fn new(
         shared: &Arc<Shared>,
         map: RangeMap,
+        covered: u64,
         form: Form,
         by: Certified,
         hashes_max: usize,
@@ -73,7 +77,8 @@ impl Snapshot {
             return Err(ChainDataError::OtherRoot { block: by.block_number, certified: by.merkle_root, ours });
         }
         let certified = *by.block_number;
-        Ok(Self { shared: Arc::clone(shared), view: shared.view(), map, root, form, by, certified, hashes_max })
+        let (shared, view) = (Arc::clone(shared), shared.view());
+        Ok(Self { shared, view, map, root, form, by, certified, covered, hashes_max })
     }
 
     /// Looks up each hash once, in the order of the request. `leaf` finds it in the block with a number; `item` is told of
@@ -144,8 +149,8 @@ impl Snapshot {
     /// The tree of a range as the map has it; none when the map has not.
     fn tree(&self, range: u64) -> Result<Option<Kept>, ChainDataError> {
         let Some(leaf) = self.map.leaf_of(narrow(range)?) else { return Ok(None) };
-        let end = range.saturating_mul(RANGE_LENGTH).saturating_add(RANGE_LENGTH - 1);
-        let last = end.min(self.certified);
+        let end = range_end(range);
+        let last = end.min(self.covered);
         let key = (self.form, range, last);
         if let Some(kept) = self.shared.cache.get(&key).filter(|kept| kept.0 == *leaf) {
             return Ok(Some(kept));
@@ -173,6 +178,11 @@ impl Snapshot {
     }
 }
 
+/// The last block of a range.
+const fn range_end(range: u64) -> u64 {
+    range.saturating_mul(RANGE_LENGTH).saturating_add(RANGE_LENGTH - 1)
+}
+
 fn damaged(range: u64) -> ChainDataError {
     ChainDataError::damaged("transactions", format!("range {range} does not have the leaf that was written"))
 }
@@ -188,8 +198,9 @@ pub struct BlocksTransactionsProver(Arc<Snapshot>, BlockNumberOffset);
 impl TransactionsProver {
     /// The chain must not go back meanwhile.
     pub(super) fn new(shared: &Arc<Shared>, by: Certified, hashes_max: usize) -> Result<Self, ChainDataError> {
-        let map = shared.view().transactions_map(*by.block_number);
-        Ok(Self(Arc::new(Snapshot::new(shared, map, Form::Transactions, by, hashes_max)?)))
+        let certified = *by.block_number;
+        let map = shared.view().transactions_map(certified);
+        Ok(Self(Arc::new(Snapshot::new(shared, map, certified, Form::Transactions, by, hashes_max)?)))
     }
 
     /// The certificate under which it proves.
@@ -229,9 +240,24 @@ impl BlocksTransactionsProver {
         security_parameter: BlockNumberOffset,
         hashes_max: usize,
     ) -> Result<Self, ChainDataError> {
-        let map = shared.view().blocks_transactions_map(&shared.store, *by.block_number)?;
-        let snapshot = Snapshot::new(shared, map, Form::BlocksTransactions, by, hashes_max)?;
-        Ok(Self(Arc::new(snapshot), security_parameter))
+        let view = shared.view();
+        let certified = *by.block_number;
+        let end = range_end(range_of(certified));
+        let snapshot = |covered: u64| {
+            let map = view.blocks_transactions_map(&shared.store, covered)?;
+            Snapshot::new(shared, map, covered, Form::BlocksTransactions, by.clone(), hashes_max)
+        };
+        // The reference takes the last range whole when it happens to have it whole: the root tells.
+        let snapshot = match snapshot(certified) {
+            Err(ChainDataError::OtherRoot { .. }) if end > certified && view.reaches(end).is_ok() => snapshot(end),
+            other => other,
+        };
+        Ok(Self(Arc::new(snapshot?), security_parameter))
+    }
+
+    /// The highest block that the certificate's root covers.
+    pub(super) fn covered(&self) -> u64 {
+        self.0.covered
     }
 
     /// The certificate under which it proves.

@@ -41,9 +41,11 @@ impl Observer for &'static Node {
     }
 
     fn blocks(&self, known: &[Place]) -> Result<Box<dyn Blocks>, ChainError> {
-        let places: Vec<Place> = parsed(&self.chain.lock().unwrap()).iter().map(place).collect();
-        let common = known.iter().find_map(|known| places.iter().position(|place| place == known));
-        let first = common.map(|index| places[index]);
+        let chain = self.chain.lock().unwrap();
+        let places: Vec<Option<Place>> =
+            chain.iter().map(|block| ParsedBlock::parse(block).ok().map(|block| place(&block))).collect();
+        let common = known.iter().find_map(|known| places.iter().position(|place| *place == Some(*known)));
+        let first = common.and_then(|index| places[index]);
         Ok(Box::new(Walk { next: common.map_or(0, |index| index + 1), first: Some(first), node: self }))
     }
 }
@@ -198,6 +200,11 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
         agrees(&data, &parsed(&good), [14, 29]);
     }
     let (_home, data) = open();
+    append(&data, &good).unwrap();
+    let beyond = vec![Step::Forward(cbor(2000, 90_000, Some(last.hash), &[]))];
+    let told = follow(&data, node(good.clone(), beyond), 1000);
+    assert!(matches!(told, Err(ChainDataError::NotNext { number: 2000, .. })), "a jump over what is wanted: {told:?}");
+    let (_home, data) = open();
     assert!(matches!(append(&data, &good[2..]), Err(ChainDataError::NotNext { number: 2, .. })));
     let wrong = Step::Backward(Some(Place { slot: last.slot, hash: [9; 32] }));
     let told = follow(&data, node(good.clone(), vec![wrong.clone()]), 1000);
@@ -208,7 +215,7 @@ fn what_does_not_follow_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_block_number_beyond_thirty_two_bits_is_refused() {
+fn where_blocks_may_be_left_out_numbers_are_still_bounded() {
     let home = tempfile::tempdir().unwrap();
     let options = Options { allow_unparsable_block: true, ..Options::default() };
     let data = ChainData::open(home.path(), options).unwrap();
@@ -216,7 +223,15 @@ fn a_block_number_beyond_thirty_two_bits_is_refused() {
         let told = data.follow(&node(vec![cbor(number, 5, None, &[])], vec![]), BlockNumber(u64::MAX), &on);
         assert!(matches!(told, Err(ChainDataError::NotNext { .. })), "{told:?}");
     }
-    assert_eq!(data.highest(), None);
+    // A block that cannot be parsed leaves a gap, here as in the immutable files.
+    let mut blocks = chain(40, 0, 0);
+    blocks[33] = vec![0x82, 7];
+    let gap = node(blocks.clone(), vec![]);
+    let one = data.follow(&gap, BlockNumber(33), &on);
+    assert!(one.unwrap(), "there is a way behind a wanted block that cannot be parsed");
+    data.follow(&gap, BlockNumber(39), &on).unwrap();
+    blocks.remove(33);
+    agrees(&data, &parsed(&blocks), [29, 32, 33, 34, 39]);
 }
 
 #[test]
@@ -283,4 +298,22 @@ fn hashes_are_bounded_and_what_is_not_a_hash_is_not_certified() {
     assert!(matches!(prover.prove(&many), Err(ChainDataError::TooMany { asked: 101, most: 100 })));
     let other = data.transactions_prover(certified(59, "00"));
     assert!(matches!(other, Err(ChainDataError::OtherRoot { .. })));
+}
+
+#[test]
+fn a_certificate_whose_last_range_is_whole_is_proven_too_and_keeps_that_range() {
+    let (_home, data) = open();
+    let blocks = chain(64, 0, 0);
+    append(&data, &blocks).unwrap();
+    let whole = data.blocks_transactions_root(BlockNumber(44)).unwrap();
+    let prover = data.blocks_transactions_prover(certified(38, &whole), BlockNumberOffset(9)).unwrap();
+    assert_eq!(data.certified().unwrap(), Some(BlockNumber(44)), "its blocks are certified as well");
+    let hashes: Vec<String> = parsed(&blocks).iter().map(|block| hex::encode(block.hash)).collect();
+    let message = prover.prove_blocks(&hashes).unwrap();
+    assert_eq!(message.verify().unwrap().certified_merkle_root(), whole);
+    assert_eq!((message.blocks_hashes().len(), *message.latest_block_number), (39, 38));
+    let of_the_next = data.blocks_transactions_root(BlockNumber(59)).unwrap();
+    let told = data.blocks_transactions_prover(certified(38, &of_the_next), BlockNumberOffset(9));
+    assert!(matches!(told, Err(ChainDataError::OtherRoot { .. })));
+    assert_eq!(data.certified().unwrap(), Some(BlockNumber(44)), "what is refused certifies nothing");
 }
