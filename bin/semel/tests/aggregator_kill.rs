@@ -156,10 +156,12 @@ fn killed_forty_times_it_certifies_every_epoch_and_nothing_twice() {
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
     // What was certified gets its artifact, however often the making was interrupted.
     let mut child = aggregator.serve();
-    while !store.read(entities::pending).unwrap().is_empty() {
+    let is_served = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    while !is_served() || !store.read(entities::pending).unwrap().is_empty() {
         std::thread::sleep(Duration::from_millis(50));
         assert!(begun.elapsed() < PATIENCE, "{:?}", store.read(entities::pending).unwrap());
     }
     let _stopped = Command::new("kill").arg(child.id().to_string()).status().unwrap();
-    assert!(child.wait().unwrap().success());
+    let ended = child.wait().unwrap();
+    assert!(ended.success(), "{ended}");
 }
