@@ -10,6 +10,7 @@
 //! certificate chain; the order of the checks is ours: cheap ones first, because a stranger may give us anything.
 
 use crate::core::seal::Right;
+use crate::wire::certificate::is_lottery;
 use mithril_common::crypto_helper::{
     GenesisEd25519Signature, GenesisEd25519VerificationKey, PROTOCOL_VERSION, ProtocolAggregateVerificationKey,
     ProtocolAggregateVerificationKeyForConcatenation, ProtocolMultiSignature,
@@ -135,10 +136,9 @@ pub fn verify_link(certificate: &Certificate, previous: &Certificate) -> Result<
     if parameters { Ok(()) } else { Err(Flaw::Parameters) }
 }
 
-/// Mithril's own code stops the program at a phi_f that its fixed-point number cannot hold, so nothing else is asked before.
+/// Asked before anything else: see [`crate::wire::certificate`].
 fn verify_parameters(certificate: &Certificate) -> Result<(), Flaw> {
-    let ProtocolParameters { k, m, phi_f } = certificate.metadata.protocol_parameters;
-    match k > 0 && k <= m && phi_f > 0.0 && phi_f <= 1.0 {
+    match is_lottery(&certificate.metadata.protocol_parameters) {
         true => Ok(()),
         false => Err(Flaw::Lottery),
     }

@@ -1,1 +1,6 @@
-//! What travels: bounded decoders and encoders, whatever the bytes.
+//! What travels: bounded decoders, whatever the bytes.
+//!
+//! Mithril's own types decode the messages; what they leave open is closed here, before anything else sees a value. Recursion is bounded by
+//! `serde_json` (128 levels), length by whoever read the bytes.
+
+pub mod certificate;

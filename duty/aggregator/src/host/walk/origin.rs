@@ -1,6 +1,7 @@
 //! Where certificates come from: an aggregator, a database of one, a file.
 
 use crate::host::store::{FILE, Store, StoreError, certificates};
+use crate::wire::certificate as wire;
 use mithril_common::entities::Certificate;
 use mithril_common::messages::{CertificateListMessage, CertificateMessage};
 use std::collections::BTreeMap;
@@ -140,9 +141,9 @@ fn error_text(error: &reqwest::Error) -> String {
     text
 }
 
-fn decode(place: &str, message: CertificateMessage) -> Result<Certificate, OriginError> {
-    Certificate::try_from(message)
-        .map_err(|error| OriginError::Undecodable { place: place.to_owned(), why: format!("{error:#}") })
+fn undecodable(place: &str) -> impl FnOnce(wire::Undecodable) -> OriginError {
+    let place = place.to_owned();
+    move |error| OriginError::Undecodable { place, why: error.to_string() }
 }
 
 /// What an aggregator at `url` says on one of its routes.
@@ -159,9 +160,7 @@ impl Origin for Remote {
     fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
         let missing = || OriginError::Missing { hash: hash.to_owned(), place: self.base.clone() };
         let body = self.get(&format!("/certificate/{hash}"))?.ok_or_else(missing)?;
-        let message = serde_json::from_slice(&body)
-            .map_err(|error| OriginError::Undecodable { place: self.base.clone(), why: error.to_string() })?;
-        decode(&self.base, message)
+        wire::decode(&body).map_err(undecodable(&self.base))
     }
 
     fn newest(&self) -> Result<String, OriginError> {
@@ -222,7 +221,8 @@ impl File {
 impl Origin for File {
     fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
         let missing = || OriginError::Missing { hash: hash.to_owned(), place: self.place.clone() };
-        decode(&self.place, self.certificates.get(hash).cloned().ok_or_else(missing)?)
+        let message = self.certificates.get(hash).cloned().ok_or_else(missing)?;
+        wire::of_message(message).map_err(undecodable(&self.place))
     }
 
     fn newest(&self) -> Result<String, OriginError> {
