@@ -4,6 +4,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a test may stop")]
 
 mod certify;
+mod contract;
+mod document;
 mod hostile;
 mod scene;
 mod seeded;

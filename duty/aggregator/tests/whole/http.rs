@@ -30,7 +30,7 @@ impl Prover for NoProofs {
     }
 }
 
-fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server {
+pub(crate) fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server {
     let options = Options {
         public_url: "http://127.0.0.1/aggregator/".into(),
         version: "0.1.0".into(),
@@ -42,10 +42,10 @@ fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server {
     Server::start("127.0.0.1:0".parse().unwrap(), router(shared), 2).unwrap()
 }
 
-struct Reply {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Reply {
@@ -61,7 +61,7 @@ impl Reply {
     }
 }
 
-fn send(address: SocketAddr, request: &[u8]) -> Reply {
+pub(crate) fn send(address: SocketAddr, request: &[u8]) -> Reply {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     stream.write_all(request).unwrap();
@@ -73,18 +73,18 @@ fn send(address: SocketAddr, request: &[u8]) -> Reply {
     Reply { status, head, body: all[end + 4..].to_vec() }
 }
 
-fn get(address: SocketAddr, path: &str) -> Reply {
+pub(crate) fn get(address: SocketAddr, path: &str) -> Reply {
     send(address, format!("GET /aggregator{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes())
 }
 
-fn post(address: SocketAddr, path: &str, body: &str) -> Reply {
+pub(crate) fn post(address: SocketAddr, path: &str, body: &str) -> Reply {
     let length = body.len();
     let head =
         format!("POST /aggregator{path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
     send(address, format!("{head}{body}").as_bytes())
 }
 
-fn registration(epoch: u64, signer: Signer) -> String {
+pub(crate) fn registration(epoch: u64, signer: Signer) -> String {
     let json_hex = |text: Result<String, _>| text.unwrap_or_else(|error: mithril_common::StdError| panic!("{error}"));
     serde_json::to_string(&RegisterSignerMessage {
         epoch: mithril_common::entities::Epoch(epoch),

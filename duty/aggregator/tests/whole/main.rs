@@ -8,5 +8,6 @@
 )]
 
 mod epochs;
+mod hostile;
 mod http;
 mod stage;

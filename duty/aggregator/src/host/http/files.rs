@@ -9,7 +9,7 @@ use std::io::SeekFrom;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 /// Bytes that are read at once.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 64 * 1024;
 
 /// `GET /cardano-database-download/{kind}/{file}`, with ranges.
 pub async fn download(

@@ -11,7 +11,7 @@
 //! | [`reply`] | bodies and statuses |
 //!
 //! What a stranger can spend: a body of 256 KiB, a connection's headers within ten seconds, a place in the queue of a class of
-//! routes. Who does not get a place is told to come back (503 with `Retry-After`); nobody waits for somebody else's class.
+//! routes, some of the memory that is there for bodies. Who does not get a place is told to come back (503 with `Retry-After`); nobody waits for somebody else's class.
 
 pub mod cache;
 pub mod files;
@@ -43,8 +43,12 @@ const WRITES_MAX: usize = 256;
 const READS_MAX: usize = 64;
 /// Proofs that wait or are made.
 const PROOFS_MAX: usize = 1024;
-/// Downloads at once.
-const DOWNLOADS_MAX: usize = 64;
+/// Downloads at once; each holds a descriptor and 64 KiB.
+const DOWNLOADS_MAX: usize = 512;
+/// Bytes of a body that needs no room of its own: as many connections as there may be, 16,384, hold 256 MiB of such.
+const BODY_SMALL: usize = 16 * 1024;
+/// Bytes of larger bodies at once, those that are still on their way included: 512 of the longest.
+const BODIES_LARGE_MAX: usize = 128 << 20;
 
 /// What the server is told.
 #[derive(Debug, Clone)]
@@ -75,6 +79,8 @@ struct Inside {
     reads: Semaphore,
     proofs: Semaphore,
     downloads: Arc<Semaphore>,
+    // In bytes.
+    large_bodies: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -89,6 +95,7 @@ impl Shared {
             reads: Semaphore::new(READS_MAX),
             proofs: Semaphore::new(PROOFS_MAX),
             downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
+            large_bodies: Arc::new(Semaphore::new(BODIES_LARGE_MAX)),
         }))
     }
 }

@@ -3,7 +3,7 @@
 //! The work of a registration (pairings, a commit) is done on threads that may block; as many of them share commits.
 
 use super::reply::{self, REGISTRATION_CLOSED};
-use super::{BODY_MAX, Shared};
+use super::{BODY_MAX, BODY_SMALL, Shared};
 use crate::face::metrics::{ByClient, ByOrigin, ClientType};
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use axum::body::Body;
@@ -19,7 +19,9 @@ use mithril_common::messages::{
     CardanoDatabaseImmutableFilesRestoredMessage, RegisterSignatureMessageHttp, RegisterSignerMessage,
     SignedEntityTypeMessage,
 };
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Time for a body to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
@@ -31,21 +33,35 @@ const INDEXES_MAX: usize = 65_536;
 /// A reply that says no; boxed, because it is large and rare.
 type No = Box<Response>;
 
-/// A body, which has to say how long it is. (Clients send some statistics without any, and without a length.)
-async fn body(headers: &HeaderMap, body: Body) -> Result<bytes::Bytes, No> {
-    let status = match length(headers) {
-        None => StatusCode::LENGTH_REQUIRED,
-        Some(length) if length > BODY_MAX as u64 => StatusCode::PAYLOAD_TOO_LARGE,
-        Some(_) => match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await {
-            Err(_) => StatusCode::REQUEST_TIMEOUT,
-            Ok(Err(_)) => StatusCode::PAYLOAD_TOO_LARGE,
-            Ok(Ok(bytes)) => return Ok(bytes),
-        },
-    };
-    Err(Box::new(reply::empty(status)))
+/// A body, and the room that it takes until it has been read.
+struct Received {
+    bytes: bytes::Bytes,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
-fn length(headers: &HeaderMap) -> Option<u64> {
+/// A body, which has to say how long it is. (Clients send some statistics without any, and without a length.)
+async fn body(shared: &Shared, headers: &HeaderMap, body: Body) -> Result<Received, No> {
+    let refused = |status| Err(Box::new(reply::empty(status)));
+    let length = match length(headers) {
+        None => return refused(StatusCode::LENGTH_REQUIRED),
+        Some(length) if length > BODY_MAX => return refused(StatusCode::PAYLOAD_TOO_LARGE),
+        Some(length) => length,
+    };
+    let room = match u32::try_from(length) {
+        Ok(bytes) if length > BODY_SMALL => {
+            let room = Arc::clone(&shared.0.large_bodies).try_acquire_many_owned(bytes);
+            Some(room.map_err(|_| Box::new(reply::busy()))?)
+        }
+        _ => None,
+    };
+    match tokio::time::timeout(BODY_TIME_MAX, axum::body::to_bytes(body, BODY_MAX)).await {
+        Err(_) => refused(StatusCode::REQUEST_TIMEOUT),
+        Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE),
+        Ok(Ok(bytes)) => Ok(Received { bytes, _room: room }),
+    }
+}
+
+fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -61,11 +77,12 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
     let origin = shared.origin(&headers);
     ByOrigin::SignerRegistrations.add(&origin, 1);
     let done = async {
-        let bytes = body(&headers, sent).await?;
+        let received = body(&shared, &headers, sent).await?;
         let _turn = turn(&shared).await?;
-        let engine = std::sync::Arc::clone(&shared.0.engine);
+        let engine = Arc::clone(&shared.0.engine);
         let registered = tokio::task::spawn_blocking(move || {
-            let message: RegisterSignerMessage = serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
+            let message: RegisterSignerMessage =
+                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
             let epoch = message.epoch;
             let signer = decode_signer(message).map_err(|why| undecodable(&why))?;
             engine.register_signer(epoch, signer).map_err(|error| signer_refused(&error))
@@ -128,12 +145,12 @@ fn signer_refused(error: &RegisterSignerError) -> No {
 pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: Body) -> Response {
     ByOrigin::Signatures.add("HTTP", 1);
     let done = async {
-        let bytes = body(&headers, sent).await?;
+        let received = body(&shared, &headers, sent).await?;
         let _turn = turn(&shared).await?;
-        let engine = std::sync::Arc::clone(&shared.0.engine);
+        let engine = Arc::clone(&shared.0.engine);
         let registered = tokio::task::spawn_blocking(move || {
             let message: RegisterSignatureMessageHttp =
-                serde_json::from_slice(&bytes).map_err(|error| undecodable(&error))?;
+                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
             let entity = match message.signed_entity_type {
                 SignedEntityTypeMessage::Known(entity) => entity,
                 SignedEntityTypeMessage::Discontinued(kind) => {
@@ -192,11 +209,11 @@ pub async fn statistics(
     let (origin, client) = (shared.origin(&headers), Shared::client(&headers));
     match what.as_str() {
         "immutable-files-restored" => {
-            let bytes = match body(&headers, sent).await {
-                Ok(bytes) => bytes,
+            let received = match body(&shared, &headers, sent).await {
+                Ok(received) => received,
                 Err(refusal) => return *refusal,
             };
-            match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&bytes) {
+            match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&received.bytes) {
                 Ok(message) => ByClient::ImmutableFilesRestored.add(&origin, client, message.nb_immutable_files.into()),
                 Err(error) => return *undecodable(&error),
             }

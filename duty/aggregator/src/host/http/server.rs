@@ -1,7 +1,7 @@
 //! The listener.
 //!
 //! A connection costs a task and some kilobytes; there may be as many as there are file descriptors for. One that has not sent its
-//! headers in time ends, so half-open ones keep nobody out for long.
+//! headers in time ends, so half-open ones keep nobody out for long; neither do clients that ask and do not read.
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -21,11 +21,16 @@ const CONNECTIONS_MAX: u64 = 16_384;
 const DESCRIPTORS_KEPT: u64 = 512;
 /// Time for a request's headers; an idle kept-alive connection ends by it as well.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// The same once three quarters of all connections are taken: who is slow then makes room for others.
+const HEADER_TIME_PRESSED: Duration = Duration::from_secs(2);
+/// Time in which somebody who is sent something has to take some of it. Of a client that does not read, or is gone without a word,
+/// neither the connection nor its place among the downloads is kept for longer.
+const UNTAKEN_MS_MAX: u32 = 30_000;
 /// Bytes of a request line with its headers: 100 hashes of 64 digits are 6,500.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Headers of a request.
 const HEADERS_MAX: usize = 64;
-/// Time of a request that is no download, from its headers to its reply's end.
+/// Time for what is under way to end when the server does.
 const GRACE: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed (out of file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -110,9 +115,13 @@ async fn serve(listener: TcpListener, app: Router, mut ended: watch::Receiver<bo
                 }
             },
         };
+        let header_time = match slots.available_permits() < most / 4 {
+            true => HEADER_TIME_PRESSED,
+            false => HEADER_TIME_MAX,
+        };
         let (app, ended) = (app.clone(), ended.clone());
         tokio::spawn(async move {
-            connection(stream, app, ended).await;
+            connection(stream, app, ended, header_time).await;
             drop(slot);
         });
     }
@@ -122,11 +131,12 @@ async fn serve(listener: TcpListener, app: Router, mut ended: watch::Receiver<bo
     Ok(())
 }
 
-async fn connection(stream: TcpStream, app: Router, mut ended: watch::Receiver<bool>) {
+async fn connection(stream: TcpStream, app: Router, mut ended: watch::Receiver<bool>, header_time: Duration) {
     let _slower = stream.set_nodelay(true);
+    let _unbounded = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS_MAX);
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME_MAX)
+        .header_read_timeout(header_time)
         .max_buf_size(HEADER_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
