@@ -5,6 +5,7 @@
 //! | [`certificates`] | whether a certificate holds, and whether it continues a chain |
 //! | [`entity`] | what can be certified now, for how long, and in which order |
 //! | [`era`], [`markers`] | the era of the network, and what is announced on its chain |
+//! | [`lottery`] | whether a signer's value wins |
 //! | [`merkle`] | roots and proofs over blocks, transactions and files |
 //! | [`message`] | what the signers of an epoch have to sign |
 //! | [`protocol_configuration`] | configurations announced for epochs to come |
@@ -16,6 +17,7 @@
 pub mod certificates;
 pub mod entity;
 pub mod era;
+pub mod lottery;
 pub mod markers;
 pub mod merkle;
 pub mod message;

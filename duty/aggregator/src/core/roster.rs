@@ -4,8 +4,11 @@
 //! key by that index only, so what a signature says of its party is believed only when the party holds the key at that index:
 //! else a stranger could put a signature of another under a name of his choice, and overwrite one that is there.
 //!
-//! The aggregate verification key is computed once per epoch, not once per signature.
+//! The aggregate verification key is computed once per epoch, not once per signature, and so are the bounds of every signer's
+//! lottery ([`super::lottery`]). What is left of a check is one BLS signature.
 
+use super::lottery::Lottery;
+use blake2::{Blake2b512, Digest as _};
 use mithril_common::AggregateSignatureType;
 use mithril_common::crypto_helper::{
     ProtocolAggregateVerificationKey, ProtocolAggregateVerificationKeyForConcatenation, ProtocolClerk, ProtocolKey,
@@ -88,6 +91,8 @@ struct Party {
     id: PartyId,
     key: VerificationKeyForConcatenation,
     stake: Stake,
+    // None: mithril-stm decides.
+    lottery: Option<Lottery>,
 }
 
 /// The signers of one epoch.
@@ -101,6 +106,8 @@ pub struct Roster {
     // By signer index.
     parties: Vec<Party>,
     total_stake: Stake,
+    // Root of the tree over the signers: signed behind every message.
+    root: Vec<u8>,
 }
 
 impl Roster {
@@ -133,14 +140,18 @@ impl Roster {
         for index in 0..signers.len() as u64 {
             let (key, stake) = clerk.get_concatenation_registered_party_for_index(&index).map_err(lottery)?;
             let id = by_key.get(&key).cloned().unwrap_or_default();
-            parties.push(Party { id, key, stake });
+            parties.push(Party { id, key, stake, lottery: None });
         }
         let key = clerk.compute_aggregate_verification_key();
         let wrapped: ProtocolAggregateVerificationKeyForConcatenation =
             ProtocolKey::new(key.to_concatenation_aggregate_verification_key().clone());
         let key_text = wrapped.to_json_hex().map_err(lottery)?;
         let total_stake = parties.iter().map(|party| party.stake).sum();
-        Ok(Roster { signers, parameters: parameters.clone(), stm, clerk, key, key_text, parties, total_stake })
+        for party in &mut parties {
+            party.lottery = Lottery::new(stm.phi_f, party.stake, total_stake);
+        }
+        let root = root(&key_text).ok_or_else(|| RosterError::Lottery("their key has no root".to_owned()))?;
+        Ok(Roster { signers, parameters: parameters.clone(), stm, clerk, key, key_text, parties, total_stake, root })
     }
 
     /// The signers in the order in which they were given.
@@ -189,10 +200,30 @@ impl Roster {
         if !is_possible {
             return Err(SignatureRefusal::Indexes { most: self.stm.m });
         }
-        inner
-            .verify(&self.stm, &holder.key, &holder.stake, &self.key, message.as_bytes())
-            .map_err(|error| SignatureRefusal::Invalid(format!("{error:#}")))?;
+        let invalid = |error| SignatureRefusal::Invalid(format!("{error:#}"));
+        let sigma = inner.get_concatenation_signature_sigma();
+        let signed = [message.as_bytes(), &self.root].concat();
+        match self.wins(holder, &signed, &sigma.to_canonical_bytes(), &indexes) {
+            Some(true) => sigma.verify(&signed, &holder.key).map_err(invalid)?,
+            Some(false) => return Err(SignatureRefusal::Invalid("it wins not all of its lottery indexes".to_owned())),
+            None => inner
+                .verify(&self.stm, &holder.key, &holder.stake, &self.key, message.as_bytes())
+                .map_err(invalid)?,
+        }
         Ok(indexes)
+    }
+
+    /// Whether a signature wins all of its indexes; none when mithril-stm has to be asked.
+    fn wins(&self, holder: &Party, signed: &[u8], sigma: &[u8], indexes: &[LotteryIndex]) -> Option<bool> {
+        let lottery = holder.lottery.as_ref()?;
+        let begun = Blake2b512::new().chain_update(b"map").chain_update(signed);
+        for index in indexes {
+            let value = begun.clone().chain_update(index.to_le_bytes()).chain_update(sigma).finalize();
+            if !lottery.is_won(&value.into())? {
+                return Some(false);
+            }
+        }
+        Some(true)
     }
 
     /// Whether a party is among the signers.
@@ -231,6 +262,13 @@ impl std::fmt::Debug for Roster {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Roster({} signers, {} lovelace)", self.signers.len(), self.total_stake)
     }
+}
+
+/// The root in an aggregate verification key (hex of JSON).
+fn root(key_text: &str) -> Option<Vec<u8>> {
+    let key: serde_json::Value = serde_json::from_slice(&hex::decode(key_text).ok()?).ok()?;
+    let bytes = key.get("mt_commitment")?.get("root")?.as_array()?;
+    bytes.iter().map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect()
 }
 
 /// Counts different lottery indexes: a quorum is k of them, whoever has them.
@@ -327,6 +365,34 @@ mod tests {
         let refusal = roster.verify(&message.to_message(), &stolen).unwrap_err();
         assert!(matches!(refusal, SignatureRefusal::ForeignParty { .. }), "{refusal}");
         assert!(matches!(roster.verify("other", first), Err(SignatureRefusal::Invalid(_))));
+    }
+
+    #[test]
+    fn the_lottery_here_and_in_mithril_stm_agree_on_every_index() {
+        for phi in [0.2, 0.7, 0.95] {
+            let fixture = MithrilFixtureBuilder::default()
+                .with_signers(5)
+                .with_protocol_parameters(ProtocolParameters::new(5, 60, phi))
+                .build();
+            let roster = Roster::new(fixture.signers_with_stake(), &fixture.protocol_parameters()).unwrap();
+            let message = message("1");
+            let mut seen = [0, 0];
+            for signature in fixture.sign_all(&message) {
+                for index in 0..60 {
+                    let mut inner = signature.to_protocol_signature();
+                    inner.set_concatenation_signature_indices(&[index]);
+                    let holder = &roster.parties[inner.signer_index as usize];
+                    let text = message.to_message();
+                    let theirs =
+                        inner.verify(&roster.stm, &holder.key, &holder.stake, &roster.key, text.as_bytes()).is_ok();
+                    let one = SingleSignature { signature: inner.into(), ..signature.clone() };
+                    assert_eq!(roster.verify(&text, &one).is_ok(), theirs, "{phi} {index}");
+                    assert_eq!(signature.won_indexes.contains(&index), theirs);
+                    seen[usize::from(theirs)] += 1;
+                }
+            }
+            assert!(seen[0] > 0 && seen[1] > 0, "{seen:?}");
+        }
     }
 
     #[test]
