@@ -39,7 +39,7 @@ enum Verb {
     Ledger(semel_admin::LedgerVerb),
     #[command(flatten)]
     Aid(Aid),
-    /// Run a Tendermint network in this process, signed for by this signer
+    /// Run a Tendermint and a Cardano network in this process, signed for and certified by this program
     Dev(dev::Dev),
 }
 

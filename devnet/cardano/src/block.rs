@@ -4,6 +4,7 @@
 //! is the block's hash. Only eras from Shelley on have a header whose body begins with the block number.
 
 use pallas_codec::minicbor::decode::{Decoder, Error};
+use pallas_traverse::MultiEraBlock;
 use std::sync::Arc;
 
 /// Slots in one immutable file, as on preview.
@@ -23,6 +24,12 @@ pub struct Block {
 }
 
 impl Block {
+    /// Hashes of its transactions.
+    pub fn transactions(&self) -> Vec<[u8; 32]> {
+        let block = MultiEraBlock::decode(&self.bytes);
+        block.map(|block| block.txs().iter().map(|transaction| *transaction.hash()).collect()).unwrap_or_default()
+    }
+
     /// Number of the immutable file that holds it.
     pub fn chunk(&self) -> u64 {
         self.slot / SLOTS_PER_CHUNK

@@ -74,6 +74,9 @@ pub enum CertifiedError {
         /// How the aggregator stands.
         standing: String,
     },
+    /// Somebody asked for the end.
+    #[error("it was told to end")]
+    Stopped,
 }
 
 /// How the aggregator is set up.
@@ -93,6 +96,10 @@ pub struct Conditions {
     pub step: u64,
     /// Version of the node, as told.
     pub node_version: String,
+    /// Epochs that are kept; without, all of them.
+    pub retention: Option<u64>,
+    /// Ends what waits for something to happen.
+    pub stop: Stop,
 }
 
 impl Conditions {
@@ -112,6 +119,8 @@ impl Conditions {
             security: 20,
             step: 15,
             node_version: "10.7.1".to_owned(),
+            retention: None,
+            stop: Stop::new(),
         }
     }
 }
@@ -124,6 +133,7 @@ pub struct Certified {
     keys: GenesisKeys,
     ancillary: String,
     stop: Stop,
+    waits_end: Stop,
 }
 
 impl Certified {
@@ -140,6 +150,7 @@ impl Certified {
         let keys = net.genesis_keys()?;
         let genesis = keys.verification.as_str().try_into();
         let genesis = genesis.map_err(|error: mithril_common::StdError| CertifiedError::Key(error.to_string()))?;
+        // Of its own: an aggregator that is started again over the same conditions runs.
         let stop = Stop::new();
         let directory = &conditions.directory;
         let store = Store::open(&directory.join("stores"))?;
@@ -160,7 +171,7 @@ impl Certified {
                 genesis,
                 settings: Some(settings(net, conditions)),
                 kinds: conditions.kinds.iter().copied().collect(),
-                retention: None,
+                retention: conditions.retention,
                 interval: conditions.interval,
                 node_version: conditions.node_version.clone(),
             },
@@ -179,7 +190,7 @@ impl Certified {
             origins: Vec::new(),
         };
         let running = aggregator.start(address, files, options)?;
-        Ok(Certified { running, url, keys, ancillary, stop })
+        Ok(Certified { running, url, keys, ancillary, stop, waits_end: conditions.stop.clone() })
     }
 
     fn files(
@@ -261,7 +272,7 @@ impl Certified {
     /// Waits until `happened`, and looks again and again.
     ///
     /// # Errors
-    /// When it takes longer than a minute.
+    /// When it takes longer than a minute, or the conditions' token was pulled.
     pub fn wait(&self, what: &str, mut happened: impl FnMut() -> bool) -> Result<(), CertifiedError> {
         let until = Instant::now() + PATIENCE;
         while !happened() {
@@ -269,7 +280,9 @@ impl Certified {
                 let standing = format!("{:?}", self.running.engine().standing());
                 return Err(CertifiedError::Late { what: what.to_owned(), standing });
             }
-            std::thread::sleep(PAUSE);
+            if self.waits_end.wait_timeout(PAUSE) {
+                return Err(CertifiedError::Stopped);
+            }
         }
         Ok(())
     }
@@ -305,7 +318,8 @@ impl Certified {
         self.wait_epoch(net)
     }
 
-    fn first_epoch(&self, net: &CardanoNet) -> mithril_common::entities::Epoch {
+    /// The first epoch in which something other than a genesis can be certified.
+    pub fn first_epoch(&self, net: &CardanoNet) -> mithril_common::entities::Epoch {
         net.first_epoch() + 2
     }
 

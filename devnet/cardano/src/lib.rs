@@ -9,6 +9,7 @@
 //! signer                               Mithril signers that know the aggregator over HTTP only
 //! net                                  all of it behind one handle
 //! certified                            an aggregator over it
+//! watch                                what that aggregator seals, for whoever looks on
 //! ```
 //!
 //! Epochs last as long as one wants: tests move them by hand, `semel dev` gives them seconds. The chain does what a real one
@@ -26,10 +27,12 @@ mod pools;
 mod server;
 pub mod signer;
 mod synthetic;
+pub mod watch;
 mod world;
 
 pub use chain::ChainError;
 pub use database::LedgerForm;
+pub use mithril_common::entities::ProtocolParameters;
 pub use net::{CardanoNet, GenesisKeys, NetError};
 pub use options::Options;
 pub use pools::{Pool, PoolError};

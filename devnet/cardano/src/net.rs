@@ -100,7 +100,7 @@ impl CardanoNet {
             Self { socket, shared, pools, library, stop: watch::Sender::new(false), threads: Vec::new(), options };
         net.listen()?;
         if let Some(epoch_time) = net.options.epoch_time {
-            net.run_clock(epoch_time)?;
+            net.start_clock(epoch_time)?;
         }
         Ok(net)
     }
@@ -128,8 +128,8 @@ impl CardanoNet {
         })
     }
 
-    /// Reveals the blocks of an epoch over its time, then begins the next.
-    fn run_clock(&mut self, epoch_time: Duration) -> Result<(), NetError> {
+    /// From now on the clock is real: the blocks of an epoch are revealed over its time, then the next one begins.
+    pub fn start_clock(&mut self, epoch_time: Duration) -> Result<(), NetError> {
         let (shared, stop, tick) = (Arc::clone(&self.shared), self.stop.subscribe(), self.options.tick_time);
         self.spawn("cardano-clock", move || {
             let mut ends = Instant::now() + epoch_time;
@@ -207,6 +207,14 @@ impl CardanoNet {
     /// The newest block.
     pub fn tip(&self) -> Option<Block> {
         self.shared.world().chain.tip().cloned()
+    }
+
+    /// The newest block that is no newer than `number`, has a transaction if that is wanted, and is one of the last `among`.
+    pub fn block_below(&self, number: u64, has_transactions: bool, among: usize) -> Option<Block> {
+        let world = self.shared.world();
+        let blocks = world.chain.blocks().iter().rev().take(among);
+        let mut blocks = blocks.filter(|block| block.number <= number);
+        blocks.find(|block| !has_transactions || !block.transactions().is_empty()).cloned()
     }
 
     /// All blocks of the chain, oldest first.

@@ -1,83 +1,61 @@
-//! `semel dev`: a Tendermint network in this process, whose four keys are signed for by the real signer over real sockets.
+//! A Tendermint network in this process, whose keys are signed for by the real signer over real sockets.
 
+use super::{Dev, FRAME, seconds};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use semel_devnet_tendermint::{Config, Devnet, Snapshot, public_key};
 use semel_kms::face;
 use semel_kms::host::service::Service;
 use semel_ledger::{Durability, Journal, Options};
-use semel_ops::error::Report;
+use semel_ops::error::{Exit, Report};
 use semel_ops::health::Health;
 use semel_ops::shell::Shell;
-use semel_ops::shutdown::{Signals, Stop};
-use std::io::IsTerminal;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use semel_ops::shutdown::Stop;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
-
-/// Time between two looks at the network.
-const FRAME: Duration = Duration::from_millis(250);
+use std::time::Duration;
 
 /// Longest wait for the next block before the run counts as failed.
 const STALLED: Duration = Duration::from_secs(60);
 
-/// Run a Tendermint network in this process, signed for by this signer
-#[derive(Debug, clap::Args)]
-pub(crate) struct Dev {
-    /// End by itself after this many blocks
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
-    blocks: Option<u64>,
-    /// Add a node that asks for conflicting votes
-    #[arg(long)]
-    attack: bool,
-    /// Validators
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=20))]
-    validators: u8,
-    /// Time between blocks, in milliseconds
-    #[arg(long, value_name = "MS", default_value_t = 400, value_parser = clap::value_parser!(u64).range(20..=60_000))]
-    block_time: u64,
-    /// Keep keys, configurations and the ledger in this directory, which must not exist [default: a temporary one]
-    #[arg(long, value_name = "DIR")]
-    home: Option<PathBuf>,
-    /// The summary as JSON
-    #[arg(long)]
-    json: bool,
+/// A running network and its signer.
+pub(super) struct Network {
+    devnet: Devnet,
+    service: Service,
+    height: u64,
+    still: Duration,
 }
 
-impl Dev {
-    /// Runs it.
-    pub(crate) fn run(self, shell: &Shell) -> Result<(), Report> {
-        let failed = |what: &str, error: &(dyn std::error::Error + 'static)| Report::new(what.to_owned()).cause(error);
-        let home = self.home.clone();
-        let directory = home
-            .clone()
-            .unwrap_or_else(|| std::env::temp_dir().join(format!("semel-dev-{}-{}", std::process::id(), seconds())));
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&directory)
-            .map_err(|error| failed(&format!("cannot make {}", directory.display()), &error))?;
-        let ended = self.run_in(&directory, shell);
-        if home.is_none() {
-            let removed = std::fs::remove_dir_all(&directory);
-            removed.map_err(|error| failed(&format!("cannot remove {}", directory.display()), &error))?;
-        }
-        ended
-    }
+/// What one look has seen.
+pub(super) struct Look {
+    /// The newest block, if it is new.
+    pub(super) line: Option<String>,
+    /// Blocks so far.
+    pub(super) blocks: u64,
+    /// Whether no block came for too long.
+    pub(super) stalled: bool,
+}
 
-    fn run_in(&self, directory: &Path, shell: &Shell) -> Result<(), Report> {
+/// A network that has ended.
+pub(super) struct Ended {
+    last: Snapshot,
+    stalled: bool,
+}
+
+impl Network {
+    /// Starts nodes and signer.
+    pub(super) fn start(dev: &Dev, directory: &Path, stop: &Stop, shell: &Shell) -> Result<Self, Report> {
         let io = |error: std::io::Error| Report::new("the network did not start").cause(&error);
-        let stop = Stop::new();
-        let _signals = Signals::install(&stop).map_err(io)?;
         let chain = format!("semel-dev-{}", seconds());
         let mut seeds = Vec::new();
-        for _ in 0..self.validators {
+        for _ in 0..dev.validators {
             let mut seed = [0; 32];
             getrandom::fill(&mut seed).map_err(|error| io(std::io::Error::other(error.to_string())))?;
             seeds.push(seed);
         }
         let mut config = Config::new(&chain, seeds.iter().map(public_key));
-        config = config.block_interval(Duration::from_millis(self.block_time));
-        config.attack = self.attack;
+        config = config.block_interval(Duration::from_millis(dev.block_time));
+        config.attack = dev.attack;
         let devnet = Devnet::start(config).map_err(|error| Report::new("the network did not start").cause(&error))?;
         let mut configs = Vec::new();
         for (index, (seed, address)) in seeds.iter().zip(devnet.addresses()).enumerate() {
@@ -93,46 +71,27 @@ impl Dev {
         let journal = Journal::open(options, &[]).map_err(|error| face::ledger_report(&error))?;
         let mut service = Service::new(journal, Health::new(), stop.clone(), false);
         service.apply(plans).map_err(|error| face::service_report(&error))?;
-        let several = if self.validators == 1 { "validator" } else { "validators" };
-        shell.status("Started", format!("{} {several} of {chain}, all keys in this process", self.validators));
-        let live = std::io::stderr().is_terminal() && !self.json;
-        let stalled = self.watch(&devnet, &stop, shell, live);
-        // Nodes first: one without its signer waits for it.
-        let last = devnet.stop();
-        service.shutdown().map_err(|error| face::ledger_report(&error))?;
-        self.conclude(&last, stalled, shell)
+        let several = if dev.validators == 1 { "validator" } else { "validators" };
+        shell.status("Started", format!("{} {several} of {chain}, all keys in this process", dev.validators));
+        Ok(Self { devnet, service, height: 0, still: Duration::ZERO })
     }
 
-    /// Shows the network until it is to end. True: no block came for too long.
-    fn watch(&self, devnet: &Devnet, stop: &Stop, shell: &Shell, live: bool) -> bool {
-        let (mut shown, mut height) = (0, 0);
-        let mut still = Duration::ZERO;
-        while !stop.wait_timeout(FRAME) {
-            let snapshot = devnet.snapshot();
-            if snapshot.blocks_settled > height {
-                (height, still) = (snapshot.blocks_settled, Duration::ZERO);
-            } else {
-                still += FRAME;
-            }
-            if live {
-                let screen = self.screen(&snapshot);
-                let up = if shown > 0 { format!("\x1b[{shown}A\x1b[J") } else { String::new() };
-                shell.note(format!("{up}{screen}"));
-                shown = screen.lines().count();
-            } else if still.is_zero() && !self.json {
-                shell.status("Block", block_line(&snapshot));
-            }
-            if self.blocks.is_some_and(|blocks| snapshot.blocks_settled >= blocks) {
-                return false;
-            }
-            if still > STALLED {
-                return true;
-            }
+    /// Looks once.
+    pub(super) fn look(&mut self) -> Look {
+        let snapshot = self.devnet.snapshot();
+        let is_new = snapshot.blocks_settled > self.height;
+        if is_new {
+            (self.height, self.still) = (snapshot.blocks_settled, Duration::ZERO);
+        } else {
+            self.still += FRAME;
         }
-        false
+        let line = is_new.then(|| block_line(&snapshot));
+        Look { line, blocks: snapshot.blocks_settled, stalled: self.still > STALLED }
     }
 
-    fn screen(&self, snapshot: &Snapshot) -> String {
+    /// What is going on, for a terminal.
+    pub(super) fn screen(&self) -> String {
+        let snapshot = self.devnet.snapshot();
         let mut out = String::new();
         let mut line = |text: String| out.extend([text.as_str(), "\n"]);
         let seconds = snapshot.running_for.as_secs();
@@ -171,12 +130,30 @@ impl Dev {
         out.trim_end().to_owned()
     }
 
-    fn conclude(&self, last: &Snapshot, stalled: bool, shell: &Shell) -> Result<(), Report> {
-        let signed: u64 = last.validators.iter().map(|validator| validator.signed).sum();
-        let refused: u64 = last.validators.iter().map(|validator| validator.refused).sum();
-        let latency = last.slowest();
-        let granted = last.attack.as_ref().map_or(0, |attack| attack.granted);
-        let (asked, attack_refused) = last.attack.as_ref().map_or((0, 0), |attack| (attack.asked, attack.refused));
+    /// Ends it.
+    pub(super) fn end(self) -> Result<Ended, Report> {
+        // Nodes first: one without its signer waits for it.
+        let last = self.devnet.stop();
+        self.service.shutdown().map_err(|error| face::ledger_report(&error))?;
+        Ok(Ended { last, stalled: self.still > STALLED })
+    }
+}
+
+impl Ended {
+    /// Requests of the attacker: all, refused, granted.
+    fn attack(&self) -> (u64, u64, u64) {
+        self.last.attack.as_ref().map_or((0, 0, 0), |attack| (attack.asked, attack.refused, attack.granted))
+    }
+
+    fn signed_and_refused(&self) -> (u64, u64) {
+        let sum = |(signed, refused): (u64, u64), (more, others): (u64, u64)| (signed + more, refused + others);
+        self.last.validators.iter().map(|validator| (validator.signed, validator.refused)).fold((0, 0), sum)
+    }
+
+    /// In numbers.
+    pub(super) fn summary(&self) -> serde_json::Map<String, serde_json::Value> {
+        let (last, latency) = (&self.last, self.last.slowest());
+        let ((signed, refused), (asked, attack_refused, granted)) = (self.signed_and_refused(), self.attack());
         let summary = serde_json::json!({
             "blocks": last.blocks_settled,
             "blocks_without_a_signature_of_ours": last.blocks_incomplete,
@@ -187,7 +164,14 @@ impl Dev {
             "evidence": last.evidence.len(),
             "attack": { "asked": asked, "refused": attack_refused, "granted": granted },
         });
-        let text = format!(
+        summary.as_object().cloned().unwrap_or_default()
+    }
+
+    /// In words.
+    pub(super) fn lines(&self, dev: &Dev) -> Vec<String> {
+        let (last, latency) = (&self.last, self.last.slowest());
+        let ((signed, refused), (asked, attack_refused, granted)) = (self.signed_and_refused(), self.attack());
+        let mut lines = vec![format!(
             "{} blocks, {} signatures, {} blocks without a signature of ours, {refused} refusals, p50 {:.2} ms, p99 {:.2} ms, \
              {} double signatures",
             last.blocks_settled,
@@ -196,23 +180,26 @@ impl Dev {
             latency.p50.as_secs_f64() * 1000.0,
             latency.p99.as_secs_f64() * 1000.0,
             last.evidence.len()
-        );
-        let printed = if self.json { shell.json(&summary) } else { shell.line(&text) };
-        printed.map_err(|error| Report::new("the summary was not written").cause(&error))?;
-        if self.attack && !self.json {
+        )];
+        if dev.attack {
             let line = format!("attack: {asked} conflicting requests, {attack_refused} refused, {granted} granted");
-            shell.line(line).map_err(|error| Report::new("the summary was not written").cause(&error))?;
+            lines.push(line);
         }
-        let short = self.blocks.is_some_and(|blocks| last.blocks_settled < blocks);
-        if stalled {
+        lines
+    }
+
+    /// Whether it went as it should.
+    pub(super) fn judge(&self, dev: &Dev) -> Result<(), Report> {
+        let (last, (asked, _, granted)) = (&self.last, self.attack());
+        if self.stalled {
             Err(Report::new(format!("no block for {} s", STALLED.as_secs())))
         } else if last.blocks_incomplete > 0 {
             Err(Report::new(format!("{} blocks lack a signature of ours", last.blocks_incomplete)))
         } else if !last.evidence.is_empty() || granted > 0 {
-            Err(Report::new("a double signature was made").exit(semel_ops::error::Exit::Unsafe))
-        } else if self.attack && asked == 0 && last.blocks_settled > 0 {
+            Err(Report::new("a double signature was made").exit(Exit::Unsafe))
+        } else if dev.attack && asked == 0 && last.blocks_settled > 0 {
             Err(Report::new("the attacker did not come to ask anything"))
-        } else if short {
+        } else if dev.blocks.is_some_and(|blocks| last.blocks_settled < blocks) {
             Err(Report::new("ended before the blocks that were asked for"))
         } else {
             Ok(())
@@ -232,10 +219,6 @@ fn block_line(snapshot: &Snapshot) -> String {
             block.signers.len() + block.missing.len()
         )
     })
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// A key, an identity and a tmkms.toml, as an operator has them.

@@ -1,0 +1,364 @@
+//! A Cardano network in this process: a node, stake pools with Mithril signers, and the aggregator that certifies what they sign.
+//!
+//! All of it is below one thread that lets everything else on this host go first: a validator's vote does not wait for a
+//! certificate. The first two epochs are moved by hand, because nobody could sign in them; then the clock is real.
+
+use super::{Dev, FRAME};
+use semel_devnet_cardano::certified::{Certified, CertifiedError, Conditions};
+use semel_devnet_cardano::signer::Population;
+use semel_devnet_cardano::watch::{Sealed, Watch};
+use semel_devnet_cardano::{CardanoNet, NetError, Options, ProtocolParameters};
+use semel_ops::error::Report;
+use semel_ops::shell::Shell;
+use semel_ops::shutdown::{Stop, StopReason};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Label of a certificate's line.
+pub(super) const SEALED: &str = "Sealed";
+/// Where real blocks are looked for, from the directory of a clone.
+const PREVIEW: &str = "../shared/data/cardano/preview/immutable";
+/// How nice the network's threads are.
+const NICE: i32 = 10;
+/// Time between two looks of a signer at the aggregator.
+const SIGNER_INTERVAL: Duration = Duration::from_millis(500);
+/// Blocks between two certificates of transactions: some in each epoch, and not more than one can read.
+const STEP: u64 = 120;
+/// Epochs that the aggregator keeps.
+const RETENTION: u64 = 20;
+/// Of about 70 lotteries that are won by anybody, so many have to be signed: no pool can do that alone.
+const PARAMETERS: ProtocolParameters = ProtocolParameters { k: 50, m: 100, phi_f: 0.7 };
+
+/// Why the network does not run.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Net(#[from] NetError),
+    #[error(transparent)]
+    Certified(#[from] CertifiedError),
+    #[error("the database does not answer: {0}")]
+    Look(String),
+    #[error("no thread can be had: {0}")]
+    Thread(#[source] std::io::Error),
+    #[error("its runtime has ended: {0}")]
+    Ended(String),
+}
+
+/// Where it is reached, and the keys that its clients need.
+#[derive(Debug, Clone)]
+struct Reached {
+    url: String,
+    genesis: String,
+    ancillary: String,
+}
+
+/// What the network's thread tells.
+#[derive(Debug, Default)]
+struct Told {
+    reached: Option<Reached>,
+    epoch: u64,
+    sealed: Vec<Sealed>,
+    passed: Vec<(u64, Vec<String>)>,
+    trouble: Option<String>,
+    failure: Option<String>,
+}
+
+type Shared = Arc<Mutex<Told>>;
+
+fn told(shared: &Shared) -> MutexGuard<'_, Told> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running network.
+pub(super) struct Network {
+    stop: Stop,
+    shared: Shared,
+    thread: Option<JoinHandle<()>>,
+    seen: Seen,
+}
+
+/// What was seen so far.
+#[derive(Debug, Default, Clone)]
+struct Seen {
+    pools: u64,
+    reached: Option<Reached>,
+    epoch: u64,
+    certificates: u64,
+    by_kind: BTreeMap<String, (u64, String)>,
+    epochs: u64,
+    gaps: Vec<(u64, Vec<String>)>,
+    transaction: Option<String>,
+    block: Option<String>,
+    trouble: Option<String>,
+    failure: Option<String>,
+}
+
+/// What one look has seen.
+pub(super) struct Look {
+    /// New lines: label and text.
+    pub(super) lines: Vec<(&'static str, String)>,
+    /// The same for programs.
+    pub(super) events: Vec<Value>,
+    /// Certificates so far, but for the genesis.
+    pub(super) certificates: u64,
+    /// Whether an epoch passed without a certificate of every type.
+    pub(super) has_gap: bool,
+    /// Whether the network ended by itself.
+    pub(super) has_ended: bool,
+}
+
+/// A network that has ended.
+pub(super) struct Ended {
+    seen: Seen,
+}
+
+/// What the thread is to run.
+struct Plan {
+    options: Options,
+    conditions: Conditions,
+    epoch_time: Duration,
+}
+
+impl Network {
+    /// Starts it; it serves a little later.
+    pub(super) fn start(dev: &Dev, directory: &Path, shell: &Shell) -> Result<Self, Report> {
+        let failed = |error: &(dyn std::error::Error + 'static)| Report::new("the network did not start").cause(error);
+        let directory = directory.join("cardano");
+        let stop = Stop::new();
+        let mut options = Options::new(directory.join("node"));
+        std::fs::create_dir_all(&options.directory).map_err(|error| failed(&error))?;
+        options.immutable = match &dev.immutable {
+            Some(path) if !path.join("00000.chunk").is_file() => {
+                return Err(Report::new(format!("there is no 00000.chunk in {}", path.display())));
+            }
+            Some(path) => Some(path.clone()),
+            None => Some(PathBuf::from(PREVIEW)).filter(|path| path.is_dir()),
+        };
+        options.pools = dev.pools;
+        options.parameters = PARAMETERS;
+        let blocks = if options.immutable.is_some() { "real" } else { "made-up" };
+        shell.status(
+            "Started",
+            format!("{} stake pools with signers, {blocks} blocks, epochs of {} s", dev.pools, dev.epoch_time),
+        );
+        let mut conditions = Conditions::new(directory.join("aggregator"));
+        conditions.step = STEP;
+        conditions.retention = Some(RETENTION);
+        conditions.stop = stop.clone();
+        let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time) };
+        let shared = Shared::default();
+        let (mine, mine_stop) = (Arc::clone(&shared), stop.clone());
+        let run = move || {
+            // What this thread starts is as nice as it is. Without it everything works, only less smoothly.
+            let _nice = rustix::process::setpriority_process(None, NICE);
+            match run(plan, &mine, &mine_stop) {
+                Ok(()) | Err(Failure::Certified(CertifiedError::Stopped)) => {}
+                Err(failure) => told(&mine).failure = Some(failure.to_string()),
+            }
+        };
+        let seen = Seen { pools: dev.pools, ..Seen::default() };
+        let thread = std::thread::Builder::new().name("cardano".to_owned()).spawn(run);
+        Ok(Self { stop, shared, thread: Some(thread.map_err(|error| failed(&error))?), seen })
+    }
+
+    /// Looks once.
+    pub(super) fn look(&mut self) -> Look {
+        let mut told = told(&self.shared);
+        let (mut lines, mut events) = (Vec::new(), Vec::new());
+        let seen = &mut self.seen;
+        if let Some(reached) = told.reached.take() {
+            lines.push(("Serving", reached.url.clone()));
+            lines.push(("Genesis key", reached.genesis.clone()));
+            lines.push(("Ancillary", reached.ancillary.clone()));
+            events.push(json!({
+                "event": "serving",
+                "url": reached.url,
+                "genesis_verification_key": reached.genesis,
+                "ancillary_verification_key": reached.ancillary,
+            }));
+            seen.reached = Some(reached);
+        }
+        for sealed in told.sealed.drain(..) {
+            lines.push((SEALED, line(&sealed, seen.pools)));
+            events.push(event(&sealed));
+            seen.take(sealed);
+        }
+        for (epoch, missing) in told.passed.drain(..) {
+            events.push(json!({ "event": "epoch passed", "epoch": epoch, "without": missing }));
+            seen.epochs += 1;
+            if !missing.is_empty() {
+                lines.push(("Missing", gap(epoch, &missing)));
+                seen.gaps.push((epoch, missing));
+            }
+        }
+        seen.epoch = told.epoch;
+        seen.trouble.clone_from(&told.trouble);
+        seen.failure.clone_from(&told.failure);
+        let (certificates, has_gap, has_ended) = (seen.certificates, !seen.gaps.is_empty(), seen.failure.is_some());
+        Look { lines, events, certificates, has_gap, has_ended }
+    }
+
+    /// What is going on, for a terminal.
+    pub(super) fn screen(&self) -> String {
+        let seen = &self.seen;
+        let Some(reached) = &seen.reached else { return "The Cardano network begins".to_owned() };
+        let mut out = format!("epoch {}   {} certificates   {}\n", seen.epoch, seen.certificates, reached.url);
+        out += &format!("{:<28} {:>6}  newest\n", "type", "sealed");
+        for (kind, (count, newest)) in &seen.by_kind {
+            out += &format!("{kind:<28} {count:>6}  {newest}\n");
+        }
+        out += &format!("{} epochs passed, {} without a certificate of every type", seen.epochs, seen.gaps.len());
+        if let Some(trouble) = &seen.trouble {
+            out += &format!("\ntrouble: {}", trouble.chars().take(100).collect::<String>());
+        }
+        out
+    }
+
+    /// Ends it.
+    pub(super) fn end(mut self) -> Ended {
+        self.finish();
+        self.look();
+        Ended { seen: self.seen.clone() }
+    }
+
+    fn finish(&mut self) {
+        self.stop.stop(StopReason::Asked);
+        if let Some(thread) = self.thread.take() {
+            // A thread that panicked has said so itself.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Seen {
+    fn take(&mut self, sealed: Sealed) {
+        if sealed.kind != "Genesis" {
+            self.certificates += 1;
+        }
+        let newest = format!("{}, {}", sealed.beacon, signed(&sealed, self.pools));
+        let of_kind = self.by_kind.entry(sealed.kind).or_default();
+        *of_kind = (of_kind.0 + 1, newest);
+        self.transaction = sealed.transaction.or(self.transaction.take());
+        self.block = sealed.block.or(self.block.take());
+    }
+}
+
+impl Ended {
+    /// In numbers.
+    pub(super) fn summary(&self) -> Value {
+        let seen = &self.seen;
+        let by_kind: BTreeMap<_, _> = seen.by_kind.iter().map(|(kind, (count, _))| (kind, count)).collect();
+        let reached = seen.reached.as_ref();
+        json!({
+            "certificates": seen.certificates,
+            "by_type": by_kind,
+            "epoch": seen.epoch,
+            "epochs_passed": seen.epochs,
+            "epochs_without_every_type": seen.gaps.len(),
+            "url": reached.map(|reached| &reached.url),
+            "genesis_verification_key": reached.map(|reached| &reached.genesis),
+            "ancillary_verification_key": reached.map(|reached| &reached.ancillary),
+            "transaction": seen.transaction,
+            "block": seen.block,
+        })
+    }
+
+    /// In words.
+    pub(super) fn line(&self) -> String {
+        let seen = &self.seen;
+        let kinds = seen.by_kind.keys().filter(|kind| *kind != "Genesis").count();
+        format!(
+            "{} certificates of {kinds} types, {} epochs passed, {} without a certificate of every type",
+            seen.certificates,
+            seen.epochs,
+            seen.gaps.len()
+        )
+    }
+
+    /// Whether it went as it should.
+    pub(super) fn judge(&self, dev: &Dev) -> Result<(), Report> {
+        let seen = &self.seen;
+        if let Some(failure) = &seen.failure {
+            Err(Report::new("the Cardano network ended").because(failure))
+        } else if let Some((epoch, missing)) = seen.gaps.first() {
+            let report = Report::new(gap(*epoch, missing));
+            Err(seen.trouble.iter().fold(report, |report, trouble| report.because(trouble)))
+        } else if dev.certificates.is_some_and(|certificates| seen.certificates < certificates) {
+            Err(Report::new("ended before the certificates that were asked for"))
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn gap(epoch: u64, missing: &[String]) -> String {
+    format!("epoch {epoch} passed without a certificate of {}", missing.join(", "))
+}
+
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+fn signed(sealed: &Sealed, pools: u64) -> String {
+    format!("epoch {}, {} of {pools} signers, {}", sealed.epoch, sealed.signers, short(&sealed.hash))
+}
+
+fn line(sealed: &Sealed, pools: u64) -> String {
+    format!("{} {}, {}", sealed.kind, sealed.beacon, signed(sealed, pools))
+}
+
+fn event(sealed: &Sealed) -> Value {
+    json!({
+        "event": "certificate",
+        "type": sealed.kind,
+        "beacon": sealed.beacon,
+        "epoch": sealed.epoch,
+        "hash": sealed.hash,
+        "signers": sealed.signers,
+        "block": sealed.block,
+        "transaction": sealed.transaction,
+    })
+}
+
+/// The network from its beginning to its end.
+fn run(plan: Plan, shared: &Shared, stop: &Stop) -> Result<(), Failure> {
+    let mut net = CardanoNet::start(plan.options)?;
+    let certified = Certified::start(&net, &plan.conditions)?;
+    let mut watch = Watch::new(&net, &certified);
+    told(shared).reached = Some(Reached {
+        url: certified.url().to_owned(),
+        genesis: certified.genesis_key().to_owned(),
+        ancillary: certified.ancillary_key().to_owned(),
+    });
+    let mut signers = net.signers(certified.url()).map_err(CertifiedError::from)?;
+    certified.begin(&net, &mut signers)?;
+    net.start_clock(plan.epoch_time)?;
+    // What a tick brings is seen in the certificates, or missing there.
+    let _signers = Population::start(signers, SIGNER_INTERVAL, |_, _| {}).map_err(Failure::Thread)?;
+    loop {
+        let (sealed, passed) = watch.look(&net, &certified).map_err(|error| Failure::Look(error.to_string()))?;
+        let trouble = certified.running().engine().standing().trouble;
+        let mut told = told(shared);
+        told.epoch = *net.epoch();
+        told.sealed.extend(sealed);
+        told.passed.extend(passed);
+        told.trouble.clone_from(&trouble);
+        drop(told);
+        if certified.running().has_ended() {
+            return Err(Failure::Ended(trouble.unwrap_or_default()));
+        }
+        if stop.wait_timeout(FRAME) {
+            return Ok(());
+        }
+    }
+}
