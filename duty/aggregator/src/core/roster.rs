@@ -206,9 +206,9 @@ impl Roster {
         match self.wins(holder, &signed, &sigma.to_canonical_bytes(), &indexes) {
             Some(true) => sigma.verify(&signed, &holder.key).map_err(invalid)?,
             Some(false) => return Err(SignatureRefusal::Invalid("it wins not all of its lottery indexes".to_owned())),
-            None => inner
-                .verify(&self.stm, &holder.key, &holder.stake, &self.key, message.as_bytes())
-                .map_err(invalid)?,
+            None => {
+                inner.verify(&self.stm, &holder.key, &holder.stake, &self.key, message.as_bytes()).map_err(invalid)?
+            }
         }
         Ok(indexes)
     }

@@ -16,16 +16,19 @@ const BYRON_EPOCH_SLOTS: u64 = 21_600;
 
 /// See the module.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ParsedBlock {
-    pub(crate) number: u64,
-    pub(crate) slot: u64,
-    pub(crate) hash: Hash,
+pub struct ParsedBlock {
+    /// Block number.
+    pub number: u64,
+    /// Slot.
+    pub slot: u64,
+    /// Hash of its header.
+    pub hash: Hash,
     /// Hash of the block before it; none: this is the first.
-    pub(crate) previous: Option<Hash>,
+    pub previous: Option<Hash>,
     /// Whether it is a Byron boundary block, which bears the number of the block before it.
-    pub(crate) boundary: bool,
+    pub boundary: bool,
     /// Hashes of its transactions, in ascending order.
-    pub(crate) transactions: Vec<Hash>,
+    pub transactions: Vec<Hash>,
 }
 
 impl ParsedBlock {
@@ -33,7 +36,7 @@ impl ParsedBlock {
     ///
     /// # Errors
     /// The bytes are not one block of a known era.
-    pub(crate) fn parse(cbor: &[u8]) -> Result<Self, decode::Error> {
+    pub fn parse(cbor: &[u8]) -> Result<Self, decode::Error> {
         let mut at = Decoder::new(cbor);
         fixed_array(&mut at, 2)?;
         let mut block = match at.u8()? {

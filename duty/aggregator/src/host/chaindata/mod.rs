@@ -35,6 +35,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use block::ParsedBlock;
 pub use error::ChainDataError;
 pub use prover::{BlocksTransactionsProver, Certified, Provers, TransactionsProver};
 
