@@ -13,9 +13,12 @@ const BATCH_MAX: usize = 512;
 /// Tells whoever asked, once it is known whether the commit held.
 type Reply = Box<dyn FnOnce(Result<()>) + Send>;
 
+/// Work for the common transaction, or the news that there is none.
+type Piece = Box<dyn FnOnce(Result<&Connection>) -> Reply + Send>;
+
 enum Job {
     /// In the common transaction.
-    Within(Box<dyn FnOnce(&Connection) -> Reply + Send>),
+    Within(Piece),
     /// Outside any transaction.
     Aside(Box<dyn FnOnce(&Connection) + Send>),
 }
@@ -46,7 +49,7 @@ impl Writer {
     ) -> Result<T> {
         let (tell, told) = sync_channel(1);
         let job = Job::Within(Box::new(move |connection| {
-            let done = within(connection, work);
+            let done = connection.and_then(|connection| within(connection, work));
             Box::new(move |committed: Result<()>| {
                 let _gone = tell.send(done.and_then(|value| committed.map(|()| value)));
             })
@@ -98,17 +101,17 @@ fn work(connection: &Connection, queue: &Receiver<Job>) {
 }
 
 /// Runs what waits in one transaction. Gives the piece that could not be part of it.
-fn batch(
-    connection: &Connection,
-    first: Box<dyn FnOnce(&Connection) -> Reply + Send>,
-    queue: &Receiver<Job>,
-) -> Option<Job> {
-    let begun = connection.execute_batch("BEGIN IMMEDIATE");
-    let mut replies = vec![first(connection)];
+fn batch(connection: &Connection, first: Piece, queue: &Receiver<Job>) -> Option<Job> {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        first(Err(again(&error)))(Ok(()));
+        return None;
+    }
+    let mut replies = vec![first(Ok(connection))];
     let mut left = None;
-    while replies.len() < BATCH_MAX {
+    // A full disk or a failing one can end the whole transaction inside a piece; nothing may then run outside of it.
+    while replies.len() < BATCH_MAX && !connection.is_autocommit() {
         match queue.try_recv() {
-            Ok(Job::Within(work)) => replies.push(work(connection)),
+            Ok(Job::Within(work)) => replies.push(work(Ok(connection))),
             Ok(aside) => {
                 left = Some(aside);
                 break;
@@ -116,19 +119,78 @@ fn batch(
             Err(_) => break,
         }
     }
-    let committed = begun.and_then(|()| connection.execute_batch("COMMIT"));
+    let committed = match connection.is_autocommit() {
+        true => Err(rusqlite::Error::InvalidQuery),
+        false => connection.execute_batch("COMMIT"),
+    };
     if committed.is_err() && !connection.is_autocommit() {
-        // A full disk can leave the transaction open; nothing of it may stay.
-        let _left = connection.execute_batch("ROLLBACK");
+        let _nothing_left = connection.execute_batch("ROLLBACK");
     }
     for reply in replies {
-        reply(match &committed {
-            Ok(()) => Ok(()),
-            Err(rusqlite::Error::SqliteFailure(error, why)) => {
-                Err(StoreError::Sqlite(rusqlite::Error::SqliteFailure(*error, why.clone())))
-            }
-            Err(error) => Err(StoreError::value("a commit", error)),
-        });
+        reply(committed.as_ref().map(|()| ()).map_err(again));
     }
     left
+}
+
+/// The same error for everybody who shared a commit.
+fn again(error: &rusqlite::Error) -> StoreError {
+    match error {
+        rusqlite::Error::SqliteFailure(error, why) => {
+            StoreError::Sqlite(rusqlite::Error::SqliteFailure(*error, why.clone()))
+        }
+        rusqlite::Error::InvalidQuery => StoreError::value("a commit", "the database gave the transaction up"),
+        error => StoreError::value("a commit", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Store, StoreError};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_piece_that_fails_takes_nothing_of_the_others_with_it() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(place.path()).unwrap());
+        store.write(|db| Ok(db.execute_batch("CREATE TABLE t (n integer PRIMARY KEY)")?)).unwrap();
+        let threads: Vec<_> = (0..64)
+            .map(|number: i64| {
+                let store = Arc::clone(&store);
+                std::thread::spawn(move || {
+                    store.write(move |db| {
+                        db.execute("INSERT INTO t VALUES (?1)", [number])?;
+                        match number % 3 {
+                            0 => Err(StoreError::value("a third", "refused")),
+                            _ => Ok(number),
+                        }
+                    })
+                })
+            })
+            .collect();
+        let kept = threads.into_iter().filter_map(|thread| thread.join().unwrap().ok()).count();
+        let rows: i64 = store.read(|db| Ok(db.query_row("SELECT count(*) FROM t", [], |row| row.get(0))?)).unwrap();
+        assert_eq!((kept, rows), (42, 42));
+    }
+
+    #[test]
+    fn a_transaction_that_ends_inside_a_piece_is_told_to_everybody_who_shared_it() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(place.path()).unwrap();
+        store.write(|db| Ok(db.execute_batch("CREATE TABLE t (n integer PRIMARY KEY)")?)).unwrap();
+        // As SQLite itself does when the disk is full.
+        let done = store.write(|db| {
+            db.execute("INSERT INTO t VALUES (1)", [])?;
+            Ok(db.execute_batch("ROLLBACK")?)
+        });
+        assert!(done.is_err());
+        store.write(|db| Ok(db.execute("INSERT INTO t VALUES (2)", [])?)).unwrap();
+        let rows: Vec<i64> = store
+            .read(|db| {
+                let mut statement = db.prepare("SELECT n FROM t")?;
+                let rows = statement.query_map([], |row| row.get(0))?;
+                Ok(rows.collect::<rusqlite::Result<_>>()?)
+            })
+            .unwrap();
+        assert_eq!(rows, [2]);
+    }
 }
