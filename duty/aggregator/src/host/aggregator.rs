@@ -4,6 +4,7 @@ use crate::core::seal;
 use crate::host::chain::Observer;
 use crate::host::engine::runtime::Runtime;
 use crate::host::engine::{Clock, Engine, EngineError, EraOf, Event, Options, Parts, Sources};
+use crate::host::events::Events;
 use crate::host::http::proofs::Prover;
 use crate::host::http::routes::router;
 use crate::host::http::server::Server;
@@ -74,6 +75,7 @@ pub struct Setup {
 pub struct Aggregator {
     engine: Arc<Engine>,
     events: Receiver<Event>,
+    told: Events,
 }
 
 impl Aggregator {
@@ -94,12 +96,19 @@ impl Aggregator {
             journal,
             subject,
         });
-        Ok(Aggregator { engine, events })
+        Ok(Aggregator { engine, events, told: Events::none() })
     }
 
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Lets it tell what happens.
+    #[must_use]
+    pub fn with_events(mut self, events: Events) -> Aggregator {
+        self.told = events;
+        self
     }
 
     /// Starts the runtime thread and the HTTP server.
@@ -112,7 +121,7 @@ impl Aggregator {
         prover: Arc<dyn Prover>,
         options: http::Options,
     ) -> Result<Running, StartError> {
-        let shared = Shared::new(Arc::clone(&self.engine), prover, options);
+        let shared = Shared::with_events(Arc::clone(&self.engine), prover, options, self.told);
         let server = Server::start(address, router(shared), HTTP_THREADS)
             .map_err(|source| StartError::Listen { address, source })?;
         let (engine, events) = (Arc::clone(&self.engine), self.events);

@@ -5,6 +5,7 @@ use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
     RegisterSignatureMessageHttp, RegisterSignerMessage,
 };
+use semel_aggregator::host::events::{self, Events};
 use semel_aggregator::host::http::proofs::Prover;
 use semel_aggregator::host::http::routes::router;
 use semel_aggregator::host::http::server::Server;
@@ -31,6 +32,10 @@ impl Prover for NoProofs {
 }
 
 pub(crate) fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server {
+    serve_with(stage, archives, Events::none())
+}
+
+fn serve_with(stage: &Stage, archives: Option<&std::path::Path>, events: Events) -> Server {
     let options = Options {
         public_url: "http://127.0.0.1/aggregator/".into(),
         version: "0.1.0".into(),
@@ -38,7 +43,7 @@ pub(crate) fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server
         archives: archives.map(Into::into),
         origins: vec!["EXPLORER".into()],
     };
-    let shared = Shared::new(Arc::clone(&stage.engine), Arc::new(NoProofs), options);
+    let shared = Shared::with_events(Arc::clone(&stage.engine), Arc::new(NoProofs), options, events);
     Server::start("127.0.0.1:0".parse().unwrap(), router(shared), 2).unwrap()
 }
 
@@ -285,4 +290,42 @@ fn half_open_connections_keep_nobody_out() {
         assert_eq!(get(at, "/status").status, 200);
     }
     drop(idle);
+}
+
+#[test]
+fn registrations_and_restorations_are_told_to_the_event_database() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let stores = place.path().join("stores");
+    let server = serve_with(&stage, None, Events::open(&stores, 30).unwrap());
+    let at = server.address();
+    for (signer, version) in fixture.signers().into_iter().zip(["1.0", "1.0", "1.1"]) {
+        let body = registration(11, signer);
+        let head = format!(
+            "POST /aggregator/register-signer HTTP/1.1\r\nhost: x\r\nconnection: close\r\nsigner-node-version: {version}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        // Twice: the second time nothing new is told.
+        for _ in 0..2 {
+            assert_eq!(send(at, format!("{head}{body}").as_bytes()).status, 201);
+        }
+    }
+    assert_eq!(post(at, "/register-signer", "{}").status, 400);
+    let restored = "/statistics/cardano-database/immutable-files-restored";
+    assert_eq!(post(at, restored, "{\"nb_immutable_files\":7}").status, 201);
+    assert_eq!(post(at, "/statistics/cardano-database/partial-restoration", "").status, 201);
+    drop(server);
+    let db = semel_aggregator::host::store::Connection::open(stores.join(events::FILE)).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+    assert_eq!(count("SELECT count(*) FROM event"), 5);
+    assert_eq!(
+        count("SELECT total_signers FROM signer_registration_summary WHERE version = '1.0' AND epoch = '11'"),
+        2
+    );
+    let stakes = fixture.stake_distribution().values().sum::<u64>();
+    assert_eq!(count("SELECT sum(stakes_version) FROM signer_registration_summary"), stakes);
+    let files = "SELECT json_extract(content, '$.content.nb_immutable_files') FROM event WHERE action = ";
+    assert_eq!(count(&format!("{files}'cardano_database_immutable_files_restored'")), 7);
 }

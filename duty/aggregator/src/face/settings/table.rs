@@ -133,6 +133,7 @@ pub const ROWS: &[Row] = &[
     row("metrics_server_ip", "address that the metrics server listens on").default("0.0.0.0"),
     row("metrics_server_port", "port that the metrics server listens on").default("9090"),
     row("persist_usage_report_interval_in_seconds", "seconds between two usage reports into the event database").default("10"),
+    row("event_retention_days", "days that the event database (monitoring.sqlite3) keeps an event; usage of a day that is over is summed up").default("365"),
 ];
 
 #[cfg(test)]

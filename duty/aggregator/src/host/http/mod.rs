@@ -23,6 +23,7 @@ pub mod routes;
 pub mod server;
 
 use crate::host::engine::Engine;
+use crate::host::events::Events;
 use proofs::Prover;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +75,7 @@ struct Inside {
     engine: Arc<Engine>,
     prover: Arc<dyn Prover>,
     options: Options,
+    events: Events,
     cache: cache::Cache,
     writes: Semaphore,
     reads: Semaphore,
@@ -86,10 +88,16 @@ struct Inside {
 impl Shared {
     /// Handlers over this engine and prover.
     pub fn new(engine: Arc<Engine>, prover: Arc<dyn Prover>, options: Options) -> Shared {
+        Shared::with_events(engine, prover, options, Events::none())
+    }
+
+    /// The same, and what happens is told.
+    pub fn with_events(engine: Arc<Engine>, prover: Arc<dyn Prover>, options: Options, events: Events) -> Shared {
         Shared(Arc::new(Inside {
             engine,
             prover,
             options,
+            events,
             cache: cache::Cache::default(),
             writes: Semaphore::new(WRITES_MAX),
             reads: Semaphore::new(READS_MAX),
