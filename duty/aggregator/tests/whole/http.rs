@@ -329,3 +329,76 @@ fn registrations_and_restorations_are_told_to_the_event_database() {
     let files = "SELECT json_extract(content, '$.content.nb_immutable_files') FROM event WHERE action = ";
     assert_eq!(count(&format!("{files}'cardano_database_immutable_files_restored'")), 7);
 }
+
+#[test]
+fn fields_of_the_lagrange_era_are_kept_and_given_back_and_change_no_hash() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    let server = serve(&stage, None);
+    let at = server.address();
+    let fields = |number: usize| {
+        serde_json::json!({
+            "verification_key_for_snark": format!("a{number}").repeat(64),
+            "verification_key_signature_for_snark": format!("b{number}").repeat(400),
+            "proof_of_bound_possession_for_snark": format!("c{number}").repeat(64),
+        })
+    };
+    let with = |body: &str, fields: &Value| {
+        let mut body: Value = serde_json::from_str(body).unwrap();
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        body.to_string()
+    };
+    for epoch in [11, 12, 13] {
+        stage.enter(epoch - 1);
+        for (number, signer) in fixture.signers().into_iter().enumerate() {
+            let bare = registration(epoch, signer);
+            // The last one is of the era before; the second repeats itself without, and nothing is lost.
+            let bodies = match number {
+                0 => vec![with(&bare, &fields(9)), with(&bare, &fields(0))],
+                1 => vec![with(&bare, &fields(1)), bare],
+                _ => vec![bare],
+            };
+            for body in bodies {
+                assert_eq!(post(at, "/register-signer", &body).status, 201, "{body}");
+            }
+        }
+        if epoch == 12 {
+            stage.genesis();
+        }
+    }
+    let too_long = serde_json::json!({"verification_key_for_snark": "a".repeat(20_000)});
+    for wrong in [
+        too_long,
+        serde_json::json!({"verification_key_for_snark": 7}),
+        serde_json::json!({"proof_of_bound_possession_for_snark": "x"}),
+    ] {
+        let body = with(&registration(13, fixture.signers().remove(0)), &wrong);
+        assert_eq!(post(at, "/register-signer", &body).status, 400);
+    }
+    stage.sign(&fixture);
+    stage.settle();
+    let hash = get(at, "/artifact/mithril-stake-distributions").json()[0]["hash"].as_str().unwrap().to_owned();
+    let artifact = get(at, &format!("/artifact/mithril-stake-distribution/{hash}"));
+    let settings = get(at, "/epoch-settings").json();
+    let parties: Vec<String> = fixture.signers().into_iter().map(|signer| signer.party_id).collect();
+    for list in [&settings["current_signers"], &settings["next_signers"], &artifact.json()["signers"]] {
+        assert_eq!(list.as_array().unwrap().len(), 3);
+        for (number, party) in parties.iter().enumerate() {
+            let signer = list.as_array().unwrap().iter().find(|signer| signer["party_id"] == party.as_str()).unwrap();
+            for (name, sent) in fields(number).as_object().unwrap() {
+                assert_eq!(signer.get(name), Some(sent).filter(|_| number < 2), "{number} {name}");
+            }
+        }
+    }
+    // The hash is that of the same signers without any of it, as Mithril's own code computes it.
+    let message: mithril_common::messages::MithrilStakeDistributionMessage =
+        serde_json::from_slice(&artifact.body).unwrap();
+    let signers = mithril_common::messages::SignerWithStakeMessagePart::try_into_signers(message.signers_with_stake);
+    let same = mithril_common::entities::MithrilStakeDistribution::new(
+        message.epoch,
+        signers.unwrap(),
+        &message.protocol_parameters,
+    );
+    assert_eq!(same.hash, hash);
+}

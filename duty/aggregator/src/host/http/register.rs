@@ -8,6 +8,7 @@ use crate::core::registration;
 use crate::face::metrics::{ByClient, ByOrigin, ClientType};
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use crate::host::events::Event;
+use crate::host::store::snark::SnarkFields;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -88,10 +89,12 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
         let registered = tokio::task::spawn_blocking(move || {
             let message: RegisterSignerMessage =
                 serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
+            // What the message's type does not know is read beside it.
+            let fields: SnarkFields = serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
             let epoch = message.epoch;
             let signer = decode_signer(message).map_err(|why| undecodable(&why))?;
             let party = registration::pool(&signer).ok();
-            let is_new = engine.register_signer(epoch, signer).map_err(|error| signer_refused(&error))?;
+            let is_new = engine.register_signer_with(epoch, signer, fields).map_err(|error| signer_refused(&error))?;
             if let (Some(party), Some(round)) = (party, engine.round()) {
                 let stake = round.stakes.get(&party).copied().unwrap_or_default();
                 events.record(Event::signer_registered(version.as_deref(), *epoch, &party, stake));
