@@ -8,6 +8,7 @@ use crate::host::events::Events;
 use crate::host::http::proofs::Prover;
 use crate::host::http::routes::router;
 use crate::host::http::server::Server;
+use crate::host::http::tls::Tls;
 use crate::host::http::{self, Shared};
 use crate::host::store::{Store, StoreError};
 use semel_guard::SubjectError;
@@ -76,6 +77,7 @@ pub struct Aggregator {
     engine: Arc<Engine>,
     events: Receiver<Event>,
     told: Events,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Aggregator {
@@ -96,7 +98,7 @@ impl Aggregator {
             journal,
             subject,
         });
-        Ok(Aggregator { engine, events, told: Events::none() })
+        Ok(Aggregator { engine, events, told: Events::none(), tls: None })
     }
 
     /// The engine.
@@ -111,6 +113,13 @@ impl Aggregator {
         self
     }
 
+    /// Lets it serve TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Aggregator {
+        self.tls = tls;
+        self
+    }
+
     /// Starts the runtime thread and the HTTP server.
     ///
     /// # Errors
@@ -122,7 +131,7 @@ impl Aggregator {
         options: http::Options,
     ) -> Result<Running, StartError> {
         let shared = Shared::with_events(Arc::clone(&self.engine), prover, options, self.told);
-        let server = Server::start(address, router(shared), HTTP_THREADS)
+        let server = Server::start_with(address, router(shared), HTTP_THREADS, self.tls)
             .map_err(|source| StartError::Listen { address, source })?;
         let (engine, events) = (Arc::clone(&self.engine), self.events);
         let thread = std::thread::Builder::new().name("runtime".to_owned()).spawn(move || {

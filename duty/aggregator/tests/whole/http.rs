@@ -35,7 +35,16 @@ pub(crate) fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server
     serve_with(stage, archives, Events::none())
 }
 
+/// The whole API, to be served by whoever wants it otherwise.
+pub(crate) fn app(stage: &Stage) -> axum::Router {
+    app_with(stage, None, Events::none())
+}
+
 fn serve_with(stage: &Stage, archives: Option<&std::path::Path>, events: Events) -> Server {
+    Server::start("127.0.0.1:0".parse().unwrap(), app_with(stage, archives, events), 2).unwrap()
+}
+
+fn app_with(stage: &Stage, archives: Option<&std::path::Path>, events: Events) -> axum::Router {
     let options = Options {
         public_url: "http://127.0.0.1/aggregator/".into(),
         version: "0.1.0".into(),
@@ -43,8 +52,7 @@ fn serve_with(stage: &Stage, archives: Option<&std::path::Path>, events: Events)
         archives: archives.map(Into::into),
         origins: vec!["EXPLORER".into()],
     };
-    let shared = Shared::with_events(Arc::clone(&stage.engine), Arc::new(NoProofs), options, events);
-    Server::start("127.0.0.1:0".parse().unwrap(), router(shared), 2).unwrap()
+    router(Shared::with_events(Arc::clone(&stage.engine), Arc::new(NoProofs), options, events))
 }
 
 pub(crate) struct Reply {

@@ -13,6 +13,7 @@ use crate::host::engine::{self, Engine};
 use crate::host::events::Events;
 use crate::host::events::usage::Usage;
 use crate::host::files::NodeFiles;
+use crate::host::http::tls::Tls;
 use crate::host::immutable::CachePolicy;
 use crate::host::store::Store;
 use crate::host::store::epochs::Settings as EpochSettings;
@@ -128,6 +129,9 @@ fn start(
     events: Events,
 ) -> Result<Running, CommandError> {
     let base = &settings.base;
+    // A mistake in it is told before anything else is opened.
+    let tls = settings.http.tls.clone().map(Tls::open).transpose();
+    let tls = tls.map_err(|error| CommandError::Setting(format!("TLS: {error}")))?.map(Arc::new);
     let store = open_store(base)?;
     tidy(&store, &base.data_stores_directory);
     let observer: Arc<dyn Observer> = observer(base)?.into();
@@ -156,7 +160,8 @@ fn start(
         store,
         sources: Arc::clone(&files) as Arc<_>,
     })?
-    .with_events(events);
+    .with_events(events)
+    .with_tls(tls);
     let archives = matches!(settings.artifacts.uploader, Where::Local)
         .then(|| settings.artifacts.directory.join("cardano-database"));
     let options = http::Options {

@@ -9,6 +9,7 @@
 //! | [`proofs`] | proofs, by a pool of their own |
 //! | [`files`] | archives of the local uploader |
 //! | [`reply`] | bodies and statuses |
+//! | [`tls`] | certificate and key, where no proxy has them |
 //!
 //! What a stranger can spend: a body of 256 KiB, a connection's headers within ten seconds, a place in the queue of a class of
 //! routes, some of the memory that is there for bodies. Who does not get a place is told to come back (503 with `Retry-After`); nobody waits for somebody else's class.
@@ -21,6 +22,7 @@ pub mod register;
 pub mod reply;
 pub mod routes;
 pub mod server;
+pub mod tls;
 
 use crate::host::engine::Engine;
 use crate::host::events::Events;
