@@ -4,9 +4,11 @@ use crate::core::seal;
 use crate::host::chain::Observer;
 use crate::host::engine::runtime::Runtime;
 use crate::host::engine::{Clock, Engine, EngineError, EraOf, Event, Options, Parts, Sources};
+use crate::host::events::Events;
 use crate::host::http::proofs::Prover;
 use crate::host::http::routes::router;
 use crate::host::http::server::Server;
+use crate::host::http::tls::Tls;
 use crate::host::http::{self, Shared};
 use crate::host::store::{Store, StoreError};
 use semel_guard::SubjectError;
@@ -74,6 +76,8 @@ pub struct Setup {
 pub struct Aggregator {
     engine: Arc<Engine>,
     events: Receiver<Event>,
+    told: Events,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Aggregator {
@@ -94,12 +98,26 @@ impl Aggregator {
             journal,
             subject,
         });
-        Ok(Aggregator { engine, events })
+        Ok(Aggregator { engine, events, told: Events::none(), tls: None })
     }
 
     /// The engine.
     pub fn engine(&self) -> &Arc<Engine> {
         &self.engine
+    }
+
+    /// Lets it tell what happens.
+    #[must_use]
+    pub fn with_events(mut self, events: Events) -> Aggregator {
+        self.told = events;
+        self
+    }
+
+    /// Lets it serve TLS.
+    #[must_use]
+    pub fn with_tls(mut self, tls: Option<Arc<Tls>>) -> Aggregator {
+        self.tls = tls;
+        self
     }
 
     /// Starts the runtime thread and the HTTP server.
@@ -112,8 +130,8 @@ impl Aggregator {
         prover: Arc<dyn Prover>,
         options: http::Options,
     ) -> Result<Running, StartError> {
-        let shared = Shared::new(Arc::clone(&self.engine), prover, options);
-        let server = Server::start(address, router(shared), HTTP_THREADS)
+        let shared = Shared::with_events(Arc::clone(&self.engine), prover, options, self.told);
+        let server = Server::start_with(address, router(shared), HTTP_THREADS, self.tls)
             .map_err(|source| StartError::Listen { address, source })?;
         let (engine, events) = (Arc::clone(&self.engine), self.events);
         let thread = std::thread::Builder::new().name("runtime".to_owned()).spawn(move || {

@@ -10,6 +10,7 @@ pub mod commands;
 pub mod doctor;
 pub mod engine;
 pub mod era;
+pub mod events;
 pub mod files;
 pub mod http;
 pub mod immutable;

@@ -5,6 +5,7 @@ use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
     RegisterSignatureMessageHttp, RegisterSignerMessage,
 };
+use semel_aggregator::host::events::{self, Events};
 use semel_aggregator::host::http::proofs::Prover;
 use semel_aggregator::host::http::routes::router;
 use semel_aggregator::host::http::server::Server;
@@ -31,6 +32,19 @@ impl Prover for NoProofs {
 }
 
 pub(crate) fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server {
+    serve_with(stage, archives, Events::none())
+}
+
+/// The whole API, to be served by whoever wants it otherwise.
+pub(crate) fn app(stage: &Stage) -> axum::Router {
+    app_with(stage, None, Events::none())
+}
+
+fn serve_with(stage: &Stage, archives: Option<&std::path::Path>, events: Events) -> Server {
+    Server::start("127.0.0.1:0".parse().unwrap(), app_with(stage, archives, events), 2).unwrap()
+}
+
+fn app_with(stage: &Stage, archives: Option<&std::path::Path>, events: Events) -> axum::Router {
     let options = Options {
         public_url: "http://127.0.0.1/aggregator/".into(),
         version: "0.1.0".into(),
@@ -38,8 +52,7 @@ pub(crate) fn serve(stage: &Stage, archives: Option<&std::path::Path>) -> Server
         archives: archives.map(Into::into),
         origins: vec!["EXPLORER".into()],
     };
-    let shared = Shared::new(Arc::clone(&stage.engine), Arc::new(NoProofs), options);
-    Server::start("127.0.0.1:0".parse().unwrap(), router(shared), 2).unwrap()
+    router(Shared::with_events(Arc::clone(&stage.engine), Arc::new(NoProofs), options, events))
 }
 
 pub(crate) struct Reply {
@@ -285,4 +298,115 @@ fn half_open_connections_keep_nobody_out() {
         assert_eq!(get(at, "/status").status, 200);
     }
     drop(idle);
+}
+
+#[test]
+fn registrations_and_restorations_are_told_to_the_event_database() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let stores = place.path().join("stores");
+    let server = serve_with(&stage, None, Events::open(&stores, 30).unwrap());
+    let at = server.address();
+    for (signer, version) in fixture.signers().into_iter().zip(["1.0", "1.0", "1.1"]) {
+        let body = registration(11, signer);
+        let head = format!(
+            "POST /aggregator/register-signer HTTP/1.1\r\nhost: x\r\nconnection: close\r\nsigner-node-version: {version}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        // Twice: the second time nothing new is told.
+        for _ in 0..2 {
+            assert_eq!(send(at, format!("{head}{body}").as_bytes()).status, 201);
+        }
+    }
+    assert_eq!(post(at, "/register-signer", "{}").status, 400);
+    let restored = "/statistics/cardano-database/immutable-files-restored";
+    assert_eq!(post(at, restored, "{\"nb_immutable_files\":7}").status, 201);
+    assert_eq!(post(at, "/statistics/cardano-database/partial-restoration", "").status, 201);
+    drop(server);
+    let db = semel_aggregator::host::store::Connection::open(stores.join(events::FILE)).unwrap();
+    let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
+    assert_eq!(count("SELECT count(*) FROM event"), 5);
+    assert_eq!(
+        count("SELECT total_signers FROM signer_registration_summary WHERE version = '1.0' AND epoch = '11'"),
+        2
+    );
+    let stakes = fixture.stake_distribution().values().sum::<u64>();
+    assert_eq!(count("SELECT sum(stakes_version) FROM signer_registration_summary"), stakes);
+    let files = "SELECT json_extract(content, '$.content.nb_immutable_files') FROM event WHERE action = ";
+    assert_eq!(count(&format!("{files}'cardano_database_immutable_files_restored'")), 7);
+}
+
+#[test]
+fn fields_of_the_lagrange_era_are_kept_and_given_back_and_change_no_hash() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    let server = serve(&stage, None);
+    let at = server.address();
+    let fields = |number: usize| {
+        serde_json::json!({
+            "verification_key_for_snark": format!("a{number}").repeat(64),
+            "verification_key_signature_for_snark": format!("b{number}").repeat(400),
+            "proof_of_bound_possession_for_snark": format!("c{number}").repeat(64),
+        })
+    };
+    let with = |body: &str, fields: &Value| {
+        let mut body: Value = serde_json::from_str(body).unwrap();
+        body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        body.to_string()
+    };
+    for epoch in [11, 12, 13] {
+        stage.enter(epoch - 1);
+        for (number, signer) in fixture.signers().into_iter().enumerate() {
+            let bare = registration(epoch, signer);
+            // The last one is of the era before; the second repeats itself without, and nothing is lost.
+            let bodies = match number {
+                0 => vec![with(&bare, &fields(9)), with(&bare, &fields(0))],
+                1 => vec![with(&bare, &fields(1)), bare],
+                _ => vec![bare],
+            };
+            for body in bodies {
+                assert_eq!(post(at, "/register-signer", &body).status, 201, "{body}");
+            }
+        }
+        if epoch == 12 {
+            stage.genesis();
+        }
+    }
+    let too_long = serde_json::json!({"verification_key_for_snark": "a".repeat(20_000)});
+    for wrong in [
+        too_long,
+        serde_json::json!({"verification_key_for_snark": 7}),
+        serde_json::json!({"proof_of_bound_possession_for_snark": "x"}),
+    ] {
+        let body = with(&registration(13, fixture.signers().remove(0)), &wrong);
+        assert_eq!(post(at, "/register-signer", &body).status, 400);
+    }
+    stage.sign(&fixture);
+    stage.settle();
+    let hash = get(at, "/artifact/mithril-stake-distributions").json()[0]["hash"].as_str().unwrap().to_owned();
+    let artifact = get(at, &format!("/artifact/mithril-stake-distribution/{hash}"));
+    let settings = get(at, "/epoch-settings").json();
+    let parties: Vec<String> = fixture.signers().into_iter().map(|signer| signer.party_id).collect();
+    for list in [&settings["current_signers"], &settings["next_signers"], &artifact.json()["signers"]] {
+        assert_eq!(list.as_array().unwrap().len(), 3);
+        for (number, party) in parties.iter().enumerate() {
+            let signer = list.as_array().unwrap().iter().find(|signer| signer["party_id"] == party.as_str()).unwrap();
+            for (name, sent) in fields(number).as_object().unwrap() {
+                assert_eq!(signer.get(name), Some(sent).filter(|_| number < 2), "{number} {name}");
+            }
+        }
+    }
+    // The hash is that of the same signers without any of it, as Mithril's own code computes it.
+    let message: mithril_common::messages::MithrilStakeDistributionMessage =
+        serde_json::from_slice(&artifact.body).unwrap();
+    let signers = mithril_common::messages::SignerWithStakeMessagePart::try_into_signers(message.signers_with_stake);
+    let same = mithril_common::entities::MithrilStakeDistribution::new(
+        message.epoch,
+        signers.unwrap(),
+        &message.protocol_parameters,
+    );
+    assert_eq!(same.hash, hash);
 }

@@ -11,3 +11,4 @@ mod epochs;
 mod hostile;
 mod http;
 mod stage;
+mod tls;

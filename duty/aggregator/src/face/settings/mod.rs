@@ -136,6 +136,8 @@ pub struct Settings {
     pub signer_importer_interval: Duration,
     /// Interval between two usage reports.
     pub usage_report_interval: Duration,
+    /// Days that an event is kept.
+    pub event_retention_days: u64,
 }
 
 /// What was read: the value when nothing is wrong with it, and everything that was found, warnings included.
@@ -264,6 +266,7 @@ impl Reader<'_> {
         let retention = self.number("store_retention_limit", 0..=u64::MAX);
         let signers = self.interval("signer_importer_run_interval", 60_000, 1..=60 * 24 * 366);
         let usage = self.interval("persist_usage_report_interval_in_seconds", 1000, 1..=24 * 60 * 60);
+        let events = self.number("event_retention_days", 1..=36_525);
         let (reset, disable) = (self.flag("reset_digests_cache"), self.flag("disable_digests_cache"));
         Some(Settings {
             base: base?,
@@ -283,6 +286,7 @@ impl Reader<'_> {
             blockfrost: blockfrost.ok()?,
             signer_importer_interval: signers?,
             usage_report_interval: usage?,
+            event_retention_days: events?,
         })
     }
 

@@ -4,6 +4,7 @@ use super::INTERVAL_MS_MAX;
 use super::read::{Reader, variable};
 use crate::face::args::SecretText;
 use crate::face::codes;
+use crate::host::http::tls::Files as TlsFiles;
 use mithril_common::entities::{BlockNumberOffset, CardanoNetwork};
 use reqwest::Url;
 use std::collections::BTreeSet;
@@ -24,6 +25,8 @@ pub struct Http {
     pub origin_tags: BTreeSet<String>,
     /// Hashes that a request for proofs may name.
     pub hashes_per_request_max: usize,
+    /// Certificate and key; none: no TLS.
+    pub tls: Option<TlsFiles>,
 }
 
 /// How the chain is read in.
@@ -68,8 +71,15 @@ impl Reader<'_> {
         let hashes = self.size("cardano_prover_max_hashes_allowed_by_request", 1..=10_000);
         let is_public = self.entry("public_server_url").is_some();
         let given = self.url("public_server_url");
+        let tls = self.tls();
         let address = SocketAddr::new(ip?, u16::try_from(port?).ok()?);
-        let public = if is_public { given? } else { Url::parse(&format!("http://{address}/aggregator/")).ok()? };
+        let public = match is_public {
+            true => given?,
+            false => {
+                let scheme = if tls.as_ref().is_ok_and(Option::is_some) { "https" } else { "http" };
+                Url::parse(&format!("{scheme}://{address}/aggregator/")).ok()?
+            }
+        };
         let said = self.text("custom_origin_tag_white_list").unwrap_or_default();
         let more = said.split(',').map(str::trim).filter(|tag| !tag.is_empty());
         Some(Http {
@@ -77,7 +87,24 @@ impl Reader<'_> {
             public_url: with_slash(public),
             origin_tags: ORIGIN_TAGS.into_iter().chain(more).map(str::to_owned).collect(),
             hashes_per_request_max: hashes?,
+            tls: tls.ok()?,
         })
+    }
+
+    fn tls(&self) -> Result<Option<TlsFiles>, ()> {
+        let (certificate, key) = ("server_tls_certificate_path", "server_tls_key_path");
+        match (self.path(certificate), self.path(key)) {
+            (None, None) => Ok(None),
+            (Some(certificate), Some(key)) => Ok(Some(TlsFiles { certificate, key })),
+            (Some(_), None) => {
+                self.missing(key, "SERVER_TLS_CERTIFICATE_PATH is set", None);
+                Err(())
+            }
+            (None, Some(_)) => {
+                self.missing(certificate, "SERVER_TLS_KEY_PATH is set", None);
+                Err(())
+            }
+        }
     }
 
     pub(super) fn metrics(&self) -> Option<Option<SocketAddr>> {

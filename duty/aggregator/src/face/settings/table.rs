@@ -93,6 +93,8 @@ pub const ROWS: &[Row] = &[
     row("server_ip", "address that the HTTP server listens on").default("0.0.0.0"),
     row("server_port", "port that the HTTP server listens on").default("8080"),
     row("public_server_url", "URL under which clients reach this server; with or without a path or a slash at its end"),
+    row("server_tls_certificate_path", "PEM file of the server's certificate and those between it and its root: the HTTP server speaks TLS; read again when it changes"),
+    row("server_tls_key_path", "PEM file of the certificate's private key, not encrypted; read again when it changes").when("SERVER_TLS_CERTIFICATE_PATH is set"),
     row("custom_origin_tag_white_list", "origin tags that are counted under their own name, beside EXPLORER, BENCHMARK, CI and NA; separated by commas"),
     row("db_directory", "database directory of the Cardano node").default("/db"),
     row("data_stores_directory", "directory of the databases; /opt/mithril/stores when that can be written, else ./stores"),
@@ -133,6 +135,7 @@ pub const ROWS: &[Row] = &[
     row("metrics_server_ip", "address that the metrics server listens on").default("0.0.0.0"),
     row("metrics_server_port", "port that the metrics server listens on").default("9090"),
     row("persist_usage_report_interval_in_seconds", "seconds between two usage reports into the event database").default("10"),
+    row("event_retention_days", "days that the event database (monitoring.sqlite3) keeps an event; usage of a day that is over is summed up").default("365"),
 ];
 
 #[cfg(test)]

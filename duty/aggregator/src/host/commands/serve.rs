@@ -10,7 +10,10 @@ use crate::host::artifact::{
 use crate::host::chain::Observer;
 use crate::host::chaindata::{self, ChainData, Provers};
 use crate::host::engine::{self, Engine};
+use crate::host::events::Events;
+use crate::host::events::usage::Usage;
 use crate::host::files::NodeFiles;
+use crate::host::http::tls::Tls;
 use crate::host::immutable::CachePolicy;
 use crate::host::store::Store;
 use crate::host::store::epochs::Settings as EpochSettings;
@@ -53,7 +56,8 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     let mut transfers = tokio::runtime::Builder::new_multi_thread();
     let transfers = transfers.worker_threads(1).thread_name("transfer").enable_all().build();
     let transfers = transfers.map_err(|error| CommandError::Host("no runtime for transfers", error))?;
-    let running = start(&settings, &stop, transfers.handle())?;
+    let events = events(&settings);
+    let running = start(&settings, &stop, transfers.handle(), events.clone())?;
     let server = settings.metrics.map(|address| semel_ops::http::Server::start(address, &health, Some(&recorder)));
     let server = match server.transpose() {
         Ok(server) => server,
@@ -68,10 +72,15 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     }
     systemd::ready();
     let watchdog = systemd::watchdog(&health, &stop).map_err(|error| CommandError::Host("no watchdog", error))?;
-    let mut published = Instant::now();
+    let (mut published, mut reported) = (Instant::now(), Instant::now());
+    let mut usage = Usage::default();
     while !stop.wait_timeout(TICK) {
         if running.has_ended() {
             stop.stop(StopReason::Failed);
+        }
+        if reported.elapsed() >= settings.usage_report_interval {
+            reported = Instant::now();
+            usage.report(&recorder.render()).into_iter().for_each(|event| events.record(event));
         }
         if published.elapsed() >= PUBLISH {
             published = Instant::now();
@@ -87,6 +96,9 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     tracing::info!("stopping: {reason}");
     let trouble = running.engine().standing().trouble;
     drop(running);
+    // What was used since the last report, too; then the file is closed.
+    usage.report(&recorder.render()).into_iter().for_each(|event| events.record(event));
+    drop(events);
     drop(server);
     if let Some(thread) = watchdog {
         let _ended = thread.join();
@@ -99,8 +111,27 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     }
 }
 
-fn start(settings: &Settings, stop: &Stop, transfers: &tokio::runtime::Handle) -> Result<Running, CommandError> {
+/// The event database. Certificates do not wait for it.
+fn events(settings: &Settings) -> Events {
+    match Events::open(&settings.base.data_stores_directory, settings.event_retention_days) {
+        Ok(events) => events,
+        Err(error) => {
+            tracing::warn!(%error, "no events are kept");
+            Events::none()
+        }
+    }
+}
+
+fn start(
+    settings: &Settings,
+    stop: &Stop,
+    transfers: &tokio::runtime::Handle,
+    events: Events,
+) -> Result<Running, CommandError> {
     let base = &settings.base;
+    // A mistake in it is told before anything else is opened.
+    let tls = settings.http.tls.clone().map(Tls::open).transpose();
+    let tls = tls.map_err(|error| CommandError::Setting(format!("TLS: {error}")))?.map(Arc::new);
     let store = open_store(base)?;
     tidy(&store, &base.data_stores_directory);
     let observer: Arc<dyn Observer> = observer(base)?.into();
@@ -128,7 +159,9 @@ fn start(settings: &Settings, stop: &Stop, transfers: &tokio::runtime::Handle) -
         ledger: ledger(),
         store,
         sources: Arc::clone(&files) as Arc<_>,
-    })?;
+    })?
+    .with_events(events)
+    .with_tls(tls);
     let archives = matches!(settings.artifacts.uploader, Where::Local)
         .then(|| settings.artifacts.directory.join("cardano-database"));
     let options = http::Options {

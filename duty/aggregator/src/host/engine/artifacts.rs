@@ -2,6 +2,7 @@
 
 use super::{Engine, EngineError};
 use crate::host::store::entities::{self, Artifact, Pending};
+use crate::host::store::snark;
 use chrono::TimeDelta;
 use mithril_common::entities::{
     CardanoBlocksTransactionsSnapshot, CardanoStakeDistribution, CardanoTransactionsSnapshot, MithrilStakeDistribution,
@@ -94,7 +95,10 @@ impl Engine {
                     .read(|db| crate::host::store::epochs::settings(db, crate::core::entity::next_signing(*epoch)))?;
                 let settings = settings.ok_or_else(|| failed(format!("no settings are kept for epoch {epoch}")))?;
                 let made = MithrilStakeDistribution::new(*epoch, signers, &settings.parameters);
-                (made.hash.clone(), tagged("MithrilStakeDistribution", serde_json::to_value(&made))?)
+                let kept = self.store.read(|db| snark::of_epoch(db, crate::core::entity::next_signing(*epoch)))?;
+                let mut content = serde_json::to_value(&made).map_err(|error| failed(error.to_string()))?;
+                snark::add_to_signers(content.get_mut("signers_with_stake"), &kept);
+                (made.hash, tagged("MithrilStakeDistribution", Ok(content))?)
             }
             SignedEntityType::CardanoStakeDistribution(epoch) => {
                 let made = CardanoStakeDistribution::new(*epoch, self.cardano_stakes(*epoch)?);

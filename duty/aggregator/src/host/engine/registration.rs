@@ -3,6 +3,7 @@
 use super::{Engine, EngineError};
 use crate::core::registration::{self, RegistrationRefusal};
 use crate::host::store::epochs;
+use crate::host::store::snark::{self, SnarkFields};
 use mithril_common::crypto_helper::KesPeriod;
 use mithril_common::entities::{Epoch, Signer, SignerWithStake, StakeDistribution};
 
@@ -51,6 +52,22 @@ impl Engine {
     /// # Errors
     /// When there is no round for that epoch, the registration does not hold, or it cannot be kept.
     pub fn register_signer(&self, asked: Epoch, signer: Signer) -> Result<bool, RegisterSignerError> {
+        self.register_signer_with(asked, signer, SnarkFields::default())
+    }
+
+    /// The same for a signer that sends fields which are kept for others.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn register_signer_with(
+        &self,
+        asked: Epoch,
+        signer: Signer,
+        fields: SnarkFields,
+    ) -> Result<bool, RegisterSignerError> {
+        if let Some(field) = fields.refused() {
+            return Err(RegistrationRefusal::Invalid(format!("{field} is no hex of a length that is kept")).into());
+        }
         let round = self.round().ok_or(RegisterSignerError::Closed)?;
         if round.epoch != asked {
             return Err(RegisterSignerError::Epoch { open: round.epoch, asked });
@@ -67,7 +84,7 @@ impl Engine {
         // The period moves on within a round; the chain's newest is the one that counts.
         let period = self.standing().view.map_or(round.period, |view| view.kes_period);
         let verified = registration::verify(signer, &round.stakes, period, asked, &known)?;
-        self.keep_registration(asked, verified, key)
+        self.keep_registration(asked, verified, key, fields)
     }
 
     fn keep_registration(
@@ -75,6 +92,7 @@ impl Engine {
         epoch: Epoch,
         signer: SignerWithStake,
         key: String,
+        fields: SnarkFields,
     ) -> Result<bool, RegisterSignerError> {
         let now = self.now();
         let kept = self.store.write(move |db| {
@@ -86,7 +104,10 @@ impl Engine {
             if known.has_new_key && known.is_old_key {
                 return Ok(Err(RegistrationRefusal::OldKey(signer.party_id)));
             }
-            Ok(Ok(epochs::register(db, epoch, &signer, &now)?))
+            let key_before = snark::key(db, epoch, &signer.party_id)?;
+            let is_new = epochs::register(db, epoch, &signer, &now)?;
+            snark::keep(db, epoch, &signer.party_id, &fields, key_before.as_deref())?;
+            Ok(Ok(is_new))
         })?;
         Ok(kept?)
     }

@@ -9,6 +9,7 @@
 //! | [`proofs`] | proofs, by a pool of their own |
 //! | [`files`] | archives of the local uploader |
 //! | [`reply`] | bodies and statuses |
+//! | [`tls`] | certificate and key, where no proxy has them |
 //!
 //! What a stranger can spend: a body of 256 KiB, a connection's headers within ten seconds, a place in the queue of a class of
 //! routes, some of the memory that is there for bodies. Who does not get a place is told to come back (503 with `Retry-After`); nobody waits for somebody else's class.
@@ -21,8 +22,10 @@ pub mod register;
 pub mod reply;
 pub mod routes;
 pub mod server;
+pub mod tls;
 
 use crate::host::engine::Engine;
+use crate::host::events::Events;
 use proofs::Prover;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -74,6 +77,7 @@ struct Inside {
     engine: Arc<Engine>,
     prover: Arc<dyn Prover>,
     options: Options,
+    events: Events,
     cache: cache::Cache,
     writes: Semaphore,
     reads: Semaphore,
@@ -86,10 +90,16 @@ struct Inside {
 impl Shared {
     /// Handlers over this engine and prover.
     pub fn new(engine: Arc<Engine>, prover: Arc<dyn Prover>, options: Options) -> Shared {
+        Shared::with_events(engine, prover, options, Events::none())
+    }
+
+    /// The same, and what happens is told.
+    pub fn with_events(engine: Arc<Engine>, prover: Arc<dyn Prover>, options: Options, events: Events) -> Shared {
         Shared(Arc::new(Inside {
             engine,
             prover,
             options,
+            events,
             cache: cache::Cache::default(),
             writes: Semaphore::new(WRITES_MAX),
             reads: Semaphore::new(READS_MAX),

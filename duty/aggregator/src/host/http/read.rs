@@ -5,7 +5,7 @@ use super::{API_VERSION, EPOCHS_BACK_MAX, LIST_MAX, Shared};
 use crate::core::entity;
 use crate::face::metrics::{self, ByClient};
 use crate::host::store::entities::{self, Artifact};
-use crate::host::store::{Result as StoreResult, StoreError, certificates as rows, epochs};
+use crate::host::store::{Result as StoreResult, StoreError, certificates as rows, epochs, snark};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -140,6 +140,15 @@ pub async fn epoch_settings(State(shared): State<Shared>) -> Response {
             next_signers: signers(&data.next),
             cardano_transactions_signing_config: data.current_settings.transactions.clone(),
         };
+        let store = this.0.engine.store();
+        let kept = |epoch| store.read(|db| snark::of_epoch(db, epoch));
+        let (now, next) = (kept(entity::signing(data.epoch))?, kept(entity::next_signing(data.epoch))?);
+        if now.is_empty() && next.is_empty() {
+            return encode(&message);
+        }
+        let mut message = serde_json::to_value(&message).map_err(|error| StoreError::value("JSON", error))?;
+        snark::add_to_signers(message.get_mut("current_signers"), &now);
+        snark::add_to_signers(message.get_mut("next_signers"), &next);
         encode(&message)
     };
     shared.serve("epoch-settings".into(), Keep::Never, build).await
@@ -374,14 +383,20 @@ fn item(artifact: &Artifact) -> StoreResult<serde_json::Value> {
     let (certificate_hash, created_at) = (artifact.certificate.clone(), artifact.created_at);
     let item = match &artifact.entity {
         SignedEntityType::MithrilStakeDistribution(_) => {
+            let whole: serde_json::Value = content(artifact)?;
+            let kept = snark::of_signers(whole.get("signers_with_stake"));
             let found: MithrilStakeDistribution = content(artifact)?;
-            serde_json::to_value(MithrilStakeDistributionMessage {
+            let item = serde_json::to_value(MithrilStakeDistributionMessage {
                 epoch: found.epoch,
                 signers_with_stake: SignerWithStakeMessagePart::from_signers(found.signers_with_stake),
                 hash: found.hash,
                 certificate_hash,
                 created_at,
                 protocol_parameters: found.protocol_parameters,
+            });
+            item.map(|mut item| {
+                snark::add_to_signers(item.get_mut("signers"), &kept);
+                item
             })
         }
         SignedEntityType::CardanoStakeDistribution(_) => {

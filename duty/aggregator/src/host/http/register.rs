@@ -4,12 +4,16 @@
 
 use super::reply::{self, REGISTRATION_CLOSED};
 use super::{BODY_MAX, BODY_SMALL, Shared};
+use crate::core::registration;
 use crate::face::metrics::{ByClient, ByOrigin, ClientType};
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
+use crate::host::events::Event;
+use crate::host::store::snark::SnarkFields;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
+use mithril_common::MITHRIL_SIGNER_VERSION_HEADER;
 use mithril_common::crypto_helper::{
     ProtocolOpCert, ProtocolSignerVerificationKeyForConcatenation,
     ProtocolSignerVerificationKeySignatureForConcatenation, ProtocolSingleSignature,
@@ -19,6 +23,7 @@ use mithril_common::messages::{
     CardanoDatabaseImmutableFilesRestoredMessage, RegisterSignatureMessageHttp, RegisterSignerMessage,
     SignedEntityTypeMessage,
 };
+use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -79,13 +84,22 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
     let done = async {
         let received = body(&shared, &headers, sent).await?;
         let _turn = turn(&shared).await?;
-        let engine = Arc::clone(&shared.0.engine);
+        let (engine, events) = (Arc::clone(&shared.0.engine), shared.0.events.clone());
+        let version = headers.get(MITHRIL_SIGNER_VERSION_HEADER).and_then(|text| text.to_str().ok()).map(str::to_owned);
         let registered = tokio::task::spawn_blocking(move || {
             let message: RegisterSignerMessage =
                 serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
+            // What the message's type does not know is read beside it.
+            let fields: SnarkFields = serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
             let epoch = message.epoch;
             let signer = decode_signer(message).map_err(|why| undecodable(&why))?;
-            engine.register_signer(epoch, signer).map_err(|error| signer_refused(&error))
+            let party = registration::pool(&signer).ok();
+            let is_new = engine.register_signer_with(epoch, signer, fields).map_err(|error| signer_refused(&error))?;
+            if let (Some(party), Some(round)) = (party, engine.round()) {
+                let stake = round.stakes.get(&party).copied().unwrap_or_default();
+                events.record(Event::signer_registered(version.as_deref(), *epoch, &party, stake));
+            }
+            Ok::<bool, No>(is_new)
         });
         registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?
     };
@@ -207,22 +221,27 @@ pub async fn statistics(
     sent: Body,
 ) -> Response {
     let (origin, client) = (shared.origin(&headers), Shared::client(&headers));
-    match what.as_str() {
+    let (counter, count, content) = match what.as_str() {
         "immutable-files-restored" => {
             let received = match body(&shared, &headers, sent).await {
                 Ok(received) => received,
                 Err(refusal) => return *refusal,
             };
             match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&received.bytes) {
-                Ok(message) => ByClient::ImmutableFilesRestored.add(&origin, client, message.nb_immutable_files.into()),
+                Ok(message) => {
+                    let count = message.nb_immutable_files;
+                    (ByClient::ImmutableFilesRestored, count.into(), json!({"nb_immutable_files": count}))
+                }
                 Err(error) => return *undecodable(&error),
             }
         }
-        "ancillary-files-restored" => ByClient::AncillaryFilesRestored.add(&origin, client, 1),
-        "complete-restoration" => ByClient::CompleteRestoration.add(&origin, client, 1),
-        "partial-restoration" => ByClient::PartialRestoration.add(&origin, client, 1),
+        "ancillary-files-restored" => (ByClient::AncillaryFilesRestored, 1, json!({})),
+        "complete-restoration" => (ByClient::CompleteRestoration, 1, json!({})),
+        "partial-restoration" => (ByClient::PartialRestoration, 1, json!({})),
         _ => return reply::empty(StatusCode::NOT_FOUND),
-    }
+    };
+    counter.add(&origin, client, count);
+    shared.0.events.record(Event::restored(&what, &origin, client.label(), content));
     reply::empty(StatusCode::CREATED)
 }
 

@@ -3,6 +3,7 @@
 //! A connection costs a task and some kilobytes; there may be as many as there are file descriptors for. One that has not sent its
 //! headers in time ends, so half-open ones keep nobody out for long; neither do clients that ask and do not read.
 
+use super::tls::Tls;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,8 +13,10 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// Connections at once, where there are file descriptors for them.
 const CONNECTIONS_MAX: u64 = 16_384;
@@ -32,6 +35,8 @@ const HEADER_BYTES_MAX: usize = 32 * 1024;
 const HEADERS_MAX: usize = 64;
 /// Time for what is under way to end when the server does.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often certificate and key are looked at.
+const TLS_LOOK: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed (out of file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -49,6 +54,14 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened on, or no thread can be had.
     pub fn start(address: SocketAddr, app: Router, threads: usize) -> io::Result<Server> {
+        Server::start_with(address, app, threads, None)
+    }
+
+    /// The same, with TLS when there is any.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn start_with(address: SocketAddr, app: Router, threads: usize, tls: Option<Arc<Tls>>) -> io::Result<Server> {
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
@@ -59,7 +72,7 @@ impl Server {
             .build()?;
         let (end, ended) = watch::channel(false);
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(listener, app, ended)) {
+            if let Err(error) = runtime.block_on(serve(listener, app, tls, ended)) {
                 tracing::error!(%error, "the HTTP server ended");
             }
             runtime.shutdown_timeout(GRACE);
@@ -92,9 +105,35 @@ fn connections() -> usize {
     usize::try_from(most).unwrap_or(64)
 }
 
-async fn serve(listener: TcpListener, app: Router, mut ended: watch::Receiver<bool>) -> io::Result<()> {
+/// Looks for a new certificate, for as long as the server runs.
+async fn renew(tls: Arc<Tls>) {
+    loop {
+        tokio::time::sleep(TLS_LOOK).await;
+        let looked = Arc::clone(&tls);
+        match tokio::task::spawn_blocking(move || looked.refresh()).await {
+            Ok(Ok(true)) => tracing::info!("a new TLS certificate is served"),
+            Ok(Ok(false)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the TLS certificate before is served"),
+            Err(error) => tracing::warn!(%error, "the TLS certificate was not looked at"),
+        }
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    app: Router,
+    tls: Option<Arc<Tls>>,
+    mut ended: watch::Receiver<bool>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let most = connections();
+    let most = match &tls {
+        None => connections(),
+        // Each has buffers of TLS as well, some 40 KiB.
+        Some(tls) => {
+            tokio::spawn(renew(Arc::clone(tls)));
+            connections() / 2
+        }
+    };
     let slots = Arc::new(Semaphore::new(most));
     loop {
         let slot = tokio::select! {
@@ -119,9 +158,9 @@ async fn serve(listener: TcpListener, app: Router, mut ended: watch::Receiver<bo
             true => HEADER_TIME_PRESSED,
             false => HEADER_TIME_MAX,
         };
-        let (app, ended) = (app.clone(), ended.clone());
+        let (app, tls, ended) = (app.clone(), tls.as_ref().map(|tls| tls.acceptor()), ended.clone());
         tokio::spawn(async move {
-            connection(stream, app, ended, header_time).await;
+            greeted(stream, app, tls, ended, header_time).await;
             drop(slot);
         });
     }
@@ -131,9 +170,28 @@ async fn serve(listener: TcpListener, app: Router, mut ended: watch::Receiver<bo
     Ok(())
 }
 
-async fn connection(stream: TcpStream, app: Router, mut ended: watch::Receiver<bool>, header_time: Duration) {
+/// A connection, after its handshake where there is one; that has the time of a request's headers.
+async fn greeted(
+    stream: TcpStream,
+    app: Router,
+    tls: Option<TlsAcceptor>,
+    ended: watch::Receiver<bool>,
+    header_time: Duration,
+) {
     let _slower = stream.set_nodelay(true);
     let _unbounded = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS_MAX);
+    let Some(tls) = tls else { return connection(stream, app, ended, header_time).await };
+    match tokio::time::timeout(header_time, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, app, ended, header_time).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn connection<S>(stream: S, app: Router, mut ended: watch::Receiver<bool>, header_time: Duration)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_time)

@@ -13,6 +13,7 @@ pub mod epochs;
 pub mod import;
 pub mod messages;
 mod schema;
+pub mod snark;
 mod writer;
 
 pub use rusqlite::Connection;

@@ -143,6 +143,13 @@ CREATE TABLE IF NOT EXISTS semel_immutable_file_stamp (
     size integer NOT NULL,
     modified_ns integer NOT NULL
 );
+CREATE TABLE IF NOT EXISTS semel_proof_of_bound_possession (
+    epoch_setting_id integer NOT NULL,
+    signer_id text NOT NULL,
+    proof text NOT NULL,
+    PRIMARY KEY (epoch_setting_id, signer_id),
+    FOREIGN KEY (epoch_setting_id, signer_id) REFERENCES signer_registration(epoch_setting_id, signer_id) ON DELETE CASCADE
+);
 CREATE TABLE IF NOT EXISTS semel_artifact_queue (
     signed_entity_type_id integer NOT NULL,
     beacon json NOT NULL,
