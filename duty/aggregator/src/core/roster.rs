@@ -226,6 +226,15 @@ impl Roster {
         Some(true)
     }
 
+    /// Every lottery index that a signature over `message` wins, whatever it says of them.
+    pub(crate) fn indexes_won(&self, message: &str, signature: &mithril_stm::SingleSignature) -> Vec<LotteryIndex> {
+        let holder = usize::try_from(signature.signer_index).ok().and_then(|index| self.parties.get(index));
+        let Some(holder) = holder else { return Vec::new() };
+        let sigma = signature.get_concatenation_signature_sigma().to_canonical_bytes();
+        let signed = [message.as_bytes(), &self.root].concat();
+        (0..self.stm.m).filter(|index| self.wins(holder, &signed, &sigma, &[*index]) == Some(true)).collect()
+    }
+
     /// Whether a party is among the signers.
     pub fn contains(&self, party: &str) -> bool {
         self.signers.iter().any(|signer| signer.party_id == party)
