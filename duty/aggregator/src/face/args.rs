@@ -106,7 +106,8 @@ pub enum Command {
 }
 
 /// Words of ours that the root help of mithril-aggregator does not list.
-pub const OWN_WORDS: [&str; 7] = ["protocol-configuration", "config", "verify", "status", "doctor", "bench", "registry"];
+pub const OWN_WORDS: [&str; 7] =
+    ["protocol-configuration", "config", "verify", "status", "doctor", "bench", "registry"];
 
 /// `serve`: each wins over the configuration.
 #[derive(Debug, Clone, Default, Args)]

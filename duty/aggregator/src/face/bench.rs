@@ -61,9 +61,9 @@ fn line(row: &Row) -> String {
         _ => String::new(),
     };
     let value = format!("{} {}", figure(row.value), row.unit);
-    let against = row.reference.map(|reference| {
-        format!("{:.0} x the reference's published {}", row.value / reference, figure(reference))
-    });
+    let against = row
+        .reference
+        .map(|reference| format!("{:.0} x the reference's published {}", row.value / reference, figure(reference)));
     let notes: Vec<&str> = against.iter().map(String::as_str).chain(Some(row.note.as_str())).collect();
     let notes = notes.into_iter().filter(|note| !note.is_empty()).collect::<Vec<_>>().join("; ");
     format!("{:<62} {value:>14}  {goal:<20} {notes}", row.what).trim_end().to_owned()

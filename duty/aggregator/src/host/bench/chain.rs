@@ -6,6 +6,7 @@ use super::{Plan, Results, Row, cost, failed};
 use crate::host::chaindata::{ChainData, Progress};
 use crate::host::commands::CommandError;
 use crate::host::engine::Sources as _;
+use crate::host::http::proofs::Prover as _;
 use mithril_common::entities::{BlockNumber, BlockNumberOffset, BlockRange, SignedEntityType};
 use pallas_codec::minicbor::Decoder;
 use pallas_traverse::MultiEraBlock;
@@ -35,6 +36,15 @@ pub(super) fn measure(network: &Network, plan: &Plan, results: &mut Results<'_>)
     results.listener.begins("Reading the transactions to ask for");
     let complete = (*highest + 1) / *BlockRange::LENGTH * *BlockRange::LENGTH;
     let hashes = transactions(directory, complete)?;
+    let sample: Vec<String> = hashes.iter().step_by(hashes.len() / 100 + 1).cloned().collect();
+    let (v1, v2) = (network.files.transactions(&sample), network.files.transactions_v2(&sample));
+    let v1 =
+        v1.map_err(failed)?.is_some_and(|proof| proof.verify().is_ok() && proof.non_certified_transactions.is_empty());
+    let v2 =
+        v2.map_err(failed)?.is_some_and(|proof| proof.verify().is_ok() && proof.non_certified_transactions.is_empty());
+    if !(v1 && v2) {
+        return Err(failed("the proofs do not hold"));
+    }
     for (version, path) in [("v1", "/proof/cardano-transaction"), ("v2", "/proof/v2/cardano-transaction")] {
         for (each, goal, reference) in PROOFS {
             let requests: Vec<Vec<u8>> = (0..REQUESTS).map(|index| request(path, &hashes, index, each)).collect();
@@ -91,7 +101,11 @@ fn proofs(load: &Load, what: &str, figures: (f64, f64), results: &mut Results<'_
     let loaded = load::run(load)?;
     let spent = cost::server_seconds() - before;
     let count = loaded.statuses.values().sum::<u64>() as f64;
-    let note = format!("{:.0} /s per processor of the server, {:.1} kB each", count / spent, loaded.bytes as f64 / count / 1e3);
+    let note = format!(
+        "{:.0} /s per processor of the server, {:.1} kB each",
+        count / spent,
+        loaded.bytes as f64 / count / 1e3
+    );
     results.push(Row::new(what, loaded.rate(), "/s").at_least(goal).reference(reference).note(note));
     // 200 clients that ask again at once wait for each other: 200 over the rate, whoever serves them.
     let row = Row::new("  p99, each asks again at once", loaded.percentile_ms(0.99), "ms");

@@ -166,7 +166,8 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<(u16, u
     let wrong = |why: &'static str| io::Error::new(io::ErrorKind::InvalidData, why);
     let mut filled = 0;
     let end = loop {
-        let room = buffer.get_mut(filled..).filter(|_| filled < HEAD_MAX).ok_or_else(|| wrong("the head is too long"))?;
+        let room =
+            buffer.get_mut(filled..).filter(|_| filled < HEAD_MAX).ok_or_else(|| wrong("the head is too long"))?;
         let read = stream.read(room).await?;
         if read == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -178,7 +179,8 @@ async fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> io::Result<(u16, u
         }
     };
     let head = std::str::from_utf8(buffer.get(..end).unwrap_or_default()).map_err(|_| wrong("the head is no text"))?;
-    let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| wrong("there is no status"))?;
+    let status =
+        head.split(' ').nth(1).and_then(|word| word.parse().ok()).ok_or_else(|| wrong("there is no status"))?;
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<u64>().ok())?

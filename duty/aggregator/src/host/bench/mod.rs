@@ -151,7 +151,8 @@ fn measure(plan: &Plan, home: &std::path::Path, results: &mut Results<'_>) -> Re
     reads::measure(&small, plan, results)?;
     drop(small);
     certify::measure(plan, &home.join("large"), results)?;
-    results.push(Row::new("memory of all this in one process, at most", cost::resident_mib_most(), "MiB").at_most(1024.0));
+    results
+        .push(Row::new("memory of all this in one process, at most", cost::resident_mib_most(), "MiB").at_most(1024.0));
     Ok(())
 }
 

@@ -16,12 +16,12 @@ use crate::host::engine::{Engine, Options};
 use crate::host::files::NodeFiles;
 use crate::host::http;
 use crate::host::immutable::CachePolicy;
-use crate::host::store::epochs::{self, Settings};
 use crate::host::store::Store;
+use crate::host::store::epochs::{self, Settings};
 use ed25519_dalek::Signer as _;
 use mithril_common::crypto_helper::{KesPeriod, ProtocolMembershipDigest, ProtocolSingleSignature};
 use mithril_common::entities::{
-    BlockNumber, ChainPoint, Epoch, ProtocolParameters, Signer, SignerWithStake, SignedEntityTypeDiscriminants as Kind,
+    BlockNumber, ChainPoint, Epoch, ProtocolParameters, SignedEntityTypeDiscriminants as Kind, Signer, SignerWithStake,
     SingleSignature, SlotNumber,
 };
 use mithril_stm::{Initializer, KeyRegistration, Parameters};
@@ -123,7 +123,8 @@ impl Prepared {
         let observer = Arc::new(Fake::new());
         observer.set_view(view(GENESIS));
         observer.set_stakes(signers.all.iter().map(|one| (one.party_id.clone(), one.stake)).collect());
-        let settings = Settings { parameters: signers.parameters.clone(), transactions: None, blocks_transactions: None };
+        let settings =
+            Settings { parameters: signers.parameters.clone(), transactions: None, blocks_transactions: None };
         let store = Store::open(&home.join("stores"))?;
         let (kept, all) = (settings.clone(), signers.all.clone());
         store.write(move |db| {
