@@ -6,20 +6,25 @@
 //!
 //! The aggregate verification key is computed once per epoch, not once per signature, and so are the bounds of every signer's
 //! lottery ([`super::lottery`]). What is left of a check is one BLS signature.
+//!
+//! Proofs of possession are checked when a signer registers. mithril-stm aggregates only after it has checked them again, which
+//! takes more than a millisecond each; so whoever enters an epoch does not wait for it. [`Roster::check`] does it, once, and
+//! compares the key that is computed here with mithril-stm's own; nothing is aggregated before.
 
 use super::lottery::Lottery;
-use blake2::{Blake2b512, Digest as _};
+use blake2::digest::consts::U32;
+use blake2::{Blake2b, Blake2b512, Digest as _};
 use mithril_common::AggregateSignatureType;
 use mithril_common::crypto_helper::{
-    ProtocolAggregateVerificationKey, ProtocolAggregateVerificationKeyForConcatenation, ProtocolClerk, ProtocolKey,
+    ProtocolAggregateVerificationKey, ProtocolAggregateVerificationKeyForConcatenation, ProtocolClerk,
     ProtocolMultiSignature,
 };
 use mithril_common::entities::{LotteryIndex, PartyId, ProtocolParameters, SignerWithStake, SingleSignature, Stake};
 use mithril_stm::{
     AncillaryGenesisData, AncillaryProofInput, KeyRegistration, Parameters, VerificationKeyForConcatenation,
-    VerificationKeyProofOfPossessionForConcatenation,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::OnceLock;
 
 /// Signers of one epoch at most. Cardano mainnet has some 3,000 pools; each costs about a millisecond at an epoch's start.
 pub const SIGNERS_MAX: usize = 10_000;
@@ -100,7 +105,8 @@ pub struct Roster {
     signers: Vec<SignerWithStake>,
     parameters: ProtocolParameters,
     stm: Parameters,
-    clerk: ProtocolClerk,
+    // Made by the first who needs it.
+    clerk: OnceLock<Result<ProtocolClerk, String>>,
     key: ProtocolAggregateVerificationKey,
     key_text: String,
     // By signer index.
@@ -123,35 +129,64 @@ impl Roster {
             return Err(RosterError::TooMany(signers.len()));
         }
         let stm: Parameters = parameters.clone().into();
-        let mut registration = KeyRegistration::initialize();
-        let mut by_key = HashMap::with_capacity(signers.len());
-        for signer in &signers {
-            let key: VerificationKeyProofOfPossessionForConcatenation =
-                signer.verification_key_for_concatenation.into_inner();
-            registration
-                .register(signer.stake, &key)
-                .map_err(|error| RosterError::Key { party: signer.party_id.clone(), why: format!("{error:#}") })?;
-            by_key.insert(key.vk, signer.party_id.clone());
+        let party = |signer: &SignerWithStake| Party {
+            id: signer.party_id.clone(),
+            key: signer.verification_key_for_concatenation.into_inner().vk,
+            stake: signer.stake,
+            lottery: None,
+        };
+        let mut parties: Vec<Party> = signers.iter().map(party).collect();
+        let mut keys = HashSet::with_capacity(parties.len());
+        for party in &parties {
+            if !keys.insert(party.key) {
+                return Err(RosterError::Key { party: party.id.clone(), why: "it is another's too".to_owned() });
+            }
         }
-        let lottery = |error| RosterError::Lottery(format!("{error:#}"));
-        let closed = registration.close_registration(&stm).map_err(lottery)?;
-        let clerk = ProtocolClerk::new_clerk_from_closed_key_registration(&stm, &closed);
-        let mut parties = Vec::with_capacity(signers.len());
-        for index in 0..signers.len() as u64 {
-            let (key, stake) = clerk.get_concatenation_registered_party_for_index(&index).map_err(lottery)?;
-            let id = by_key.get(&key).cloned().unwrap_or_default();
-            parties.push(Party { id, key, stake, lottery: None });
-        }
-        let key = clerk.compute_aggregate_verification_key();
-        let wrapped: ProtocolAggregateVerificationKeyForConcatenation =
-            ProtocolKey::new(key.to_concatenation_aggregate_verification_key().clone());
-        let key_text = wrapped.to_json_hex().map_err(lottery)?;
-        let total_stake = parties.iter().map(|party| party.stake).sum();
+        parties.sort_by_cached_key(|party| (party.stake, party.key.to_canonical_bytes()));
+        let total_stake = parties.iter().try_fold(0_u64, |sum, party| sum.checked_add(party.stake));
+        let total_stake = total_stake.filter(|total| *total > 0);
+        let total_stake = total_stake.ok_or_else(|| RosterError::Lottery("their sum cannot be one".to_owned()))?;
         for party in &mut parties {
             party.lottery = Lottery::new(stm.phi_f, party.stake, total_stake);
         }
-        let root = root(&key_text).ok_or_else(|| RosterError::Lottery("their key has no root".to_owned()))?;
-        Ok(Roster { signers, parameters: parameters.clone(), stm, clerk, key, key_text, parties, total_stake, root })
+        let lottery = |error| RosterError::Lottery(format!("{error:#}"));
+        let root = root(&parties);
+        let key = aggregate_key(&root, parties.len(), total_stake)
+            .map_err(|error| RosterError::Lottery(format!("they have no key: {error}")))?;
+        let key_text = key.to_json_hex().map_err(lottery)?;
+        let key = ProtocolAggregateVerificationKey::new(key.into_inner());
+        let (parameters, clerk) = (parameters.clone(), OnceLock::new());
+        Ok(Roster { signers, parameters, stm, clerk, key, key_text, parties, total_stake, root: root.into() })
+    }
+
+    /// Has mithril-stm check all proofs of possession and compute the key; the first call takes a millisecond and more for each
+    /// signer, and others wait for it.
+    ///
+    /// # Errors
+    /// When a proof does not hold, or mithril-stm's key is another.
+    pub fn check(&self) -> Result<(), RosterError> {
+        self.clerk().map(|_| ())
+    }
+
+    fn clerk(&self) -> Result<&ProtocolClerk, RosterError> {
+        let lottery = |why: &String| RosterError::Lottery(why.clone());
+        self.clerk.get_or_init(|| self.make_clerk().map_err(|error| error.to_string())).as_ref().map_err(lottery)
+    }
+
+    fn make_clerk(&self) -> Result<ProtocolClerk, RosterError> {
+        let mut registration = KeyRegistration::initialize();
+        for signer in &self.signers {
+            registration
+                .register(signer.stake, &signer.verification_key_for_concatenation.into_inner())
+                .map_err(|error| RosterError::Key { party: signer.party_id.clone(), why: format!("{error:#}") })?;
+        }
+        let closed = registration.close_registration(&self.stm);
+        let closed = closed.map_err(|error| RosterError::Lottery(format!("{error:#}")))?;
+        let clerk = ProtocolClerk::new_clerk_from_closed_key_registration(&self.stm, &closed);
+        match clerk.compute_aggregate_verification_key() == self.key {
+            true => Ok(clerk),
+            false => Err(RosterError::Lottery("mithril-stm computes another key".to_owned())),
+        }
     }
 
     /// The signers in the order in which they were given.
@@ -226,12 +261,22 @@ impl Roster {
         Some(true)
     }
 
+    /// Every lottery index that a signature over `message` wins, whatever it says of them.
+    pub(crate) fn indexes_won(&self, message: &str, signature: &mithril_stm::SingleSignature) -> Vec<LotteryIndex> {
+        let holder = usize::try_from(signature.signer_index).ok().and_then(|index| self.parties.get(index));
+        let Some(holder) = holder else { return Vec::new() };
+        let sigma = signature.get_concatenation_signature_sigma().to_canonical_bytes();
+        let signed = [message.as_bytes(), &self.root].concat();
+        (0..self.stm.m).filter(|index| self.wins(holder, &signed, &sigma, &[*index]) == Some(true)).collect()
+    }
+
     /// Whether a party is among the signers.
     pub fn contains(&self, party: &str) -> bool {
         self.signers.iter().any(|signer| signer.party_id == party)
     }
 
-    /// Makes one signature of many, as soon as they have k different lottery indexes.
+    /// Makes one signature of many, as soon as they have k different lottery indexes. Each has been checked: one that does not hold
+    /// may leave too few indexes.
     ///
     /// # Errors
     /// When they have not, or the cryptography refuses.
@@ -240,18 +285,23 @@ impl Roster {
         message: &str,
         signatures: &[SingleSignature],
     ) -> Result<ProtocolMultiSignature, AggregateError> {
-        let inner: Vec<_> = signatures.iter().map(SingleSignature::to_protocol_signature).collect();
+        let mut inner: Vec<_> = signatures.iter().map(SingleSignature::to_protocol_signature).collect();
+        // As few as are enough, those with most indexes first: each costs a check here and at everybody who verifies the
+        // certificate, and a thousand bytes in it.
+        inner.sort_by_cached_key(|one| std::cmp::Reverse(one.get_concatenation_signature_indices().len()));
         let mut quorum = Quorum::new(self.stm.k);
-        for one in &inner {
+        let enough = inner.iter().position(|one| {
             quorum.add(&one.get_concatenation_signature_indices());
-        }
-        if !quorum.is_reached() {
+            quorum.is_reached()
+        });
+        let Some(last) = enough else {
             return Err(AggregateError::NoQuorum { have: quorum.have(), needed: self.stm.k });
-        }
+        };
+        inner.truncate(last + 1);
         // Nothing of this input counts for a concatenation.
         let unused = AncillaryProofInput::new(None, AncillaryGenesisData::new());
-        let (aggregate, _) = self
-            .clerk
+        let clerk = self.clerk().map_err(|error| AggregateError::Failed(error.to_string()))?;
+        let (aggregate, _) = clerk
             .aggregate_signatures_with_type(&inner, message.as_bytes(), AggregateSignatureType::Concatenation, unused)
             .map_err(|error| AggregateError::Failed(format!("{error:#}")))?;
         Ok(aggregate.into())
@@ -264,11 +314,36 @@ impl std::fmt::Debug for Roster {
     }
 }
 
-/// The root in an aggregate verification key (hex of JSON).
-fn root(key_text: &str) -> Option<Vec<u8>> {
-    let key: serde_json::Value = serde_json::from_slice(&hex::decode(key_text).ok()?).ok()?;
-    let bytes = key.get("mt_commitment")?.get("root")?.as_array()?;
-    bytes.iter().map(|byte| byte.as_u64().and_then(|byte| u8::try_from(byte).ok())).collect()
+/// Root of mithril-stm's tree over the signers: a heap whose last nodes are the leaves, and whose missing children are a hash of a
+/// zero byte.
+fn root(parties: &[Party]) -> [u8; 32] {
+    let leaf = |party: &Party| {
+        let hash = Blake2b::<U32>::new().chain_update(party.key.to_canonical_bytes());
+        <[u8; 32]>::from(hash.chain_update(party.stake.to_be_bytes()).finalize())
+    };
+    let missing: [u8; 32] = Blake2b::<U32>::digest([0]).into();
+    let inner = parties.len().next_power_of_two() - 1;
+    // A level below the inner nodes has room for a power of two; the heap ends with the last leaf.
+    let mut level: Vec<[u8; 32]> = parties.iter().map(leaf).collect();
+    let mut width = inner + 1;
+    while width > 1 {
+        level.resize(width, missing);
+        let parent = |pair: &[[u8; 32]]| <[u8; 32]>::from(Blake2b::<U32>::digest(pair.as_flattened()));
+        level = level.chunks(2).map(parent).collect();
+        width /= 2;
+    }
+    level.first().copied().unwrap_or(missing)
+}
+
+/// The key with this root, as mithril-stm reads it.
+fn aggregate_key(
+    root: &[u8; 32],
+    signers: usize,
+    total_stake: Stake,
+) -> serde_json::Result<ProtocolAggregateVerificationKeyForConcatenation> {
+    let commitment = serde_json::json!({ "root": root, "nr_leaves": signers, "hasher": null });
+    let key = serde_json::json!({ "mt_commitment": commitment, "total_stake": total_stake });
+    Ok(ProtocolAggregateVerificationKeyForConcatenation::new(serde_json::from_value(key)?))
 }
 
 /// Counts different lottery indexes: a quorum is k of them, whoever has them.
@@ -322,9 +397,12 @@ impl Quorum {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use mithril_common::entities::{Epoch, ProtocolMessage, ProtocolMessagePartKey};
+    use mithril_common::entities::{Epoch, ProtocolMessage, ProtocolMessagePartKey, Signer};
     use mithril_common::protocol::{SignerBuilder, ToMessage};
     use mithril_common::test::builder::{MithrilFixture, MithrilFixtureBuilder};
+    use mithril_stm::Initializer;
+    use rand_chacha::ChaCha20Rng;
+    use rand_chacha::rand_core::SeedableRng;
 
     fn fixture() -> MithrilFixture {
         MithrilFixtureBuilder::default()
@@ -347,6 +425,56 @@ mod tests {
             .unwrap()
             .compute_aggregate_verification_key();
         assert_eq!(*roster.key(), theirs);
+    }
+
+    #[test]
+    fn keys_and_places_are_mithrils_own_for_any_number_of_signers() {
+        let parameters = ProtocolParameters::new(5, 100, 0.7);
+        for signers in (1..=18).chain([31, 32, 33]) {
+            let signer = |index: u64| {
+                // Some have the same stake: then their keys decide who comes first.
+                let stake = 1 + index * 7919 % 13;
+                let random = &mut ChaCha20Rng::seed_from_u64(index);
+                let made = Initializer::new(parameters.clone().into(), stake, random);
+                let signer = Signer {
+                    party_id: format!("pool{index}"),
+                    verification_key_for_concatenation: made.bls_verification_key_proof_of_possession.into(),
+                    verification_key_signature_for_concatenation: None,
+                    operational_certificate: None,
+                    kes_evolutions: None,
+                };
+                SignerWithStake::from_signer(signer, stake)
+            };
+            let roster = Roster::new((0..signers).map(signer).collect(), &parameters).unwrap();
+            roster.check().unwrap();
+            let clerk = roster.clerk().unwrap();
+            let theirs = clerk.compute_aggregate_verification_key();
+            let theirs = theirs.to_concatenation_aggregate_verification_key().clone();
+            assert_eq!(
+                roster.key_text(),
+                mithril_common::crypto_helper::ProtocolKey::new(theirs).to_json_hex().unwrap()
+            );
+            for (index, party) in (0_u64..).zip(&roster.parties) {
+                let (key, stake) = clerk.get_concatenation_registered_party_for_index(&index).unwrap();
+                assert_eq!((key, stake), (party.key, party.stake), "{signers} {index}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_without_its_proof_of_possession_signs_nothing() {
+        let fixture = fixture();
+        let mut signers = fixture.signers_with_stake();
+        let mut key = signers[0].verification_key_for_concatenation.into_inner();
+        key.pop = signers[1].verification_key_for_concatenation.into_inner().pop;
+        signers[0].verification_key_for_concatenation = key.into();
+        let roster = Roster::new(signers, &fixture.protocol_parameters()).unwrap();
+        assert!(roster.check().unwrap_err().to_string().contains("is refused"));
+        let message = message("1");
+        let refused = roster.aggregate(&message.to_message(), &fixture.sign_all(&message)).unwrap_err();
+        assert!(matches!(refused, AggregateError::Failed(_)), "{refused}");
+        let twice = [fixture.signers_with_stake(), fixture.signers_with_stake()].concat();
+        assert!(matches!(Roster::new(twice, &fixture.protocol_parameters()), Err(RosterError::Key { .. })));
     }
 
     #[test]
@@ -419,6 +547,10 @@ mod tests {
         let aggregate = roster.aggregate(&message, &signatures).unwrap();
         let parameters = fixture.protocol_parameters().into();
         aggregate.verify(message.as_bytes(), roster.key(), &parameters, None, None).unwrap();
+        let most = signatures.iter().map(|one| one.won_indexes.len()).max().unwrap();
+        let one_has_all = most >= 5;
+        let text = serde_json::to_value(aggregate.into_inner()).unwrap();
+        assert_eq!((one_has_all, text["signatures"].as_array().map(Vec::len)), (true, Some(1)), "one is enough");
         assert!(matches!(roster.aggregate(&message, &[]), Err(AggregateError::NoQuorum { have: 0, needed: 5 })));
     }
 

@@ -98,13 +98,16 @@ pub enum Command {
     Status(Status),
     /// Look at everything that the aggregator stands on, and say what mends it
     Doctor(Doctor),
+    /// Measure the parts that others wait for, each against its goal
+    Bench(super::bench::Bench),
     /// The public list of networks
     #[command(subcommand)]
     Registry(Registry),
 }
 
 /// Words of ours that the root help of mithril-aggregator does not list.
-pub const OWN_WORDS: [&str; 6] = ["protocol-configuration", "config", "verify", "status", "doctor", "registry"];
+pub const OWN_WORDS: [&str; 7] =
+    ["protocol-configuration", "config", "verify", "status", "doctor", "bench", "registry"];
 
 /// `serve`: each wins over the configuration.
 #[derive(Debug, Clone, Default, Args)]

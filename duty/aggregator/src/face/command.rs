@@ -70,6 +70,7 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
             };
             look::status(&what, settings.as_ref(), shell).map_err(failed)
         }
+        Command::Bench(what) => super::bench::run(&what, shell),
         Command::Doctor(what) => {
             let outcome = Settings::read(layers(&globals, &what.from));
             shell.diagnostics(&outcome.found);
@@ -174,7 +175,7 @@ pub(super) fn failed(error: CommandError) -> Report {
         }
         CommandError::Setting(_) | CommandError::Keys(_) => report.code_id("AGG-0019").hint("see `config explain`"),
         CommandError::Payload { .. } => report.code_id("AGG-0020").hint("give what `genesis sign` has written"),
-        CommandError::File { .. } | CommandError::Shell(_) => report.code_id("AGG-0001"),
+        CommandError::File { .. } | CommandError::Shell(_) | CommandError::Bench(_) => report.code_id("AGG-0001"),
         CommandError::Ended(_) => report.code_id("AGG-0021").hint("the log has the cause"),
     }
 }

@@ -1,6 +1,7 @@
 //! The face of `mithril-aggregator`: flags, environment, log lines, metric names.
 
 pub mod args;
+mod bench;
 pub mod codes;
 mod command;
 mod configure;

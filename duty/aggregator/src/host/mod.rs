@@ -4,6 +4,7 @@
 
 pub mod aggregator;
 pub mod artifact;
+pub mod bench;
 pub mod chain;
 pub mod chaindata;
 pub mod commands;

@@ -97,6 +97,9 @@ pub enum CommandError {
         /// What it said.
         why: String,
     },
+    /// A benchmark.
+    #[error("the benchmark failed: {0}")]
+    Bench(String),
     /// A check found something.
     #[error("{0}")]
     Found(Box<semel_ops::error::Report>),

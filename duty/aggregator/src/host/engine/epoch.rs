@@ -42,6 +42,22 @@ pub struct EpochData {
     pub stake: Stake,
 }
 
+/// Has the rosters checked on a thread of its own: thousands of proofs of possession take seconds, and nobody needs them before the
+/// first quorum, who waits for what is left.
+fn check_rosters(data: &Arc<EpochData>) {
+    let data = Arc::clone(data);
+    let checking = std::thread::Builder::new().name("roster".to_owned()).spawn(move || {
+        for roster in [&data.current, &data.next].into_iter().flatten() {
+            if let Err(error) = roster.check() {
+                tracing::error!(epoch = *data.epoch, %error, "nothing can be certified by these signers");
+            }
+        }
+    });
+    if let Err(error) = checking {
+        tracing::warn!(%error, "no thread can be had; the signers are checked when they have signed");
+    }
+}
+
 impl Engine {
     /// Enters the chain's epoch.
     ///
@@ -78,6 +94,7 @@ impl Engine {
         let round = Round { epoch: entity::recording(epoch), stakes, period: view.kes_period };
         *self.round.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(round));
         self.changed();
+        check_rosters(&data);
         if let Err(error) = self.store.checkpoint() {
             tracing::warn!(%error, "the database's log was not written back; it is tried again in the next epoch");
         }

@@ -108,6 +108,8 @@ impl Engine {
         let failed = |why: &str| EngineError::Seal { entity: "genesis".into(), why: why.into() };
         let data = self.epoch().ok_or_else(|| failed("no epoch has been entered"))?;
         let next = data.next.clone().ok_or_else(|| failed("nobody is registered to sign in the next epoch"))?;
+        // A chain begins with these keys.
+        next.check().map_err(|error| failed(&error.to_string()))?;
         Ok((data, next))
     }
 
