@@ -207,9 +207,9 @@ impl Network {
         let seen = &self.seen;
         let Some(reached) = &seen.reached else { return "The Cardano network begins".to_owned() };
         let mut out = format!("epoch {}   {} certificates   {}\n", seen.epoch, seen.certificates, reached.url);
-        out += &format!("{:<28} {:>6}  newest\n", "type", "sealed");
+        out += &format!("{:<26} {:>6}  newest\n", "type", "sealed");
         for (kind, (count, newest)) in &seen.by_kind {
-            out += &format!("{kind:<28} {count:>6}  {newest}\n");
+            out += &format!("{kind:<26} {count:>6}  {newest}\n");
         }
         out += &format!("{} epochs passed, {} without a certificate of every type", seen.epochs, seen.gaps.len());
         if let Some(trouble) = &seen.trouble {
@@ -245,7 +245,9 @@ impl Seen {
         if sealed.kind != "Genesis" {
             self.certificates += 1;
         }
-        let newest = format!("{}, {}", sealed.beacon, signed(&sealed, self.pools));
+        // As wide as a terminal is at least.
+        let Sealed { beacon, epoch, signers, .. } = &sealed;
+        let newest = format!("{beacon}, epoch {epoch}, {signers} of {} signed", self.pools);
         let of_kind = self.by_kind.entry(sealed.kind).or_default();
         *of_kind = (of_kind.0 + 1, newest);
         self.transaction = sealed.transaction.or(self.transaction.take());
@@ -305,16 +307,10 @@ fn gap(epoch: u64, missing: &[String]) -> String {
     format!("epoch {epoch} passed without a certificate of {}", missing.join(", "))
 }
 
-fn short(hash: &str) -> &str {
-    hash.get(..12).unwrap_or(hash)
-}
-
-fn signed(sealed: &Sealed, pools: u64) -> String {
-    format!("epoch {}, {} of {pools} signers, {}", sealed.epoch, sealed.signers, short(&sealed.hash))
-}
-
 fn line(sealed: &Sealed, pools: u64) -> String {
-    format!("{} {}, {}", sealed.kind, sealed.beacon, signed(sealed, pools))
+    let Sealed { kind, beacon, epoch, signers, hash, .. } = sealed;
+    let hash = hash.get(..12).unwrap_or(hash);
+    format!("{kind} {beacon}, epoch {epoch}, {signers} of {pools} signed, {hash}")
 }
 
 fn event(sealed: &Sealed) -> Value {
