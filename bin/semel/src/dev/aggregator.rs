@@ -1,9 +1,9 @@
 //! A Cardano network in this process: a node, stake pools with Mithril signers, and the aggregator that certifies what they sign.
 //!
-//! All of it is below one thread that lets everything else on this host go first: a validator's vote does not wait for a
-//! certificate. The first two epochs are moved by hand, because nobody could sign in them; then the clock is real.
+//! All of it is below one thread that lets everything else on this host go first while validators run, too: a vote does not wait for
+//! a certificate. The first two epochs are moved by hand, because nobody could sign in them; then the clock is real.
 
-use super::{Dev, FRAME};
+use super::{Dev, Duty, FRAME};
 use semel_devnet_cardano::certified::{Certified, CertifiedError, Conditions};
 use semel_devnet_cardano::signer::Population;
 use semel_devnet_cardano::watch::{Sealed, Watch};
@@ -152,9 +152,12 @@ impl Network {
         let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time) };
         let shared = Shared::default();
         let (mine, mine_stop) = (Arc::clone(&shared), stop.clone());
+        let has_validators = dev.has(Duty::Kms);
         let run = move || {
-            // What this thread starts is as nice as it is. Without it everything works, only less smoothly.
-            let _nice = rustix::process::setpriority_process(None, NICE);
+            if has_validators {
+                // What this thread starts is as nice as it is. Without it everything works, only less smoothly.
+                let _nice = rustix::process::setpriority_process(None, NICE);
+            }
             match run(plan, &mine, &mine_stop) {
                 Ok(()) | Err(Failure::Certified(CertifiedError::Stopped)) => {}
                 Err(failure) => told(&mine).failure = Some(failure.to_string()),

@@ -52,7 +52,9 @@ impl Runtime {
         loop {
             match events.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Event::Look) => self.act(),
+                Ok(Event::Look) => {
+                    self.act();
+                }
                 Ok(Event::Changed) => {}
                 Err(RecvTimeoutError::Timeout) => {
                     next = Instant::now() + self.engine.options.interval;
@@ -69,25 +71,30 @@ impl Runtime {
         match looked {
             Ok(view) => {
                 self.engine.stand(|standing| standing.view = Some(view));
-                self.act();
+                if self.act() {
+                    Plain::CyclesDone.add(1);
+                }
             }
             Err(error) => self.engine.trouble(&error.into()),
         }
     }
 
-    /// Does what is to be done now.
-    pub fn act(&self) {
+    /// Does what is to be done now; false when it could not be done.
+    pub fn act(&self) -> bool {
         for _ in 0..ROUNDS_MAX {
             match self.step() {
                 Ok(true) => {}
                 Ok(false) => {
                     self.engine.stand(|standing| standing.trouble = None);
-                    Plain::CyclesDone.add(1);
-                    return;
+                    return true;
                 }
-                Err(error) => return self.engine.trouble(&error),
+                Err(error) => {
+                    self.engine.trouble(&error);
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// Whether anything was done that may lead to more.
