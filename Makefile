@@ -14,7 +14,7 @@ help: ## this list
 setup: ## install what is missing to build (every target does this first)
 	@scripts/setup
 
-dev: build ## a network of four validators on this machine, all signing through Semel
+dev: build ## networks on this machine: validators that sign through Semel, pools that its aggregator certifies
 	@$(TARGET)/release/semel dev $(ARGS)
 
 build: setup ## the release binary

@@ -1,12 +1,15 @@
-"""The published Mithril client library against an aggregator, and a plain server of answers that an aggregator gave once."""
+"""The published Mithril client library against an aggregator: `semel dev`'s, or a plain server of answers that one gave once."""
 
 import http.server
 import json
 import threading
 import urllib.parse
+from pathlib import Path
 
-from .process import Child, Failed
+from .process import Child, Failed, wait_until
+from .signer import semel_binary
 
+PREVIEW = "shared/data/cardano/preview/immutable"
 CLIENT = "semel-interop-mithril"
 
 
@@ -26,6 +29,55 @@ def verify(row, url, genesis_key, ancillary_key, *options, seconds=60):
     if code not in (0, 1) or not steps or (code == 0) != all(step["ok"] for step in steps):
         raise Failed(f"the client exited {code}: {child.last_line()}")
     return code == 0, steps
+
+
+class Network:
+    """`semel dev --duty aggregator`: a Cardano network with signers and Semel's aggregator, on real blocks where there are any."""
+
+    EPOCH_SECONDS = 5
+
+    def __init__(self, row):
+        self.log = row.directory / "network.log"
+        command = [semel_binary(), "dev", "--duty", "aggregator", "--json", "--epoch-time", self.EPOCH_SECONDS, "--home", row.directory / "network"]
+        preview = Path(__file__).resolve().parent.parent.parent.parent / PREVIEW
+        if preview.is_dir():
+            command += ["--immutable", preview]
+        self.child = Child(command, self.log)
+
+    def events(self):
+        return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
+
+    def passed(self):
+        return [event for event in self.events() if event.get("event") == "epoch passed"]
+
+    def wait(self, epochs):
+        """Until so many epochs have passed, each with a certificate of every type."""
+
+        def there():
+            if self.child.ended() is not None:
+                raise Failed(f"the network ended: {self.child.last_line()}")
+            return len(self.passed()) >= epochs and self.certified("transaction") and self.certified("block")
+
+        wait_until(there, 60 + 2 * epochs * self.EPOCH_SECONDS, f"{epochs} epochs")
+        serving = next(event for event in self.events() if event.get("event") == "serving")
+        self.url, self.genesis_key, self.ancillary_key = (serving[name] for name in ("url", "genesis_verification_key", "ancillary_verification_key"))
+
+    def certified(self, what):
+        """The hash of a block or transaction in what is certified: of an older certificate, whose proofs are given for sure."""
+        found = [event[what] for event in self.events() if event.get("event") == "certificate" and event[what]]
+        return found[len(found) // 2] if found else None
+
+    def end(self):
+        """What it sums up in the end."""
+        if self.child.stop() is None or self.child.ended() != 0:
+            raise Failed(f"the network did not end well: {self.child.last_line()}")
+        return self.events()[-1]["certify"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()
 
 
 class Recorded:

@@ -1,12 +1,12 @@
 """The published Mithril client library (mithril-client 0.14.34), a program of its own: what it believes and what it does not.
 
 `mithril-control` is a control of the client itself: it believes what a reference aggregator answered once, and nothing that was
-changed in it. So a row in which it believes Semel's aggregator says something.
+changed in it. So a row in which it believes Semel's aggregator says something: `mithril` is that row.
 """
 
 import json
 
-from drive.mithril import Recorded, verify
+from drive.mithril import Network, Recorded, verify
 from drive.process import Failed, Skipped
 
 from . import Row
@@ -93,5 +93,38 @@ def control(row):
     return f"{len(steps)} steps held; another genesis key and {len(LIES)} changed answers were noticed"
 
 
+# What the client does against an aggregator that certifies everything.
+STEPS = ("era", "certificates", "mithril stake distributions", "cardano stake distributions", "cardano databases", "cardano database download",
+         "cardano transactions", "transaction proofs", "cardano blocks and transactions", "transaction proofs v2", "block proofs")
+EPOCHS = 3  # whole ones before the client comes
+
+
+def aggregator(row):
+    with Network(row) as network:
+        network.wait(EPOCHS)
+        transaction, block = network.certified("transaction"), network.certified("block")
+        # Genesis, one of each epoch, and one behind it.
+        options = ["--chain", str(EPOCHS + 2), "--transaction", transaction, "--block", block]
+        held, steps = verify(row, network.url, network.genesis_key, network.ancillary_key, *options)
+        if not held:
+            raise Failed(f"{steps[-1]['step']}: {steps[-1]['seen']}")
+        missing = [step for step in STEPS if step not in (seen["step"] for seen in steps)]
+        if missing:
+            raise Failed(f"the client did not do: {', '.join(missing)}")
+        for genesis_key, ancillary_key, more, refused in (
+            (OTHER_KEY, network.ancillary_key, [], "certificates"),
+            (network.genesis_key, OTHER_KEY, [], "cardano database download"),
+            (network.genesis_key, network.ancillary_key, ["--transaction", "0" * 64], "transaction proofs"),
+        ):
+            held, seen = verify(row, network.url, genesis_key, ancillary_key, *options, *more)
+            if held or seen[-1]["step"] != refused:
+                raise Failed(f"{refused} was to be refused, the client ended with {seen[-1]}")
+        summary = network.end()
+    if summary["epochs_without_every_type"]:
+        raise Failed(f"{summary['epochs_without_every_type']} epochs passed without a certificate of every type")
+    return f"{len(steps)} steps held over {summary['certificates']} certificates in {summary['epochs_passed']} epochs; two other keys and a transaction that nobody certified were refused"
+
+
 def rows():
+    yield Row("mithril", aggregator, peers=(PEER,), signers=("semel",))
     yield Row("mithril-control", control, peers=(PEER,), signers=("semel",))

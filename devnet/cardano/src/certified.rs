@@ -24,6 +24,7 @@ use semel_aggregator::host::store::epochs::Settings;
 use semel_aggregator::host::store::{Store, StoreError};
 use semel_aggregator::host::{http, keys};
 use semel_ops::shutdown::{Stop, StopReason};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -336,7 +337,8 @@ impl Certified {
                 signer.tick()?;
             }
             let open = engine.open_messages();
-            let certified = open.iter().filter(|open| open.is_certified()).count();
+            let certified = open.iter().filter(|open| open.is_certified());
+            let certified = certified.map(|open| Kind::from(&open.message.entity)).collect::<BTreeSet<_>>().len();
             if certified >= kinds && engine.pending_artifacts()?.is_empty() {
                 return Ok(());
             }

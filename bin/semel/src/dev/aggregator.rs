@@ -1,9 +1,9 @@
 //! A Cardano network in this process: a node, stake pools with Mithril signers, and the aggregator that certifies what they sign.
 //!
-//! All of it is below one thread that lets everything else on this host go first: a validator's vote does not wait for a
-//! certificate. The first two epochs are moved by hand, because nobody could sign in them; then the clock is real.
+//! All of it is below one thread that lets everything else on this host go first while validators run, too: a vote does not wait for
+//! a certificate. The first two epochs are moved by hand, because nobody could sign in them; then the clock is real.
 
-use super::{Dev, FRAME};
+use super::{Dev, Duty, FRAME};
 use semel_devnet_cardano::certified::{Certified, CertifiedError, Conditions};
 use semel_devnet_cardano::signer::Population;
 use semel_devnet_cardano::watch::{Sealed, Watch};
@@ -152,9 +152,12 @@ impl Network {
         let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time) };
         let shared = Shared::default();
         let (mine, mine_stop) = (Arc::clone(&shared), stop.clone());
+        let has_validators = dev.has(Duty::Kms);
         let run = move || {
-            // What this thread starts is as nice as it is. Without it everything works, only less smoothly.
-            let _nice = rustix::process::setpriority_process(None, NICE);
+            if has_validators {
+                // What this thread starts is as nice as it is. Without it everything works, only less smoothly.
+                let _nice = rustix::process::setpriority_process(None, NICE);
+            }
             match run(plan, &mine, &mine_stop) {
                 Ok(()) | Err(Failure::Certified(CertifiedError::Stopped)) => {}
                 Err(failure) => told(&mine).failure = Some(failure.to_string()),
@@ -207,9 +210,9 @@ impl Network {
         let seen = &self.seen;
         let Some(reached) = &seen.reached else { return "The Cardano network begins".to_owned() };
         let mut out = format!("epoch {}   {} certificates   {}\n", seen.epoch, seen.certificates, reached.url);
-        out += &format!("{:<28} {:>6}  newest\n", "type", "sealed");
+        out += &format!("{:<26} {:>6}  newest\n", "type", "sealed");
         for (kind, (count, newest)) in &seen.by_kind {
-            out += &format!("{kind:<28} {count:>6}  {newest}\n");
+            out += &format!("{kind:<26} {count:>6}  {newest}\n");
         }
         out += &format!("{} epochs passed, {} without a certificate of every type", seen.epochs, seen.gaps.len());
         if let Some(trouble) = &seen.trouble {
@@ -245,7 +248,9 @@ impl Seen {
         if sealed.kind != "Genesis" {
             self.certificates += 1;
         }
-        let newest = format!("{}, {}", sealed.beacon, signed(&sealed, self.pools));
+        // As wide as a terminal is at least.
+        let Sealed { beacon, epoch, signers, .. } = &sealed;
+        let newest = format!("{beacon}, epoch {epoch}, {signers} of {} signed", self.pools);
         let of_kind = self.by_kind.entry(sealed.kind).or_default();
         *of_kind = (of_kind.0 + 1, newest);
         self.transaction = sealed.transaction.or(self.transaction.take());
@@ -305,16 +310,10 @@ fn gap(epoch: u64, missing: &[String]) -> String {
     format!("epoch {epoch} passed without a certificate of {}", missing.join(", "))
 }
 
-fn short(hash: &str) -> &str {
-    hash.get(..12).unwrap_or(hash)
-}
-
-fn signed(sealed: &Sealed, pools: u64) -> String {
-    format!("epoch {}, {} of {pools} signers, {}", sealed.epoch, sealed.signers, short(&sealed.hash))
-}
-
 fn line(sealed: &Sealed, pools: u64) -> String {
-    format!("{} {}, {}", sealed.kind, sealed.beacon, signed(sealed, pools))
+    let Sealed { kind, beacon, epoch, signers, hash, .. } = sealed;
+    let hash = hash.get(..12).unwrap_or(hash);
+    format!("{kind} {beacon}, epoch {epoch}, {signers} of {pools} signed, {hash}")
 }
 
 fn event(sealed: &Sealed) -> Value {

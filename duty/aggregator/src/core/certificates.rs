@@ -122,7 +122,7 @@ pub fn verify_link(certificate: &Certificate, previous: &Certificate) -> Result<
     let keys = match is_same_epoch {
         true => previous.aggregate_verification_key == certificate.aggregate_verification_key,
         false => next(Part::NextAggregateVerificationKey)
-            .and_then(|text| ProtocolAggregateVerificationKeyForConcatenation::try_from(text.as_str()).ok())
+            .and_then(|text| ProtocolAggregateVerificationKeyForConcatenation::from_json_hex(text).ok())
             .is_some_and(|keys| keys == certificate.aggregate_verification_key),
     };
     if !keys {

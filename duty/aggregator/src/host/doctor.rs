@@ -91,7 +91,11 @@ fn files(settings: &Settings, doctor: &mut Doctor) {
     match ImmutableFiles::list(db) {
         Ok(files) => {
             let last = files.last_complete();
-            let found = format!("immutable files in {} are complete up to {last:?}", files.directory().display());
+            let directory = files.directory().display();
+            let found = match last {
+                Some(last) => format!("immutable files in {directory} are complete up to {last}"),
+                None => format!("no immutable file in {directory} is complete"),
+            };
             doctor.demand("AGG-0107", last.is_some(), Verdict::Fail, found, "wait until the node has two of them");
         }
         Err(error) => doctor.check("AGG-0107", Verdict::Fail, error.to_string(), "see DB_DIRECTORY"),

@@ -3,6 +3,7 @@
 //! Mithril's code stops the program where a `phi_f` does not fit its fixed-point number (U8F24), already when two parameter sets are
 //! compared or hashed. No certificate with such parameters leaves this module.
 
+use mithril_common::crypto_helper::{ProtocolAggregateVerificationKeyForConcatenation, ProtocolMultiSignature};
 use mithril_common::entities::{Certificate, ProtocolParameters};
 use mithril_common::messages::CertificateMessage;
 
@@ -35,6 +36,13 @@ pub fn decode(bytes: &[u8]) -> Result<Certificate, Undecodable> {
 pub fn of_message(message: CertificateMessage) -> Result<Certificate, Undecodable> {
     if !is_lottery(&message.metadata.protocol_parameters) {
         return Err(Undecodable::Lottery);
+    }
+    // Keys and signatures of a concatenation travel as JSON. Their other form, bytes, is decoded by code that trusts lengths.
+    let no_json = |error: mithril_common::StdError| Undecodable::Content(format!("{error:#}"));
+    ProtocolAggregateVerificationKeyForConcatenation::from_json_hex(&message.aggregate_verification_key)
+        .map_err(no_json)?;
+    if !message.multi_signature.is_empty() {
+        ProtocolMultiSignature::from_json_hex(&message.multi_signature).map_err(no_json)?;
     }
     Certificate::try_from(message).map_err(|error| Undecodable::Content(format!("{error:#}")))
 }

@@ -32,6 +32,8 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(100);
 /// Time between two looks at what gauges tell.
 const PUBLISH: Duration = Duration::from_secs(1);
+/// A runtime that has begun no cycle for so long, beside its interval, hangs. A node may take two minutes to tell stakes.
+const RUNTIME_MAX: Duration = Duration::from_secs(600);
 /// The main database is written anew without what was deleted after so many days.
 const VACUUM_DAYS: i64 = 7;
 /// Cache of trees for proofs, in bytes.
@@ -58,6 +60,7 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     let transfers = transfers.map_err(|error| CommandError::Host("no runtime for transfers", error))?;
     let events = events(&settings);
     let running = start(&settings, &stop, transfers.handle(), events.clone())?;
+    let heartbeat = health.heartbeat("runtime", RUNTIME_MAX.saturating_add(settings.run_interval.saturating_mul(3)));
     let server = settings.metrics.map(|address| semel_ops::http::Server::start(address, &health, Some(&recorder)));
     let server = match server.transpose() {
         Ok(server) => server,
@@ -71,6 +74,7 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
         tracing::info!(%address, "the API is served");
     }
     systemd::ready();
+    tidy(running.engine().store(), &settings.base.data_stores_directory);
     let watchdog = systemd::watchdog(&health, &stop).map_err(|error| CommandError::Host("no watchdog", error))?;
     let (mut published, mut reported) = (Instant::now(), Instant::now());
     let mut usage = Usage::default();
@@ -85,6 +89,9 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
         if published.elapsed() >= PUBLISH {
             published = Instant::now();
             publish(running.engine());
+            if running.engine().since_cycle() < RUNTIME_MAX.saturating_add(settings.run_interval.saturating_mul(2)) {
+                heartbeat.beat();
+            }
             match running.engine().standing().trouble {
                 None => condition.ok(),
                 Some(why) => condition.failing(&why),
@@ -133,7 +140,6 @@ fn start(
     let tls = settings.http.tls.clone().map(Tls::open).transpose();
     let tls = tls.map_err(|error| CommandError::Setting(format!("TLS: {error}")))?.map(Arc::new);
     let store = open_store(base)?;
-    tidy(&store, &base.data_stores_directory);
     let observer: Arc<dyn Observer> = observer(base)?.into();
     let files = Arc::new(node_files(settings, &store, &observer, stop, transfers)?);
     let parameters = match &settings.role {
@@ -311,10 +317,8 @@ fn publish(engine: &Engine) {
     if let Ok(pending) = engine.pending_artifacts() {
         Gauge::ArtifactsQueued.set("", pending.len() as f64);
     }
-    if let Ok(newest) = engine.store().read(|db| crate::host::store::certificates::latest(db, 1))
-        && let Some(newest) = newest.first()
-    {
-        let age = chrono::Utc::now().signed_duration_since(newest.metadata.sealed_at);
+    if let Ok(Some(sealed_at)) = engine.store().read(crate::host::store::certificates::latest_sealed_at) {
+        let age = chrono::Utc::now().signed_duration_since(sealed_at);
         Gauge::CertificateAgeSeconds.set("", age.num_milliseconds() as f64 / 1000.0);
     }
     if let Ok(metadata) = std::fs::metadata(engine.store().path()) {

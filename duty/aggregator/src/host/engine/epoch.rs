@@ -6,6 +6,7 @@
 use super::{Engine, EngineError, Round};
 use crate::core::roster::Roster;
 use crate::core::{entity, registration};
+use crate::host::chain::ChainError;
 use crate::host::store::epochs::{self, Settings};
 use crate::host::store::{StoreError, messages};
 use chrono::TimeDelta;
@@ -67,18 +68,24 @@ impl Engine {
         *self.round.write().unwrap_or_else(PoisonError::into_inner) = None;
         let (view, stakes) = self.observer.stakes()?;
         let epoch = view.epoch;
+        let answer = |why: String| ChainError::Answer { whom: "the node".to_owned(), why };
+        if let Some(entered) = self.epoch().filter(|data| data.epoch > epoch) {
+            return Err(answer(format!("epoch {epoch} comes after {}", entered.epoch)).into());
+        }
+        if stakes.values().try_fold(0_u64, |sum, stake| sum.checked_add(*stake)).is_none() {
+            return Err(answer("its stakes have no sum".to_owned()).into());
+        }
         let mithril_era = (self.era)(epoch)?;
         let now = self.now();
         let settings = self.options.settings.clone().ok_or(EngineError::Follower)?;
         let kept = self.options.retention.map(|epochs| epochs.max(RETENTION_MIN));
         let recorded = stakes.clone();
         self.store.write(move |db| {
-            // A leader that begins has not lived through the epochs before, and signers ask for their settings.
-            if epochs::is_empty(db)? {
-                epochs::record_settings(db, entity::signing(epoch), &settings)?;
-                epochs::record_settings(db, epoch, &settings)?;
+            // A leader that begins, or that missed an epoch, has not lived through those before, and signers ask for their settings.
+            // What is recorded stays.
+            for around in [entity::signing(epoch), epoch, entity::recording(epoch)] {
+                epochs::record_settings(db, around, &settings)?;
             }
-            epochs::record_settings(db, entity::recording(epoch), &settings)?;
             epochs::record_stakes(db, entity::recording(epoch), &recorded, &now)?;
             messages::prune(db, epoch)?;
             messages::prune_buffer(db, &(now - BUFFERED_MAX))?;
@@ -89,8 +96,13 @@ impl Engine {
         })?;
         let data = Arc::new(self.load(epoch, view.era.clone(), mithril_era)?);
         let stakes = self.stakes_of(epoch)?;
-        *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&data));
-        self.load_open(&data)?;
+        // All of it is read before any of it counts: what fails here is tried again from the beginning.
+        let messages = self.read_open(&data)?;
+        {
+            let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
+            *self.epoch.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&data));
+            *open = messages;
+        }
         let round = Round { epoch: entity::recording(epoch), stakes, period: view.kes_period };
         *self.round.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(round));
         self.changed();
@@ -146,7 +158,7 @@ impl Engine {
             next_settings,
             registration_settings,
             pools: stakes.len() as u64,
-            stake: stakes.values().sum(),
+            stake: stakes.values().fold(0, |sum: u64, stake| sum.saturating_add(*stake)),
         })
     }
 
@@ -155,8 +167,15 @@ impl Engine {
         if signers.is_empty() {
             return Ok(None);
         }
-        let roster = Roster::new(signers, &settings.parameters).map_err(|why| EngineError::Roster { epoch, why })?;
-        Ok(Some(Arc::new(roster)))
+        let roster = Roster::new(signers, &settings.parameters);
+        match roster {
+            Ok(roster) => Ok(Some(Arc::new(roster))),
+            // Nobody can sign then; whoever registers now still can, two epochs from now.
+            Err(error) => {
+                tracing::error!(epoch = *epoch, %error, "these signers make no roster");
+                Ok(None)
+            }
+        }
     }
 
     /// What is known of a party before it registers, and whether its key is free.
@@ -165,7 +184,8 @@ impl Engine {
         epoch: Epoch,
         party: &str,
         key: &str,
-    ) -> Result<(registration::Known, bool), crate::host::store::StoreError> {
-        self.store.read(|db| Ok((epochs::known(db, epoch, party, key)?, epochs::is_taken(db, epoch, party, key)?)))
+        point: &str,
+    ) -> Result<(registration::Known, bool), StoreError> {
+        self.store.read(|db| Ok((epochs::known(db, epoch, party, key)?, epochs::is_taken(db, epoch, party, point)?)))
     }
 }

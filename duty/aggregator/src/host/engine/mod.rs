@@ -32,10 +32,10 @@ use semel_guard::{Guard, Subject};
 use semel_ledger::Journal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use epoch::EpochData;
 pub use registration::{RegisterSignerError, Round};
@@ -175,8 +175,17 @@ struct Signed {
     is_expired: bool,
 }
 
+impl Signed {
+    /// Ends the count: what was counted is in the database, and thousands of signers' indexes are not kept here.
+    pub(super) fn end(&mut self, how: impl FnOnce(&mut Signed)) {
+        how(self);
+        self.by_party = HashMap::new();
+        self.quorum = Quorum::new(self.quorum.needed());
+    }
+}
+
 impl OpenState {
-    fn new(message: OpenMessage, k: u64) -> OpenState {
+    pub(super) fn new(message: OpenMessage, k: u64) -> OpenState {
         let signed = Signed {
             by_party: HashMap::new(),
             quorum: Quorum::new(k),
@@ -194,6 +203,11 @@ impl OpenState {
     pub fn progress(&self) -> (u64, u64) {
         let signed = self.signed();
         (signed.quorum.have(), signed.quorum.needed())
+    }
+
+    /// Forgets what was counted.
+    fn restart(&self) {
+        self.signed().end(|_| {});
     }
 
     /// Whether it has its certificate.
@@ -233,11 +247,16 @@ pub struct Engine {
     guard: Guard<Journal>,
     subject: Subject,
     epoch: RwLock<Option<Arc<EpochData>>>,
-    round: RwLock<Option<Arc<Round>>>,
+    round: Arc<RwLock<Option<Arc<Round>>>>,
     open: RwLock<BTreeMap<String, Arc<OpenState>>>,
     standing: RwLock<Standing>,
     chain: Mutex<Chain>,
     events: Sender<Event>,
+    // A look was asked for and has not begun: one is enough.
+    is_look_asked: AtomicBool,
+    // Milliseconds since `began` at the last cycle.
+    beaten: AtomicU64,
+    began: Instant,
     // Rises whenever something that is served changes.
     version: AtomicU64,
 }
@@ -283,11 +302,14 @@ impl Engine {
             guard: Guard::new(parts.journal),
             subject: parts.subject,
             epoch: RwLock::new(None),
-            round: RwLock::new(None),
+            round: Arc::default(),
             open: RwLock::default(),
             standing: RwLock::new(Standing { state: State::Idle, view: None, trouble: None }),
             chain: Mutex::new(Chain { genesis: None, newest: None, holds: false }),
             events,
+            is_look_asked: AtomicBool::new(false),
+            beaten: AtomicU64::new(0),
+            began: Instant::now(),
             version: AtomicU64::new(0),
         };
         (Arc::new(engine), waited)
@@ -342,7 +364,25 @@ impl Engine {
         (self.clock)()
     }
 
+    /// How long ago the runtime last began a cycle.
+    pub fn since_cycle(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.beaten.load(Ordering::Relaxed)))
+    }
+
+    fn beat(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.beaten.store(now, Ordering::Relaxed);
+    }
+
+    /// A look begins: whatever happens from now on asks for another.
+    fn looked(&self) {
+        self.is_look_asked.store(false, Ordering::SeqCst);
+    }
+
     fn tell(&self, event: Event) {
+        if matches!(event, Event::Look) && self.is_look_asked.swap(true, Ordering::SeqCst) {
+            return;
+        }
         // Nobody listens any more when the program ends.
         let _gone = self.events.send(event);
     }

@@ -6,6 +6,7 @@ use crate::host::store::epochs;
 use crate::host::store::snark::{self, SnarkFields};
 use mithril_common::crypto_helper::KesPeriod;
 use mithril_common::entities::{Epoch, Signer, SignerWithStake, StakeDistribution};
+use std::sync::{Arc, PoisonError};
 
 /// The round in which signers register.
 #[derive(Debug)]
@@ -77,38 +78,64 @@ impl Engine {
             .verification_key_for_concatenation
             .to_json_hex()
             .map_err(|error| RegistrationRefusal::Invalid(format!("{error:#}")))?;
-        let (known, is_taken) = self.known(asked, &party, &key)?;
+        // The key without its proof of possession: a pool can make other bytes of the same proof, and two pools with one key would
+        // make no roster.
+        let point = serde_json::to_string(&signer.verification_key_for_concatenation.into_inner().vk)
+            .map_err(|error| RegistrationRefusal::Invalid(error.to_string()))?;
+        let (known, is_taken) = self.known(asked, &party, &key, &point)?;
         if is_taken {
             return Err(RegistrationRefusal::TakenKey.into());
         }
         // The period moves on within a round; the chain's newest is the one that counts.
         let period = self.standing().view.map_or(round.period, |view| view.kes_period);
         let verified = registration::verify(signer, &round.stakes, period, asked, &known)?;
-        self.keep_registration(asked, verified, key, fields)
+        self.keep_registration(&round, verified, (key, point), fields)
     }
 
     fn keep_registration(
         &self,
-        epoch: Epoch,
+        round: &Arc<Round>,
         signer: SignerWithStake,
-        key: String,
+        (key, point): (String, String),
         fields: SnarkFields,
     ) -> Result<bool, RegisterSignerError> {
         let now = self.now();
+        let (rounds, round, epoch) = (Arc::clone(&self.round), Arc::clone(round), round.epoch);
         let kept = self.store.write(move |db| {
-            // Again, now that nobody else writes.
-            if epochs::is_taken(db, epoch, &signer.party_id, &key)? {
-                return Ok(Err(RegistrationRefusal::TakenKey));
+            // Whoever enters an epoch ends the round first and writes then: what comes here later is too late for its roster.
+            let is_open = rounds
+                .read()
+                .unwrap_or_else(PoisonError::into_inner)
+                .as_ref()
+                .is_some_and(|now| Arc::ptr_eq(now, &round));
+            if !is_open {
+                return Ok(None);
             }
-            let known = epochs::known(db, epoch, &signer.party_id, &key)?;
-            if known.has_new_key && known.is_old_key {
-                return Ok(Err(RegistrationRefusal::OldKey(signer.party_id)));
-            }
-            let key_before = snark::key(db, epoch, &signer.party_id)?;
-            let is_new = epochs::register(db, epoch, &signer, &now)?;
-            snark::keep(db, epoch, &signer.party_id, &fields, key_before.as_deref())?;
-            Ok(Ok(is_new))
+            keep(db, epoch, &signer, (&key, &point), &fields, &now).map(Some)
         })?;
-        Ok(kept?)
+        Ok(kept.ok_or(RegisterSignerError::Closed)??)
     }
+}
+
+/// Keeps a registration, now that nobody else writes.
+fn keep(
+    db: &crate::host::store::Connection,
+    epoch: Epoch,
+    signer: &SignerWithStake,
+    (key, point): (&str, &str),
+    fields: &SnarkFields,
+    now: &chrono::DateTime<chrono::Utc>,
+) -> crate::host::store::Result<Result<bool, RegistrationRefusal>> {
+    if epochs::is_taken(db, epoch, &signer.party_id, point)? {
+        return Ok(Err(RegistrationRefusal::TakenKey));
+    }
+    let known = epochs::known(db, epoch, &signer.party_id, key)?;
+    if known.has_new_key && known.is_old_key {
+        return Ok(Err(RegistrationRefusal::OldKey(signer.party_id.clone())));
+    }
+    let key_before = snark::key(db, epoch, &signer.party_id)?;
+    let is_new = epochs::register(db, epoch, signer, now)?;
+    epochs::take(db, epoch, &signer.party_id, point)?;
+    snark::keep(db, epoch, &signer.party_id, fields, key_before.as_deref())?;
+    Ok(Ok(is_new))
 }

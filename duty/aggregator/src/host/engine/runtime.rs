@@ -1,21 +1,25 @@
 //! The runtime thread: looks at the chain, asks [`crate::core::runtime`] what to do, and does it.
 
-use super::{Engine, EngineError, Event};
+use super::{Engine, EngineError, EraFailure, Event};
 use crate::core::runtime::{Action, Facts, Open, State, decide};
 use crate::face::metrics::Plain;
-use crate::host::chain::View;
+use crate::host::chain::{ChainError, View};
 use crate::host::engine::seal::Aggregated;
-use mithril_common::entities::{SignedEntityType, SignedEntityTypeDiscriminants as Kind, TimePoint};
+use crate::host::store::entities::Pending;
+use mithril_common::entities::{Epoch, SignedEntityType, SignedEntityTypeDiscriminants as Kind, TimePoint};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Times that one look may lead to another at once: entering an epoch, then opening its messages.
 const ROUNDS_MAX: usize = 8;
-
 /// Time that work under way gets at the end.
-const FINISH_MAX: std::time::Duration = std::time::Duration::from_secs(20);
+const FINISH_MAX: Duration = Duration::from_secs(20);
+/// Pause before a type is aggregated again whose certificate could not be made.
+const SEAL_PAUSE: Duration = Duration::from_secs(5);
+/// No chain comes to this epoch; one that says so is not believed. Offsets of a few epochs are added without a check.
+const EPOCH_MAX: Epoch = Epoch(1 << 40);
 
 /// What threads beside the runtime are at.
 #[derive(Debug, Default)]
@@ -28,6 +32,10 @@ struct Jobs {
     making: BTreeSet<Kind>,
     /// What was aggregated and waits to be sealed.
     aggregated: Vec<(SignedEntityType, Result<Aggregated, EngineError>)>,
+    /// Types whose certificate could not be made, and when that is tried again.
+    paused: BTreeMap<Kind, Instant>,
+    /// Whether the chain of certificates was read.
+    is_chain_read: bool,
 }
 
 /// Runs an engine.
@@ -45,18 +53,26 @@ impl Runtime {
 
     /// Looks and acts until it is told to end: at every interval, and at every event.
     pub fn run(&self, events: &Receiver<Event>) {
-        if let Err(error) = self.engine.load_chain().and_then(|()| self.engine.warm_up()) {
-            tracing::error!(%error, "what was certified before cannot be read");
-        }
+        // May import blocks; nobody waits for that.
+        self.spawn("proofs", |this| {
+            if let Err(error) = this.engine.warm_up() {
+                tracing::error!(%error, "no proofs are given until the next certificate");
+            }
+        });
         let mut next = Instant::now();
         loop {
+            // Events, however many, do not keep it from looking at the chain.
+            if Instant::now() >= next {
+                next = Instant::now() + self.engine.options.interval;
+                self.cycle();
+            }
             match events.recv_timeout(next.saturating_duration_since(Instant::now())) {
                 Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                Ok(Event::Look) => self.act(),
-                Err(RecvTimeoutError::Timeout) => {
-                    next = Instant::now() + self.engine.options.interval;
-                    self.cycle();
+                Ok(Event::Look) => {
+                    self.engine.looked();
+                    self.act();
                 }
+                Err(RecvTimeoutError::Timeout) => {}
             }
         }
     }
@@ -64,31 +80,48 @@ impl Runtime {
     /// One cycle: looks at the chain, then acts.
     pub fn cycle(&self) {
         Plain::Cycles.add(1);
-        let looked = self.engine.observer.view();
-        match looked {
+        self.engine.beat();
+        match self.look() {
             Ok(view) => {
                 self.engine.stand(|standing| standing.view = Some(view));
-                self.act();
+                if self.act() {
+                    Plain::CyclesDone.add(1);
+                }
             }
-            Err(error) => self.engine.trouble(&error.into()),
+            Err(error) => self.engine.trouble(&error),
         }
     }
 
-    /// Does what is to be done now.
-    pub fn act(&self) {
+    fn look(&self) -> Result<View, EngineError> {
+        if !self.lock().is_chain_read {
+            self.engine.load_chain()?;
+            self.lock().is_chain_read = true;
+        }
+        let view = self.engine.observer.view()?;
+        if view.epoch > EPOCH_MAX {
+            let why = format!("epoch {} is none", view.epoch);
+            return Err(ChainError::Answer { whom: "the node".to_owned(), why }.into());
+        }
+        Ok(view)
+    }
+
+    /// Does what is to be done now; false when some of it could not be done.
+    pub fn act(&self) -> bool {
         for _ in 0..ROUNDS_MAX {
             let (is_more, failures) = self.step();
             // What failed for one type holds up no other; it is tried again at the next look.
-            match failures.first() {
-                Some(error) => return self.engine.trouble(error),
-                None if is_more => {}
-                None => {
-                    self.engine.stand(|standing| standing.trouble = None);
-                    Plain::CyclesDone.add(1);
-                    return;
-                }
+            for failure in &failures {
+                self.engine.trouble(failure);
+            }
+            if !failures.is_empty() {
+                return false;
+            }
+            if !is_more {
+                self.engine.stand(|standing| standing.trouble = None);
+                return true;
             }
         }
+        true
     }
 
     /// Whether anything was done that may lead to more, and what failed.
@@ -170,7 +203,7 @@ impl Runtime {
             }
             Action::Expire(entity) => {
                 if let Some(open) = self.engine.open_state(&entity) {
-                    open.signed().is_expired = true;
+                    open.signed().end(|signed| signed.is_expired = true);
                 }
                 let gone = entity.clone();
                 self.engine.store.write(move |db| crate::host::store::messages::expired(db, &gone))?;
@@ -195,7 +228,7 @@ impl Runtime {
         if !self.lock().drafting.insert(kind) {
             return;
         }
-        self.spawn("draft", move |this| {
+        let is_started = self.spawn("draft", move |this| {
             let opened = this.engine.draft(&data, &entity).and_then(|message| Ok(this.engine.open(message)?));
             this.lock().drafting.remove(&kind);
             match opened {
@@ -210,46 +243,62 @@ impl Runtime {
                 Err(error) => this.engine.trouble(&error),
             }
         });
+        if !is_started {
+            self.lock().drafting.remove(&kind);
+        }
     }
 
     fn aggregate(&self, entity: SignedEntityType) {
         let kind = Kind::from(&entity);
         let Some(open) = self.engine.open_state(&entity) else { return };
-        if !self.lock().aggregating.insert(kind) {
-            return;
+        {
+            let mut jobs = self.lock();
+            if jobs.paused.get(&kind).is_some_and(|until| *until > Instant::now()) || !jobs.aggregating.insert(kind) {
+                return;
+            }
+            jobs.paused.remove(&kind);
         }
-        self.spawn("aggregate", move |this| {
+        let is_started = self.spawn("aggregate", move |this| {
             let aggregated = this.engine.aggregate(&open);
             this.lock().aggregated.push((entity, aggregated));
             this.engine.tell(Event::Look);
         });
+        if !is_started {
+            self.lock().aggregating.remove(&kind);
+        }
     }
 
     fn seal_aggregated(&self) -> Vec<EngineError> {
         let mut failures = Vec::new();
         loop {
             let Some((entity, aggregated)) = self.lock().aggregated.pop() else { return failures };
-            self.lock().aggregating.remove(&Kind::from(&entity));
+            let kind = Kind::from(&entity);
+            self.lock().aggregating.remove(&kind);
             // None: the epoch has gone by.
             let Some(open) = self.engine.open_state(&entity) else { continue };
             match aggregated.and_then(|aggregated| self.engine.seal(&open, aggregated)) {
                 Ok(_) => Plain::Certificates.add(1),
-                Err(error) => failures.push(error),
+                Err(error) => {
+                    // Not at once again: what refuses now refuses in a moment, and each refusal is written down.
+                    self.lock().paused.insert(kind, Instant::now() + SEAL_PAUSE);
+                    failures.push(error);
+                }
             }
         }
     }
 
     fn start_artifacts(&self) -> Result<(), EngineError> {
         let now = self.engine.now();
-        let mut first: BTreeMap<Kind, _> = BTreeMap::new();
-        for pending in self.engine.pending_artifacts()? {
+        // The first of each type whose time has come: one that cannot be made now holds up none behind it.
+        let mut first: BTreeMap<Kind, Pending> = BTreeMap::new();
+        for pending in self.engine.pending_artifacts()?.into_iter().filter(|pending| pending.not_before <= now) {
             first.entry(Kind::from(&pending.entity)).or_insert(pending);
         }
         for (kind, pending) in first {
-            if pending.not_before > now || !self.lock().making.insert(kind) {
+            if !self.lock().making.insert(kind) {
                 continue;
             }
-            self.spawn("artifact", move |this| {
+            let is_started = self.spawn("artifact", move |this| {
                 let made = this.engine.make_artifact(&pending);
                 this.lock().making.remove(&kind);
                 match made {
@@ -262,6 +311,9 @@ impl Runtime {
                     }
                 }
             });
+            if !is_started {
+                self.lock().making.remove(&kind);
+            }
         }
         Ok(())
     }
@@ -270,8 +322,12 @@ impl Runtime {
     pub fn finish(&self) {
         let until = Instant::now() + FINISH_MAX;
         while self.is_busy() && Instant::now() < until {
-            std::thread::sleep(std::time::Duration::from_millis(5));
-            self.lock().aggregated.clear();
+            std::thread::sleep(Duration::from_millis(5));
+            let mut jobs = self.lock();
+            // Nobody seals any more.
+            for (entity, _) in std::mem::take(&mut jobs.aggregated) {
+                jobs.aggregating.remove(&Kind::from(&entity));
+            }
         }
     }
 
@@ -284,12 +340,14 @@ impl Runtime {
             && jobs.aggregated.is_empty())
     }
 
-    fn spawn(&self, name: &str, work: impl FnOnce(&Runtime) + Send + 'static) {
+    /// Whether the thread was had.
+    fn spawn(&self, name: &str, work: impl FnOnce(&Runtime) + Send + 'static) -> bool {
         let this = self.clone();
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || work(&this));
-        if let Err(error) = thread {
+        if let Err(error) = &thread {
             tracing::error!(%error, "no thread can be had");
         }
+        thread.is_ok()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Jobs> {
@@ -317,7 +375,7 @@ impl Engine {
         tracing::warn!(%error, "the cycle did not end well; it is tried again");
         let text = error.to_string();
         self.stand(|standing| standing.trouble = Some(text));
-        if matches!(error, EngineError::Era(super::EraFailure::Unknown(_))) {
+        if matches!(error, EngineError::Era(EraFailure::Unknown(_))) {
             self.tell(Event::Stop);
         }
     }

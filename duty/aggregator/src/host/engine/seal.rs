@@ -25,7 +25,14 @@ impl Engine {
         let roster = self.current_roster().ok_or_else(|| failed("nobody may sign in this epoch".into()))?;
         let id = open.message.id.clone();
         let signatures: Vec<SingleSignature> = self.store.read(|db| messages::signatures(db, &id))?;
-        let signature = roster.aggregate(&open.hash, &signatures).map_err(|why| failed(why.to_string()))?;
+        let signature = match roster.aggregate(&open.hash, &signatures) {
+            Ok(signature) => signature,
+            Err(why) => {
+                // What was counted in memory may be ahead of a commit that failed.
+                self.recount(open)?;
+                return Err(failed(why.to_string()));
+            }
+        };
         let signed: HashSet<_> = signatures.iter().map(|signature| &signature.party_id).collect();
         let signers = roster
             .signers()
@@ -50,7 +57,7 @@ impl Engine {
                 "the ledger knows its certificate {hash}, and the database does not: it is older than the ledger"
             ))
         })?;
-        open.signed().is_certified = true;
+        open.signed().end(|signed| signed.is_certified = true);
         self.note_chain(&certificate);
         self.changed();
         tracing::info!(entity = %entity, hash, "certificate sealed");
@@ -62,7 +69,7 @@ impl Engine {
         let entity = &message.entity;
         let failed = |why: String| EngineError::Seal { entity: entity.to_string(), why };
         // An earlier end of this program may have come after the commit and before the ledger heard of it.
-        if let Some(made) = self.store.read(|db| rows::of_entity(db, entity))? {
+        if let Some(made) = self.store.read(|db| rows::of_entity(db, entity, message.epoch))? {
             return hash_bytes(&made.hash).ok_or_else(|| failed("its hash is none".into()));
         }
         let roster = self.current_roster().ok_or_else(|| failed("nobody may sign in this epoch".into()))?;
@@ -153,7 +160,12 @@ impl Engine {
         });
         let hash = hex::encode(sealed.map_err(|error| failed(error.to_string()))?.hash);
         let certificate = self.store.read(|db| rows::get(db, &hash))?;
-        let certificate = certificate.ok_or_else(|| failed(format!("the database does not know {hash}")))?;
+        let certificate = certificate.filter(Certificate::is_genesis);
+        let certificate = certificate.ok_or_else(|| {
+            failed(format!(
+                "{hash} was certified for this epoch and is no genesis certificate: wait for the next epoch"
+            ))
+        })?;
         self.load_chain()?;
         self.changed();
         Ok(certificate)

@@ -52,17 +52,38 @@ impl Engine {
         signature: &SingleSignature,
     ) -> std::result::Result<SignatureOutcome, RegisterSignatureError> {
         let Some(data) = self.epoch() else { return Err(RegisterSignatureError::NoMessage) };
-        let Some(open) = self.open_state(entity) else {
-            let rosters = [data.current.as_ref(), data.next.as_ref()];
-            let mut refusal = None;
-            for roster in rosters.into_iter().flatten() {
-                match roster.verify(signed_message, signature) {
-                    Ok(_) => return self.buffer(entity, signature),
-                    Err(why) => refusal = Some(refusal.unwrap_or(why)),
+        if let Some(open) = self.open_state(entity) {
+            return self.count_signature(&data, &open, signature);
+        }
+        // Of another message of this epoch: somebody took it from there, to put it in the place of one that waits.
+        if self.open_messages().iter().any(|open| open.hash == signed_message) {
+            let why = "it is over another message".to_owned();
+            return Err(SignatureRefusal::Invalid(why).into());
+        }
+        let rosters = [data.current.as_ref(), data.next.as_ref()];
+        let mut refusal = None;
+        for roster in rosters.into_iter().flatten() {
+            match roster.verify(signed_message, signature) {
+                Ok(indexes) => {
+                    self.buffer(entity, SingleSignature { won_indexes: indexes, ..signature.clone() })?;
+                    // Opened meanwhile: then nobody looks at what waits any more.
+                    return match self.open_state(entity) {
+                        Some(open) => self.count_signature(&data, &open, signature),
+                        None => Ok(SignatureOutcome::Buffered),
+                    };
                 }
+                Err(why) => refusal = Some(refusal.unwrap_or(why)),
             }
-            return Err(refusal.map_or(RegisterSignatureError::NoMessage, RegisterSignatureError::Refused));
-        };
+        }
+        Err(refusal.map_or(RegisterSignatureError::NoMessage, RegisterSignatureError::Refused))
+    }
+
+    fn count_signature(
+        &self,
+        data: &super::EpochData,
+        open: &Arc<OpenState>,
+        signature: &SingleSignature,
+    ) -> std::result::Result<SignatureOutcome, RegisterSignatureError> {
         {
             let signed = open.signed();
             if signed.is_certified {
@@ -76,9 +97,13 @@ impl Engine {
         // One check, against what is signed here and not against what the sender says he signed.
         let indexes = roster.verify(&open.hash, signature)?;
         let (id, registered, now) = (open.message.id.clone(), entity::signing(data.epoch), self.now());
-        let (kept, counted) = (signature.clone(), indexes.clone());
-        self.store.write(move |db| messages::sign(db, &id, registered, &kept, &counted, &now))?;
-        if open.count(&signature.party_id, &indexes) {
+        let (kept, counting) = (signature.clone(), Arc::clone(open));
+        let is_quorum = self.store.write(move |db| {
+            messages::sign(db, &id, registered, &kept, &indexes, &now)?;
+            // Here, so that of two signatures of one party the one that is kept last is also counted last.
+            Ok(counting.count(&kept.party_id, &indexes))
+        })?;
+        if is_quorum {
             self.tell(Event::Look);
         }
         Ok(SignatureOutcome::Registered)
@@ -87,19 +112,18 @@ impl Engine {
     fn buffer(
         &self,
         entity: &SignedEntityType,
-        signature: &SingleSignature,
-    ) -> std::result::Result<SignatureOutcome, RegisterSignatureError> {
-        let (kind, kept, now) = (Kind::from(entity), signature.clone(), self.now());
-        match self.store.write(move |db| messages::buffer(db, kind, &kept, &now))? {
-            true => Ok(SignatureOutcome::Buffered),
+        signature: SingleSignature,
+    ) -> std::result::Result<(), RegisterSignatureError> {
+        let (kind, now) = (Kind::from(entity), self.now());
+        match self.store.write(move |db| messages::buffer(db, kind, &signature, &now))? {
+            true => Ok(()),
             false => Err(RegisterSignatureError::Full),
         }
     }
 
     /// Opens a message: keeps it, then takes the signatures that waited for it. None when its epoch has gone by.
     pub(super) fn open(&self, message: OpenMessage) -> Result<Option<Arc<OpenState>>> {
-        let kept = message.clone();
-        self.store.write(move |db| messages::open(db, &kept))?;
+        let message = self.store.write(move |db| messages::open(db, &message))?;
         let state = {
             // Under this lock, because an epoch that is entered replaces all that is open.
             let mut open = self.open.write().unwrap_or_else(PoisonError::into_inner);
@@ -143,20 +167,32 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes the epoch's messages from the database into memory: after a start, the work goes on.
-    pub(super) fn load_open(&self, data: &super::EpochData) -> Result<()> {
+    /// Counts the signatures of a message again, as the database has them.
+    pub(super) fn recount(&self, open: &OpenState) -> Result<()> {
+        let counted = self.store.read(|db| messages::indexes(db, &open.message.id))?;
+        open.restart();
+        for (party, indexes) in &counted {
+            open.count(party, indexes);
+        }
+        Ok(())
+    }
+
+    /// The epoch's messages from the database: after a start, the work goes on.
+    pub(super) fn read_open(
+        &self,
+        data: &super::EpochData,
+    ) -> Result<std::collections::BTreeMap<String, Arc<OpenState>>> {
         let epoch = data.epoch;
         let found = self.store.read(|db| messages::of_epoch(db, epoch))?;
         let mut open = std::collections::BTreeMap::new();
         for message in found {
-            let id = message.id.clone();
+            let is_done = message.is_certified || message.is_expired;
             let state = OpenState::new(message, data.current_settings.parameters.k);
-            for signature in self.store.read(|db| messages::signatures(db, &id))? {
-                state.count(&signature.party_id, &signature.won_indexes);
+            if !is_done {
+                self.recount(&state)?;
             }
             open.insert(super::key(&state.message.entity), Arc::new(state));
         }
-        *self.open.write().unwrap_or_else(PoisonError::into_inner) = open;
-        Ok(())
+        Ok(open)
     }
 }

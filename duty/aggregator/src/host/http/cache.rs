@@ -10,6 +10,8 @@ use std::sync::{PoisonError, RwLock};
 
 /// Bytes that are kept. A certificate of 3,000 signers has some 1.8 MB.
 const BYTES_MAX: usize = 512 << 20;
+/// What an entry costs beside its path and its body, in bytes.
+const OVERHEAD: usize = 160;
 
 #[derive(Debug, Clone)]
 struct Kept {
@@ -40,14 +42,15 @@ impl Cache {
     pub(super) fn put(&self, path: &str, body: &Bytes, version: Option<u64>) {
         let mut inside = self.inside.write().unwrap_or_else(PoisonError::into_inner);
         let Inside { replies, bytes } = &mut *inside;
-        if *bytes + body.len() > BYTES_MAX {
+        let cost = |body: &Bytes| body.len() + path.len() + OVERHEAD;
+        if *bytes + cost(body) > BYTES_MAX {
             // Rare: everything that is asked for again is built again.
             replies.clear();
             *bytes = 0;
         }
-        *bytes += body.len();
+        *bytes += cost(body);
         if let Some(before) = replies.insert(path.to_owned(), Kept { body: body.clone(), version }) {
-            *bytes -= before.body.len();
+            *bytes -= cost(&before.body);
         }
     }
 }

@@ -92,6 +92,7 @@ fn range(text: &str, size: u64) -> Asked {
     let Some(spec) = text.strip_prefix("bytes=") else { return Asked::Whole };
     let Some((first, last)) = spec.split_once('-') else { return Asked::Whole };
     match (first.trim().parse::<u64>(), last.trim().parse::<u64>()) {
+        _ if size == 0 => Asked::Impossible,
         (Ok(first), _) if first >= size => Asked::Impossible,
         (Ok(first), Ok(last)) if last >= first => Asked::Part(first, last.saturating_add(1).min(size)),
         (Ok(first), Err(_)) if last.trim().is_empty() => Asked::Part(first, size),
@@ -122,5 +123,6 @@ mod tests {
         for (text, expected) in table {
             assert_eq!(range(text, 10), expected, "{text}");
         }
+        assert_eq!(range("bytes=-5", 0), Asked::Impossible);
     }
 }

@@ -45,7 +45,7 @@ const WRITES_MAX: usize = 256;
 /// Reads that are not in memory, at once.
 const READS_MAX: usize = 64;
 /// Proofs that wait or are made.
-const PROOFS_MAX: usize = 1024;
+const PROOFS_MAX: usize = 512;
 /// Downloads at once; each holds a descriptor and 64 KiB.
 const DOWNLOADS_MAX: usize = 512;
 /// Bytes of a body that needs no room of its own: as many connections as there may be, 16,384, hold 256 MiB of such.

@@ -25,6 +25,11 @@ use mithril_common::messages::{
 };
 use serde::Serialize;
 
+/// No chain comes to this epoch; offsets of a few epochs are added without a check.
+const EPOCH_MAX: u64 = 1 << 40;
+/// Epochs back whose lists are kept in memory.
+const EPOCHS_IN_MEMORY: u64 = 16;
+
 /// What a read gives: a body, or that there is none.
 type Found = StoreResult<Option<Vec<u8>>>;
 
@@ -90,7 +95,7 @@ pub async fn features(State(shared): State<Shared>) -> Response {
 
 /// `GET /status`
 pub async fn status(State(shared): State<Shared>) -> Response {
-    let Some(data) = shared.0.engine.epoch() else { return reply::failed("no epoch has been entered yet") };
+    let Some(data) = shared.0.engine.epoch() else { return reply::unable("no epoch has been entered yet") };
     let options = shared.0.engine.options();
     let count = |roster: &Option<std::sync::Arc<crate::core::roster::Roster>>| {
         roster.as_ref().map_or((0, 0), |roster| (roster.signers().len(), roster.total_stake()))
@@ -124,7 +129,7 @@ pub async fn status(State(shared): State<Shared>) -> Response {
 /// `GET /epoch-settings`
 pub async fn epoch_settings(State(shared): State<Shared>) -> Response {
     if shared.0.engine.epoch().is_none() {
-        return reply::failed("no epoch has been entered yet");
+        return reply::unable("no epoch has been entered yet");
     }
     let build = |this: &Shared| {
         let Some(data) = this.0.engine.epoch() else { return Ok(None) };
@@ -156,7 +161,9 @@ pub async fn epoch_settings(State(shared): State<Shared>) -> Response {
 
 /// `GET /protocol-configuration/{epoch}`
 pub async fn protocol_configuration(State(shared): State<Shared>, Path(epoch): Path<String>) -> Response {
-    let Ok(number) = epoch.parse::<u64>() else { return invalid_epoch(&epoch, "an epoch is a number") };
+    let Some(number) = epoch.parse::<u64>().ok().filter(|number| *number <= EPOCH_MAX) else {
+        return invalid_epoch(&epoch, "an epoch is a number, and not as high as that");
+    };
     let build = move |this: &Shared| {
         let Some(settings) = this.0.engine.store().read(|db| epochs::settings(db, Epoch(number)))? else {
             return Ok(None);
@@ -295,7 +302,7 @@ pub async fn artifacts_of_epoch(
     if kind == Kind::CardanoStakeDistribution {
         served(kind).add(&shared.origin(&headers), Shared::client(&headers), 1);
     }
-    let Some(data) = shared.0.engine.epoch() else { return reply::failed("no epoch has been entered yet") };
+    let Some(data) = shared.0.engine.epoch() else { return reply::unable("no epoch has been entered yet") };
     // Stakes that are certified now are those of the epoch before.
     let newest = if kind == Kind::CardanoStakeDistribution { data.epoch.saturating_sub(1) } else { *data.epoch };
     let epoch = match epoch_of(&asked, newest) {
@@ -312,11 +319,16 @@ pub async fn artifacts_of_epoch(
             _ => list_body(kind, &found),
         }
     };
-    shared.serve(path, Keep::Never, build).await
+    // What an epoch that nobody has seen holds is nothing that is worth a place in memory.
+    match epoch <= newest && newest - epoch <= EPOCHS_IN_MEMORY {
+        true => shared.serve(path, Keep::Never, build).await,
+        false => shared.tell(build).await,
+    }
 }
 
 fn epoch_of(asked: &str, newest: u64) -> Result<u64, String> {
     match EpochSpecifier::parse(asked).map_err(|error| format!("{error:#}"))? {
+        EpochSpecifier::Number(epoch) if *epoch > EPOCH_MAX => Err("no chain comes to this epoch".to_owned()),
         EpochSpecifier::Number(epoch) => Ok(*epoch),
         EpochSpecifier::Latest => Ok(newest),
         EpochSpecifier::LatestMinusOffset(back) if back > EPOCHS_BACK_MAX => {
@@ -470,17 +482,14 @@ pub async fn registered(State(shared): State<Shared>, Path(asked): Path<String>)
         Err(why) => return invalid_epoch(&asked, &why),
     };
     let build = move |this: &Shared| {
-        let signers = this.0.engine.store().read(|db| epochs::signers(db, entity::recording(epoch)))?;
+        let signers = this.0.engine.store().read(|db| epochs::registered(db, entity::recording(epoch)))?;
         if signers.is_empty() {
             return Ok(None);
         }
         encode(&Registrations {
             registered_at: epoch,
             signing_at: epoch.offset_to_signer_signing_offset(),
-            registrations: signers
-                .into_iter()
-                .map(|signer| Registration { party_id: signer.party_id, stake: signer.stake })
-                .collect(),
+            registrations: signers.into_iter().map(|(party_id, stake)| Registration { party_id, stake }).collect(),
         })
     };
     shared.tell(build).await

@@ -122,18 +122,18 @@ fn decode_signer(message: RegisterSignerMessage) -> Result<Signer, String> {
     let broken = |what: &str| format!("{what} cannot be decoded");
     Ok(Signer {
         party_id: message.party_id,
-        verification_key_for_concatenation: ProtocolSignerVerificationKeyForConcatenation::try_from(
-            message.verification_key_for_concatenation.as_str(),
+        verification_key_for_concatenation: ProtocolSignerVerificationKeyForConcatenation::from_json_hex(
+            &message.verification_key_for_concatenation,
         )
         .map_err(|_| broken("the verification key"))?,
         verification_key_signature_for_concatenation: message
             .verification_key_signature_for_concatenation
-            .map(|text| ProtocolSignerVerificationKeySignatureForConcatenation::try_from(text.as_str()))
+            .map(|text| ProtocolSignerVerificationKeySignatureForConcatenation::from_json_hex(&text))
             .transpose()
             .map_err(|_| broken("the KES signature"))?,
         operational_certificate: message
             .operational_certificate
-            .map(|text| ProtocolOpCert::try_from(text.as_str()))
+            .map(|text| ProtocolOpCert::from_json_hex(&text))
             .transpose()
             .map_err(|_| broken("the operational certificate"))?,
         kes_evolutions: message.kes_evolutions,
@@ -146,7 +146,7 @@ fn signer_refused(error: &RegisterSignerError) -> No {
             let status = StatusCode::from_u16(REGISTRATION_CLOSED).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             reply::message(status, &mithril_common::entities::ServerError::new(error.to_string()))
         }
-        RegisterSignerError::Epoch { .. } => reply::failed(&error.to_string()),
+        RegisterSignerError::Epoch { .. } => reply::unable(&error.to_string()),
         RegisterSignerError::Refused(why) => {
             reply::refused(StatusCode::BAD_REQUEST, "failed_signer_registration", &why.to_string())
         }
@@ -176,7 +176,7 @@ pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: B
             if message.won_indexes.len() > INDEXES_MAX {
                 return Err(undecodable(&"too many lottery indexes"));
             }
-            let signature = ProtocolSingleSignature::try_from(message.signature.as_str())
+            let signature = ProtocolSingleSignature::from_json_hex(&message.signature)
                 .map_err(|_| undecodable(&"the signature cannot be decoded"))?;
             let signature = SingleSignature::new(message.party_id, signature, message.won_indexes);
             engine

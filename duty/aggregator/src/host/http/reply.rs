@@ -49,6 +49,11 @@ pub fn refused(status: StatusCode, label: &str, why: &str) -> Response {
 /// What went wrong here. The client gets no details of ours; the log has them.
 pub fn failed(why: &str) -> Response {
     tracing::warn!(why, "a request failed");
+    unable("it failed here, and the log says why")
+}
+
+/// What cannot be answered now, in words that everybody may read.
+pub fn unable(why: &str) -> Response {
     message(StatusCode::INTERNAL_SERVER_ERROR, &ServerError::new(why))
 }
 

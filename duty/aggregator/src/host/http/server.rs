@@ -68,6 +68,8 @@ impl Server {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads.max(1))
             .thread_name("http")
+            // More than all classes of routes have places: none waits for another's threads.
+            .max_blocking_threads(1024)
             .enable_all()
             .build()?;
         let (end, ended) = watch::channel(false);

@@ -79,14 +79,23 @@ pub fn master(db: &Connection, epoch: Epoch) -> Result<Option<Certificate>> {
     )
 }
 
-/// The certificate of an entity. A genesis certificate is none.
-pub fn of_entity(db: &Connection, entity: &SignedEntityType) -> Result<Option<Certificate>> {
+/// The certificate of an entity that was signed in an epoch. A genesis certificate is none.
+pub fn of_entity(db: &Connection, entity: &SignedEntityType, epoch: Epoch) -> Result<Option<Certificate>> {
     let beacon = entity.get_json_beacon().map_err(|error| StoreError::value("a beacon", error))?;
     one(
         db,
-        "parent_certificate_id IS NOT NULL AND signed_entity_type_id = ?1 AND signed_entity_beacon = ?2",
-        (entity.index(), beacon),
+        "epoch = ?3 AND parent_certificate_id IS NOT NULL AND signed_entity_type_id = ?1 AND signed_entity_beacon = ?2",
+        (entity.index(), beacon, text::number(*epoch)),
     )
+}
+
+/// When the newest one was sealed.
+pub fn latest_sealed_at(db: &Connection) -> Result<Option<chrono::DateTime<chrono::Utc>>> {
+    let found: Option<String> = db
+        .prepare_cached("SELECT sealed_at FROM certificate ORDER BY rowid DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    found.map(|at| text::parse_time(&at)).transpose()
 }
 
 /// How many there are.
@@ -111,7 +120,7 @@ fn read(row: &Row<'_>) -> Result<Certificate> {
         ),
         Some(_) => CertificateSignature::MultiSignature(
             entity::from_beacon(kind, &text::column(row, 8)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
-            ProtocolMultiSignature::try_from(string(3)?.as_str()).map_err(broken)?,
+            ProtocolMultiSignature::from_json_hex(&string(3)?).map_err(broken)?,
         ),
     };
     Ok(Certificate {
@@ -128,7 +137,7 @@ fn read(row: &Row<'_>) -> Result<Certificate> {
         },
         protocol_message: text::parse("a protocol message", &string(11)?)?,
         signed_message: row.get(2)?,
-        aggregate_verification_key: ProtocolAggregateVerificationKeyForConcatenation::try_from(string(4)?.as_str())
+        aggregate_verification_key: ProtocolAggregateVerificationKeyForConcatenation::from_json_hex(&string(4)?)
             .map_err(broken)?,
         ancillary_prover_data: None,
         ancillary_verifier_data: None,

@@ -59,11 +59,6 @@ pub fn settings(db: &Connection, epoch: Epoch) -> Result<Option<Settings>> {
     }))
 }
 
-/// Whether no epoch has settings.
-pub fn is_empty(db: &Connection) -> Result<bool> {
-    Ok(db.query_row("SELECT NOT EXISTS (SELECT 1 FROM epoch_setting)", [], |row| row.get(0))?)
-}
-
 /// Records stakes for an epoch, unless there are some.
 pub fn record_stakes(db: &Connection, epoch: Epoch, stakes: &StakeDistribution, now: &DateTime<Utc>) -> Result<()> {
     let epoch = text::number(*epoch);
@@ -162,14 +157,36 @@ pub fn known(db: &Connection, epoch: Epoch, party: &str, key: &str) -> Result<cr
     })
 }
 
-/// Whether another party holds `key` (hex) for an epoch.
-pub fn is_taken(db: &Connection, epoch: Epoch, party: &str, key: &str) -> Result<bool> {
+/// Whether another party holds the point of a key, without its proof of possession, for an epoch.
+pub fn is_taken(db: &Connection, epoch: Epoch, party: &str, point: &str) -> Result<bool> {
     Ok(db
         .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM signer_registration WHERE epoch_setting_id = ?1 AND signer_id != ?2 \
-             AND verification_key = ?3)",
+            "SELECT EXISTS (SELECT 1 FROM semel_verification_key WHERE epoch_setting_id = ?1 AND point = ?3 AND signer_id != ?2)",
         )?
-        .query_row((text::number(*epoch), party, key), |row| row.get(0))?)
+        .query_row((text::number(*epoch), party, point), |row| row.get(0))?)
+}
+
+/// Takes the point of a key for a party and an epoch.
+pub fn take(db: &Connection, epoch: Epoch, party: &str, point: &str) -> Result<()> {
+    let epoch = text::number(*epoch);
+    db.prepare_cached("DELETE FROM semel_verification_key WHERE epoch_setting_id = ?1 AND signer_id = ?2")?
+        .execute((epoch, party))?;
+    db.prepare_cached("INSERT INTO semel_verification_key (epoch_setting_id, point, signer_id) VALUES (?1, ?2, ?3)")?
+        .execute((epoch, point, party))?;
+    Ok(())
+}
+
+/// Parties and stakes that are registered for an epoch.
+pub fn registered(db: &Connection, epoch: Epoch) -> Result<Vec<(PartyId, u64)>> {
+    let mut statement = db.prepare_cached(
+        "SELECT signer_id, stake FROM signer_registration WHERE epoch_setting_id = ?1 ORDER BY signer_id",
+    )?;
+    let rows = statement.query_map([text::number(*epoch)], |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)))?;
+    rows.map(|row| {
+        let (party, stake) = row?;
+        Ok((party, text::unsigned(stake.unwrap_or_default())?))
+    })
+    .collect()
 }
 
 /// Signers kept for an epoch, by party.
@@ -232,6 +249,7 @@ pub fn prune(db: &Connection, epoch: Epoch, kept: u64) -> Result<()> {
     let before = |epoch: u64| text::number(epoch.saturating_sub(kept));
     db.execute("DELETE FROM stake_pool WHERE epoch < ?1", [before(*epoch)])?;
     db.execute("DELETE FROM signer_registration WHERE epoch_setting_id < ?1", [before(*epoch.next())])?;
+    db.execute("DELETE FROM semel_verification_key WHERE epoch_setting_id < ?1", [before(*epoch)])?;
     db.execute("DELETE FROM epoch_setting WHERE epoch_setting_id < ?1", [before(*epoch)])?;
     Ok(())
 }

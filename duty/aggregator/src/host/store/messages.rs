@@ -40,8 +40,8 @@ fn beacon(entity: &SignedEntityType) -> Result<String> {
     entity.get_json_beacon().map_err(|error| StoreError::value("a beacon", error))
 }
 
-/// Keeps a message. One that is there already for the same entity stays as it is.
-pub fn open(db: &Connection, message: &OpenMessage) -> Result<()> {
+/// Keeps a message, and gives the one that is kept: one that is there already for the same entity stays as it is.
+pub fn open(db: &Connection, message: &OpenMessage) -> Result<OpenMessage> {
     db.prepare_cached(&format!(
         "INSERT INTO open_message ({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) \
          ON CONFLICT (signed_entity_type_id, beacon) DO NOTHING"
@@ -57,7 +57,8 @@ pub fn open(db: &Connection, message: &OpenMessage) -> Result<()> {
         message.is_expired,
         message.expires_at.as_ref().map(text::time),
     ))?;
-    Ok(())
+    let sql = format!("SELECT {COLUMNS} FROM open_message WHERE signed_entity_type_id = ?1 AND beacon = ?2");
+    db.prepare_cached(&sql)?.query_row((message.entity.index(), beacon(&message.entity)?), |row| Ok(read(row)))?
 }
 
 /// The messages of an epoch.
@@ -131,6 +132,18 @@ pub fn signatures(db: &Connection, message: &str) -> Result<Vec<SingleSignature>
     Ok(found)
 }
 
+/// Who signed a message, with which lottery indexes.
+pub fn indexes(db: &Connection, message: &str) -> Result<Vec<(PartyId, Vec<LotteryIndex>)>> {
+    let mut statement =
+        db.prepare_cached("SELECT signer_id, lottery_indexes FROM single_signature WHERE open_message_id = ?1")?;
+    let rows = statement.query_map([message], |row| Ok((row.get(0)?, row.get::<_, String>(1)?)))?;
+    rows.map(|row| {
+        let (party, indexes) = row?;
+        Ok((party, text::parse("lottery indexes", &indexes)?))
+    })
+    .collect()
+}
+
 /// Keeps a signature whose message is not open yet; one of the same party and type is replaced. Whether there was room.
 pub fn buffer(
     db: &Connection,
@@ -189,7 +202,7 @@ fn encode(signature: &SingleSignature) -> Result<String> {
 }
 
 fn decode(party: PartyId, indexes: &str, signature: &str) -> Result<SingleSignature> {
-    let signature = ProtocolSingleSignature::try_from(signature)
+    let signature = ProtocolSingleSignature::from_json_hex(signature)
         .map_err(|error| StoreError::value("a single signature", format!("{error:#}")))?;
     Ok(SingleSignature::new(party, signature, text::parse("lottery indexes", indexes)?))
 }

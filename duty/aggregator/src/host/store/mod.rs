@@ -21,14 +21,14 @@ pub use schema::VERSION;
 
 use rusqlite::OpenFlags;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 use writer::Writer;
 
 /// Name of the file in the directory of stores.
 pub const FILE: &str = "aggregator.sqlite3";
 /// Connections that read, at most; more readers wait.
-const READERS_MAX: usize = 8;
+const READERS_MAX: usize = 32;
 /// How long a connection waits for a lock before it gives up. Nobody else should hold one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -97,7 +97,40 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 pub struct Store {
     path: Arc<Path>,
     writer: Writer,
-    readers: Arc<Mutex<Vec<Connection>>>,
+    readers: Arc<Readers>,
+}
+
+/// Connections that read: some that wait, and a count of all.
+#[derive(Debug, Default)]
+struct Readers {
+    state: Mutex<(Vec<Connection>, usize)>,
+    freed: Condvar,
+}
+
+impl Readers {
+    /// One that waits; none: there may be one more.
+    fn take(&self) -> Option<Connection> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(connection) = state.0.pop() {
+                return Some(connection);
+            }
+            if state.1 < READERS_MAX {
+                state.1 += 1;
+                return None;
+            }
+            state = self.freed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn give(&self, connection: Option<Connection>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match connection {
+            Some(connection) => state.0.push(connection),
+            None => state.1 -= 1,
+        }
+        self.freed.notify_one();
+    }
 }
 
 impl Store {
@@ -133,24 +166,20 @@ impl Store {
     /// # Errors
     /// What `work` says, or that no connection can be had.
     pub fn read<T>(&self, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let kept = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let connection = match kept {
+        let connection = match self.readers.take() {
             Some(connection) => connection,
-            None => {
-                let connection = Connection::open_with_flags(
-                    &self.path,
-                    OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-                )?;
-                connection.busy_timeout(BUSY_TIMEOUT)?;
-                connection
-            }
+            None => self.reader().inspect_err(|_| self.readers.give(None))?,
         };
         let done = work(&connection);
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        if readers.len() < READERS_MAX {
-            readers.push(connection);
-        }
+        self.readers.give(Some(connection));
         done
+    }
+
+    fn reader(&self) -> Result<Connection> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        Ok(connection)
     }
 
     /// Writes what is in the write-ahead log into the file and empties the log.

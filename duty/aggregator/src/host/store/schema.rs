@@ -138,6 +138,12 @@ CREATE TABLE IF NOT EXISTS semel_operational_certificate (
     signer_id text NOT NULL PRIMARY KEY,
     issue_number integer NOT NULL
 );
+CREATE TABLE IF NOT EXISTS semel_verification_key (
+    epoch_setting_id integer NOT NULL,
+    point text NOT NULL,
+    signer_id text NOT NULL,
+    PRIMARY KEY (epoch_setting_id, point)
+);
 CREATE TABLE IF NOT EXISTS semel_immutable_file_stamp (
     immutable_file_name text NOT NULL PRIMARY KEY,
     size integer NOT NULL,
