@@ -13,6 +13,7 @@
 //! | [`roster`] | the signers of one epoch: their keys, their lottery, their aggregate |
 //! | [`runtime`] | what the aggregator does next |
 //! | [`seal`] | that a certificate is made once |
+//! | [`tickers`] | what pools call themselves |
 
 pub mod certificates;
 pub mod entity;
@@ -26,3 +27,4 @@ pub mod registration;
 pub mod roster;
 pub mod runtime;
 pub mod seal;
+pub mod tickers;

@@ -17,4 +17,5 @@ pub mod http;
 pub mod immutable;
 pub mod keys;
 pub mod store;
+pub mod tickers;
 pub mod walk;

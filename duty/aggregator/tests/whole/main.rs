@@ -11,4 +11,5 @@ mod epochs;
 mod hostile;
 mod http;
 mod stage;
+mod tickers;
 mod tls;

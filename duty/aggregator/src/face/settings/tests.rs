@@ -128,6 +128,18 @@ fn later_layers_win_setting_by_setting_and_empty_wins_over_nothing() {
 }
 
 #[test]
+fn tls_needs_a_certificate_and_its_key_and_makes_the_url_https() {
+    let (certificate, key) = (("SERVER_TLS_CERTIFICATE_PATH", "/c.pem"), ("SERVER_TLS_KEY_PATH", "/k.pem"));
+    let settings = read(&[certificate, key]);
+    assert_eq!(settings.http.tls.unwrap().key, Path::new("/k.pem"));
+    assert_eq!(settings.http.public_url.scheme(), "https");
+    assert!(read(&[]).http.tls.is_none());
+    for half in [certificate, key] {
+        assert_eq!(errors(&[half]), ["CONFIG-0310"]);
+    }
+}
+
+#[test]
 fn truth_values_are_spelt_in_eight_ways_and_in_no_others() {
     for (said, expected) in
         [("true", true), ("1", true), ("YES", true), ("on", true), ("off", false), ("0", false), ("No", false)]

@@ -17,6 +17,7 @@ use crate::host::http::tls::Tls;
 use crate::host::immutable::CachePolicy;
 use crate::host::store::Store;
 use crate::host::store::epochs::Settings as EpochSettings;
+use crate::host::tickers::{self, Importer};
 use crate::host::{artifact, http, keys};
 use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 use semel_ops::health::Health;
@@ -61,6 +62,7 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     let events = events(&settings);
     let running = start(&settings, &stop, transfers.handle(), events.clone())?;
     let heartbeat = health.heartbeat("runtime", RUNTIME_MAX.saturating_add(settings.run_interval.saturating_mul(3)));
+    let importer = tickers(&settings, running.engine(), &stop);
     let server = settings.metrics.map(|address| semel_ops::http::Server::start(address, &health, Some(&recorder)));
     let server = match server.transpose() {
         Ok(server) => server,
@@ -102,6 +104,7 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     let reason = stop.wait();
     tracing::info!("stopping: {reason}");
     let trouble = running.engine().standing().trouble;
+    drop(importer);
     drop(running);
     // What was used since the last report, too; then the file is closed.
     usage.report(&recorder.render()).into_iter().for_each(|event| events.record(event));
@@ -127,6 +130,13 @@ fn events(settings: &Settings) -> Events {
             Events::none()
         }
     }
+}
+
+/// Tickers of pools. Certificates do not wait for them either.
+fn tickers(settings: &Settings, engine: &Arc<Engine>, stop: &Stop) -> Option<Importer> {
+    let from = settings.blockfrost.as_ref()?;
+    let importer = Importer::start(from, engine, tickers::FIRST, settings.signer_importer_interval, stop);
+    importer.inspect_err(|error| tracing::warn!(%error, "no tickers are imported")).ok()
 }
 
 fn start(

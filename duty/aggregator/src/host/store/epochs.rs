@@ -1,6 +1,7 @@
 //! What belongs to an epoch: its settings, stakes and registrations.
 
 use super::{Connection, Result, StoreError, text};
+use crate::core::tickers::Ticker;
 use chrono::{DateTime, Utc};
 use mithril_common::crypto_helper::{
     KesEvolutions, ProtocolOpCert, ProtocolSignerVerificationKeyForConcatenation,
@@ -242,6 +243,20 @@ pub fn tickers(db: &Connection) -> Result<Vec<Known>> {
     let rows = statement
         .query_map([], |row| Ok(Known { party: row.get(0)?, ticker: row.get(1)?, has_registered: row.get(2)? }))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Keeps tickers, also of pools that never registered; how many are new or other than before.
+pub fn set_tickers(db: &Connection, tickers: &[Ticker], now: &DateTime<Utc>) -> Result<usize> {
+    let now = text::time(now);
+    let mut statement = db.prepare_cached(
+        "INSERT INTO signer (signer_id, pool_ticker, created_at, updated_at) VALUES (?1, ?2, ?3, ?3) \
+         ON CONFLICT (signer_id) DO UPDATE SET pool_ticker = ?2, updated_at = ?3 WHERE pool_ticker IS NOT ?2",
+    )?;
+    let mut changed = 0;
+    for one in tickers {
+        changed += statement.execute((&one.party, &one.ticker, &now))?;
+    }
+    Ok(changed)
 }
 
 /// Forgets what is older than `kept` epochs before `epoch`; registrations go before the settings that they refer to.

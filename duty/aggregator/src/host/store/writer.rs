@@ -127,7 +127,10 @@ fn batch(connection: &Connection, first: Piece, queue: &Receiver<Job>) -> Option
         let _nothing_left = connection.execute_batch("ROLLBACK");
     }
     for reply in replies {
-        reply(committed.as_ref().map(|()| ()).map_err(again));
+        reply(match &committed {
+            Ok(()) => Ok(()),
+            Err(error) => Err(again(error)),
+        });
     }
     left
 }
