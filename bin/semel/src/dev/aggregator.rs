@@ -27,7 +27,7 @@ const NICE: i32 = 10;
 /// Time between two looks of a signer at the aggregator.
 const SIGNER_INTERVAL: Duration = Duration::from_millis(500);
 /// Blocks between two certificates of transactions: some in each epoch, and not more than one can read.
-const STEP: u64 = 120;
+const STEP: u64 = 240;
 /// Epochs that the aggregator keeps.
 const RETENTION: u64 = 20;
 /// Of about 70 lotteries that are won by anybody, so many have to be signed: no pool can do that alone.
