@@ -26,8 +26,9 @@ const PREVIEW: &str = "../shared/data/cardano/preview/immutable";
 const NICE: i32 = 10;
 /// Time between two looks of a signer at the aggregator.
 const SIGNER_INTERVAL: Duration = Duration::from_millis(500);
-/// Blocks between two certificates of transactions: some in each epoch, and not more than one can read.
-const STEP: u64 = 240;
+/// Blocks between two certificates of transactions, on real blocks and on made-up ones, which are fewer: some in each epoch, and not
+/// more than one can read.
+const STEPS: [u64; 2] = [240, 30];
 /// Epochs that the aggregator keeps.
 const RETENTION: u64 = 20;
 /// Of about 70 lotteries that are won by anybody, so many have to be signed: no pool can do that alone.
@@ -140,13 +141,14 @@ impl Network {
         };
         options.pools = dev.pools;
         options.parameters = PARAMETERS;
-        let blocks = if options.immutable.is_some() { "real" } else { "made-up" };
+        let [real, made_up] = STEPS;
+        let (blocks, step) = if options.immutable.is_some() { ("real", real) } else { ("made-up", made_up) };
         shell.status(
             "Started",
             format!("{} stake pools with signers, {blocks} blocks, epochs of {} s", dev.pools, dev.epoch_time),
         );
         let mut conditions = Conditions::new(directory.join("aggregator"));
-        conditions.step = STEP;
+        conditions.step = step;
         conditions.retention = Some(RETENTION);
         conditions.stop = stop.clone();
         let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time) };
