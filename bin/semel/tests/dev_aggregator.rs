@@ -1,8 +1,6 @@
 //! `semel dev` and its Cardano network: certificates of every type, alone and beside the Tendermint network, and what it says when
 //! they stay away.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
-
 mod stage;
 
 use serde_json::Value;

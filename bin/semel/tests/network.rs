@@ -136,7 +136,7 @@ fn the_embedded_network_ends_by_itself_with_a_summary() {
 fn the_embedded_network_ends_on_a_signal_and_takes_its_directory_along() {
     let stage = Stage::new();
     let mut command = stage::semel();
-    command.args(["dev", "--block-time", "50"]).env("TMPDIR", stage.path("")).stdin(Stdio::null());
+    command.args(["dev", "--block-time", "250"]).env("TMPDIR", stage.path("")).stdin(Stdio::null());
     let mut network = Signer::spawn(command);
     network.said("Block #2");
     let made = || {

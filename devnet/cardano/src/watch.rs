@@ -33,6 +33,15 @@ pub struct Sealed {
     pub transaction: Option<String>,
 }
 
+/// An epoch that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passed {
+    /// Which.
+    pub epoch: u64,
+    /// Types that have no certificate of it.
+    pub without: Vec<String>,
+}
+
 /// What was seen so far.
 #[derive(Debug)]
 pub struct Watch {
@@ -50,15 +59,11 @@ impl Watch {
         Self { kinds, known: BTreeSet::new(), by_epoch: BTreeMap::new(), next_to_judge }
     }
 
-    /// What was sealed since the last look, oldest first, and epochs that are over, each with the types that have no certificate.
+    /// What was sealed since the last look, oldest first, and the epochs that have ended since.
     ///
     /// # Errors
     /// When the database does not answer.
-    pub fn look(
-        &mut self,
-        net: &CardanoNet,
-        certified: &Certified,
-    ) -> Result<(Vec<Sealed>, Vec<(u64, Vec<String>)>), EngineError> {
+    pub fn look(&mut self, net: &CardanoNet, certified: &Certified) -> Result<(Vec<Sealed>, Vec<Passed>), EngineError> {
         let engine = certified.running().engine();
         // The epoch first: whoever enters one seals nothing of those before any more.
         let entered = engine.epoch().map(|data| *data.epoch);
@@ -76,7 +81,8 @@ impl Watch {
         let mut passed = Vec::new();
         while entered.is_some_and(|entered| self.next_to_judge < entered) {
             let seen = self.by_epoch.remove(&self.next_to_judge).unwrap_or_default();
-            passed.push((self.next_to_judge, self.kinds.difference(&seen).map(ToString::to_string).collect()));
+            let without = self.kinds.difference(&seen).map(ToString::to_string).collect();
+            passed.push(Passed { epoch: self.next_to_judge, without });
             self.next_to_judge += 1;
         }
         Ok((new, passed))

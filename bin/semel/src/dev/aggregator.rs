@@ -6,7 +6,7 @@
 use super::{Dev, Duty, FRAME};
 use semel_devnet_cardano::certified::{Certified, CertifiedError, Conditions};
 use semel_devnet_cardano::signer::Population;
-use semel_devnet_cardano::watch::{Sealed, Watch};
+use semel_devnet_cardano::watch::{Passed, Sealed, Watch};
 use semel_devnet_cardano::{CardanoNet, NetError, Options, ProtocolParameters};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
@@ -26,8 +26,9 @@ const PREVIEW: &str = "../shared/data/cardano/preview/immutable";
 const NICE: i32 = 10;
 /// Time between two looks of a signer at the aggregator.
 const SIGNER_INTERVAL: Duration = Duration::from_millis(500);
-/// Blocks between two certificates of transactions: some in each epoch, and not more than one can read.
-const STEP: u64 = 120;
+/// Blocks between two certificates of transactions, on real blocks and on made-up ones, which are fewer: some in each epoch, and not
+/// more than one can read.
+const STEPS: [u64; 2] = [240, 30];
 /// Epochs that the aggregator keeps.
 const RETENTION: u64 = 20;
 /// Of about 70 lotteries that are won by anybody, so many have to be signed: no pool can do that alone.
@@ -62,7 +63,7 @@ struct Told {
     reached: Option<Reached>,
     epoch: u64,
     sealed: Vec<Sealed>,
-    passed: Vec<(u64, Vec<String>)>,
+    passed: Vec<Passed>,
     trouble: Option<String>,
     failure: Option<String>,
 }
@@ -90,7 +91,7 @@ struct Seen {
     certificates: u64,
     by_kind: BTreeMap<String, (u64, String)>,
     epochs: u64,
-    gaps: Vec<(u64, Vec<String>)>,
+    gaps: Vec<Passed>,
     transaction: Option<String>,
     block: Option<String>,
     trouble: Option<String>,
@@ -140,13 +141,14 @@ impl Network {
         };
         options.pools = dev.pools;
         options.parameters = PARAMETERS;
-        let blocks = if options.immutable.is_some() { "real" } else { "made-up" };
+        let [real, made_up] = STEPS;
+        let (blocks, step) = if options.immutable.is_some() { ("real", real) } else { ("made-up", made_up) };
         shell.status(
             "Started",
             format!("{} stake pools with signers, {blocks} blocks, epochs of {} s", dev.pools, dev.epoch_time),
         );
         let mut conditions = Conditions::new(directory.join("aggregator"));
-        conditions.step = STEP;
+        conditions.step = step;
         conditions.retention = Some(RETENTION);
         conditions.stop = stop.clone();
         let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time) };
@@ -190,12 +192,12 @@ impl Network {
             events.push(event(&sealed));
             seen.take(sealed);
         }
-        for (epoch, missing) in told.passed.drain(..) {
-            events.push(json!({ "event": "epoch passed", "epoch": epoch, "without": missing }));
+        for passed in told.passed.drain(..) {
+            events.push(json!({ "event": "epoch passed", "epoch": passed.epoch, "without": passed.without }));
             seen.epochs += 1;
-            if !missing.is_empty() {
-                lines.push(("Missing", gap(epoch, &missing)));
-                seen.gaps.push((epoch, missing));
+            if !passed.without.is_empty() {
+                lines.push(("Missing", gap(&passed)));
+                seen.gaps.push(passed);
             }
         }
         seen.epoch = told.epoch;
@@ -295,8 +297,8 @@ impl Ended {
         let seen = &self.seen;
         if let Some(failure) = &seen.failure {
             Err(Report::new("the Cardano network ended").because(failure))
-        } else if let Some((epoch, missing)) = seen.gaps.first() {
-            let report = Report::new(gap(*epoch, missing));
+        } else if let Some(passed) = seen.gaps.first() {
+            let report = Report::new(gap(passed));
             Err(seen.trouble.iter().fold(report, |report, trouble| report.because(trouble)))
         } else if dev.certificates.is_some_and(|certificates| seen.certificates < certificates) {
             Err(Report::new("ended before the certificates that were asked for"))
@@ -306,8 +308,8 @@ impl Ended {
     }
 }
 
-fn gap(epoch: u64, missing: &[String]) -> String {
-    format!("epoch {epoch} passed without a certificate of {}", missing.join(", "))
+fn gap(passed: &Passed) -> String {
+    format!("epoch {} passed without a certificate of {}", passed.epoch, passed.without.join(", "))
 }
 
 fn line(sealed: &Sealed, pools: u64) -> String {
