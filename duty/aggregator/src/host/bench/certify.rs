@@ -34,6 +34,10 @@ pub(super) fn measure(plan: &Plan, home: &Path, results: &mut Results<'_>) -> Re
     let (change, spent) = timed(|| prepared.engine().enter_epoch())?;
     let row = Row::new(format!("epoch change with {count} signers"), change, "s").at_most(3.0);
     results.push(row.note(format!("{spent:.2} s of processor time")));
+    results.listener.begins("Waiting until the next signers are checked");
+    if let Some(next) = prepared.engine().epoch().and_then(|data| data.next.clone()) {
+        next.check().map_err(failed)?;
+    }
     let network = prepared.start()?;
     let engine = network.running.engine();
     wait("a message to be opened", || !engine.open_messages().is_empty())?;
