@@ -10,13 +10,16 @@ use semel_ops::shell::Shell;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// Some seconds' worth.
+const REGISTRATIONS: usize = 4_000;
+
 /// `bench`
 #[derive(Debug, Clone, Args)]
 pub struct Bench {
     /// A node's immutable files, for import and proofs [default: neither is measured]
     #[arg(long, value_name = "DIR")]
     pub immutable: Option<PathBuf>,
-    /// Signers of the large network; at least about 1,600 are needed for a quorum
+    /// Signers of the large network, which share its stake in equal parts
     #[arg(long, value_name = "N", default_value_t = 3000, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub signers: u16,
     /// Seconds that each rate is measured
@@ -79,6 +82,7 @@ pub(super) fn run(what: &Bench, shell: &Shell) -> Result<(), Report> {
         directory: what.dir.clone().unwrap_or_else(std::env::temp_dir),
         cache: cache.unwrap_or_else(std::env::temp_dir),
         span: Duration::from_secs(what.seconds),
+        registrations: REGISTRATIONS,
     };
     if cfg!(debug_assertions) {
         shell.warning("this program is not built to be fast (cargo build --release): no figure counts");

@@ -15,8 +15,6 @@ use std::time::Instant;
 
 /// Clients at once.
 const CONNECTIONS: usize = 64;
-/// Registrations that are measured, at least: the signatures before the quorum, again and again.
-const REGISTRATIONS_MIN: usize = 4_000;
 /// Single signatures per second and core, by the reference's processor time alone.
 const REFERENCE_REGISTRATIONS: f64 = 180.0;
 
@@ -36,6 +34,10 @@ pub(super) fn measure(plan: &Plan, home: &Path, results: &mut Results<'_>) -> Re
     let (change, spent) = timed(|| prepared.engine().enter_epoch())?;
     let row = Row::new(format!("epoch change with {count} signers"), change, "s").at_most(3.0);
     results.push(row.note(format!("{spent:.2} s of processor time")));
+    results.listener.begins("Waiting until the next signers are checked");
+    if let Some(next) = prepared.engine().epoch().and_then(|data| data.next.clone()) {
+        next.check().map_err(failed)?;
+    }
     let network = prepared.start()?;
     let engine = network.running.engine();
     wait("a message to be opened", || !engine.open_messages().is_empty())?;
@@ -45,7 +47,7 @@ pub(super) fn measure(plan: &Plan, home: &Path, results: &mut Results<'_>) -> Re
     let entity = open.message.entity.clone();
     let first = before_quorum(&signatures, signers.parameters.k)?;
     let (before, rest) = signatures.split_at_checked(first).ok_or_else(|| failed("there are too few signatures"))?;
-    registrations(&network, &bodies(before, &entity, &open.hash)?, count, results)?;
+    registrations(&network, &bodies(before, &entity, &open.hash)?, plan, results)?;
     certificate(&network, &bodies(rest.get(..1).unwrap_or_default(), &entity, &open.hash)?, results, || {
         open.is_certified()
     })
@@ -85,10 +87,10 @@ fn bodies(of: &[SingleSignature], entity: &SignedEntityType, hash: &str) -> Resu
 fn registrations(
     network: &Network,
     requests: &[Vec<u8>],
-    count: usize,
+    plan: &Plan,
     results: &mut Results<'_>,
 ) -> Result<(), CommandError> {
-    let turns = REGISTRATIONS_MIN.div_ceil(requests.len().max(1));
+    let turns = plan.registrations.div_ceil(requests.len().max(1));
     let load = Load {
         address: network.address()?,
         requests: Arc::new(requests.to_vec()),
@@ -100,7 +102,7 @@ fn registrations(
     let loaded = load::run(&load)?;
     let spent = cost::server_seconds() - before;
     let all = loaded.statuses.values().sum::<u64>() as f64;
-    let what = format!("single signatures of {count} signers, per processor of the server");
+    let what = format!("single signatures of {} signers, per processor of the server", plan.signers);
     let note =
         format!("{:.0} /s in all, p99 {:.0} ms with {CONNECTIONS} clients", loaded.rate(), loaded.percentile_ms(0.99));
     results.push(Row::new(what, all / spent, "/s").at_least(1_000.0).reference(REFERENCE_REGISTRATIONS).note(note));

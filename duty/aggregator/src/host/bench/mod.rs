@@ -36,6 +36,8 @@ pub struct Plan {
     pub cache: PathBuf,
     /// How long each rate is measured.
     pub span: Duration,
+    /// Registrations of single signatures that are measured, at least: those before the quorum come again and again.
+    pub registrations: usize,
 }
 
 /// One result.
@@ -158,4 +160,41 @@ fn measure(plan: &Plan, home: &std::path::Path, results: &mut Results<'_>) -> Re
 
 fn failed(why: impl std::fmt::Display) -> CommandError {
     CommandError::Bench(why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Silent;
+
+    impl Listener for Silent {
+        fn begins(&self, _: &str) {}
+        fn row(&self, _: &Row) {}
+    }
+
+    #[test]
+    fn a_small_network_is_measured_and_refuses_nobody() {
+        let place = tempfile::tempdir().unwrap();
+        let plan = Plan {
+            signers: 12,
+            immutable: None,
+            directory: place.path().to_owned(),
+            cache: place.path().join("cache"),
+            span: Duration::from_millis(100),
+            registrations: 1,
+        };
+        for is_cached in [false, true] {
+            assert_eq!(plan.cache.join("mithril-12.json").exists(), is_cached);
+            let report = run(&plan, &Silent).unwrap();
+            let refused: Vec<&Row> =
+                report.rows.iter().filter(|row| row.what.contains("answers that are not")).collect();
+            assert_eq!(refused.len(), 4);
+            assert!(refused.iter().all(|row| row.holds == Some(true)), "{refused:?}");
+            let of = |what: &str| report.rows.iter().find(|row| row.what.starts_with(what)).unwrap().value;
+            assert!(of("from the k-th index to the certificate") > 0.0);
+            assert!(of("single signatures of 12 signers") > 0.0);
+        }
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 1, "only the cache is left");
+    }
 }
