@@ -61,6 +61,8 @@ pub enum Conduct {
     ForeignParty,
     /// Registers again, with another key, at every tick.
     ReRegisters,
+    /// Its node is so many blocks ahead of the aggregator's.
+    Ahead(u64),
 }
 
 /// Why a tick ended early.
@@ -91,8 +93,8 @@ pub struct Report {
     pub waits_for: Option<Epoch>,
     /// Statuses of registrations.
     pub registrations: Vec<u16>,
-    /// What was signed, and the statuses of posting it.
-    pub signatures: Vec<(SignedEntityType, u16)>,
+    /// What was posted of signatures, and the statuses of posting it.
+    pub signatures: Vec<(RegisterSignatureMessageHttp, u16)>,
     /// Types that could not be signed, and why.
     pub unsigned: Vec<(SignedEntityType, String)>,
     /// Whether a key of this signer may sign in this epoch.
@@ -173,7 +175,10 @@ impl Signer {
 
     /// One run interval.
     pub fn tick(&mut self) -> Result<Report, SignerError> {
-        let (epoch, slot, block, stakes) = self.look();
+        let (epoch, slot, mut block, stakes) = self.look();
+        if let Conduct::Ahead(blocks) = self.conduct {
+            block.block_number += blocks;
+        }
         self.keep(epoch, stakes);
         let mut report = Report { epoch: *epoch, ..Report::default() };
         let settings: EpochSettingsMessage = self.expect("/epoch-settings")?;
@@ -360,7 +365,7 @@ impl Signer {
             signed_message,
         };
         match self.conduct {
-            Conduct::WrongEpoch => message.signed_entity_type = message::one_epoch_later(entity.clone()).into(),
+            Conduct::WrongEpoch => message.signed_entity_type = message::one_epoch_later(entity).into(),
             Conduct::ForeignParty => message.party_id = self.victim(settings).unwrap_or_default(),
             _ => {}
         }
@@ -368,7 +373,7 @@ impl Signer {
         let mut done = false;
         for _ in 0..times {
             let status = self.aggregator.post("/register-signatures", &message)?;
-            report.signatures.push((entity.clone(), status));
+            report.signatures.push((message.clone(), status));
             done |= matches!(status, 201 | 202 | 410);
         }
         Ok(done)

@@ -3,11 +3,11 @@
 
 use crate::document::{Answer, Document};
 use crate::scene::until;
-use mithril_common::entities::{Epoch, SignedEntityType, SingleSignature};
+use mithril_common::entities::Epoch;
 use mithril_common::messages::SignerMessagePart;
-use semel_aggregator::host::store::{Connection, FILE, epochs, messages};
+use semel_aggregator::host::store::{Connection, FILE, epochs};
 use semel_devnet_cardano::certified::{Certified, Conditions};
-use semel_devnet_cardano::signer::Signer;
+use semel_devnet_cardano::signer::{Conduct, Signer};
 use semel_devnet_cardano::{CardanoNet, Options};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,12 +148,10 @@ fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("{pointer}: {value}"))
 }
 
-/// A signature as signers send it.
-fn sent(entity: &SignedEntityType, signature: &SingleSignature, hash: &str) -> Value {
-    json!({
-        "entity_type": entity, "party_id": signature.party_id, "indexes": signature.won_indexes,
-        "signature": signature.signature.to_json_hex().unwrap(), "signed_message": hash,
-    })
+/// What a signer posts now, its first signature of it.
+fn signed(signer: &mut Signer) -> Value {
+    let (message, _) = signer.tick().unwrap().signatures.swap_remove(0);
+    serde_json::to_value(message).unwrap()
 }
 
 /// A registration that is recorded for an epoch, as its signer sent it.
@@ -210,20 +208,19 @@ fn while_signing(contract: &mut Contract<'_>, stage: &mut Stage) -> (Value, Valu
     let settings = contract.get(&url, "/epoch-settings", 200);
     let epoch = settings.get("epoch").and_then(Value::as_u64).unwrap();
     contract.ask(&url, "post", "/register-signer", Some(&json!({"epoch": epoch})), 400);
-    let engine = stage.aggregator.running().engine();
     // The smallest signer of four is less than the quorum.
-    stage.signers.last_mut().unwrap().tick().unwrap();
+    let smallest = stage.signers.last_mut().unwrap();
+    let first = signed(smallest);
+    smallest.set_conduct(Conduct::Ahead(1_000));
+    let early = signed(smallest);
+    smallest.set_conduct(Conduct::Honest);
     let signer = registration(stage, epoch + 1);
     contract.ask(&url, "post", "/register-signer", Some(&signer), 201);
-    let open = engine.open_messages();
-    let of = |open: &messages::OpenMessage| engine.store().read(|db| messages::signatures(db, &open.id)).unwrap();
-    let (open, signature) = open.iter().find_map(|open| Some((open, of(&open.message).pop()?))).unwrap();
-    let (entity, hash) = (&open.message.entity, &open.hash);
-    let first = sent(entity, &signature, hash);
     contract.ask(&url, "post", "/register-signatures", Some(&first), 201);
-    let later = SignedEntityType::MithrilStakeDistribution(Epoch(epoch + 1));
-    contract.ask(&url, "post", "/register-signatures", Some(&sent(&later, &signature, hash)), 202);
-    contract.ask(&url, "post", "/register-signatures", Some(&sent(&later, &signature, "other")), 400);
+    contract.ask(&url, "post", "/register-signatures", Some(&early), 202);
+    let other = json!({"signed_message": "other"});
+    let other = early.as_object().into_iter().chain(other.as_object()).flatten().collect::<BTreeMap<_, _>>();
+    contract.ask(&url, "post", "/register-signatures", Some(&json!(other)), 400);
     (first, signer)
 }
 

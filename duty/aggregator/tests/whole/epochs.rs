@@ -5,6 +5,7 @@ use mithril_common::certificate_chain::{
 };
 use mithril_common::crypto_helper::GenesisVerifier;
 use mithril_common::entities::{Certificate, Epoch, SignedEntityType};
+use mithril_common::test::builder::MithrilFixture;
 use semel_aggregator::core::runtime::{Blocked, State};
 use semel_aggregator::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use semel_aggregator::host::store::{Store, certificates, entities};
@@ -103,21 +104,44 @@ fn an_epoch_without_a_certificate_blocks_until_a_new_genesis() {
     verify_as_a_client_does(stage.engine.store());
 }
 
+/// A stage whose first epoch with certificates is over, and that epoch.
+fn certified(place: &std::path::Path, fixture: &MithrilFixture) -> (Stage, u64) {
+    let stage = Stage::new(place, fixture, 10);
+    let first = stage.begin(fixture);
+    stage.sign(fixture);
+    stage.settle();
+    (stage, first)
+}
+
 #[test]
 fn a_signature_before_its_message_waits_and_then_counts() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture_with(4, 45);
+    let (stage, epoch) = certified(&place.path().join("behind"), &fixture);
+    let (ahead, _) = certified(&place.path().join("ahead"), &fixture);
+    ahead.enter(epoch + 1);
+    let ahead = ahead.engine.open_messages().remove(0);
+    let [early, forged] = [&ahead.hash, "something else"].map(|text| fixture.sign_all(&text.to_owned()).remove(0));
+    let taken = stage.engine.register_signature(&ahead.message.entity, &ahead.hash, &early);
+    assert_eq!(taken.unwrap(), SignatureOutcome::Buffered);
+    let refused = stage.engine.register_signature(&ahead.message.entity, &ahead.hash, &forged).unwrap_err();
+    assert!(matches!(refused, RegisterSignatureError::Refused(_)), "{refused}");
+    stage.enter(epoch + 1);
+    let open = stage.engine.open_messages();
+    let open = open.iter().find(|open| open.message.entity == ahead.message.entity).unwrap();
+    assert_eq!((&open.hash, open.progress().0), (&ahead.hash, early.won_indexes.len() as u64));
+}
+
+#[test]
+fn a_signature_over_another_open_message_does_not_wait() {
     let place = tempfile::tempdir().unwrap();
     let fixture = fixture(4);
     let stage = Stage::new(place.path(), &fixture, 10);
     stage.begin(&fixture);
-    let open = stage.engine.open_messages().remove(0);
+    let hash = stage.engine.open_messages().remove(0).hash.clone();
+    let signature = fixture.sign_all(&hash).remove(0);
     let unknown = SignedEntityType::MithrilStakeDistribution(Epoch(13));
-    let message = open.message.message.clone();
-    for signature in fixture.sign_all(&open.hash) {
-        let taken = stage.engine.register_signature(&unknown, &message.compute_hash(), &signature);
-        assert_eq!(taken.unwrap(), SignatureOutcome::Buffered);
-    }
-    let forged = fixture.sign_all(&"something else".to_owned());
-    let refused = stage.engine.register_signature(&unknown, &message.compute_hash(), &forged[0]).unwrap_err();
+    let refused = stage.engine.register_signature(&unknown, &hash, &signature).unwrap_err();
     assert!(matches!(refused, RegisterSignatureError::Refused(_)), "{refused}");
 }
 
