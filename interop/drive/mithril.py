@@ -4,6 +4,7 @@ import http.server
 import json
 import threading
 import urllib.parse
+import urllib.request
 from pathlib import Path
 
 from .process import Child, Failed, wait_until
@@ -34,11 +35,10 @@ def verify(row, url, genesis_key, ancillary_key, *options, seconds=60):
 class Network:
     """`semel dev --duty aggregator`: a Cardano network with signers and Semel's aggregator, on real blocks where there are any."""
 
-    EPOCH_SECONDS = 5
-
-    def __init__(self, row):
+    def __init__(self, row, *options, epoch_seconds=5):
+        self.epoch_seconds = epoch_seconds
         self.log = row.directory / "network.log"
-        command = [semel_binary(), "dev", "--duty", "aggregator", "--json", "--epoch-time", self.EPOCH_SECONDS, "--home", row.directory / "network"]
+        command = [semel_binary(), "dev", "--duty", "aggregator", "--json", "--epoch-time", epoch_seconds, "--home", row.directory / "network", *options]
         preview = Path(__file__).resolve().parent.parent.parent.parent / PREVIEW
         if preview.is_dir():
             command += ["--immutable", preview]
@@ -47,24 +47,39 @@ class Network:
     def events(self):
         return [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{") and line.endswith("}")]
 
+    def told(self, what):
+        return [event for event in self.events() if event.get("event") == what]
+
     def passed(self):
-        return [event for event in self.events() if event.get("event") == "epoch passed"]
+        return self.told("epoch passed")
+
+    def runs(self):
+        if self.child.ended() is not None:
+            raise Failed(f"the network ended: {self.child.last_line()}")
 
     def wait(self, epochs):
         """Until so many epochs have passed, each with a certificate of every type."""
 
         def there():
-            if self.child.ended() is not None:
-                raise Failed(f"the network ended: {self.child.last_line()}")
+            self.runs()
             return len(self.passed()) >= epochs and self.certified("transaction") and self.certified("block")
 
-        wait_until(there, 60 + 2 * epochs * self.EPOCH_SECONDS, f"{epochs} epochs")
-        serving = next(event for event in self.events() if event.get("event") == "serving")
+        wait_until(there, 60 + 2 * epochs * self.epoch_seconds, f"{epochs} epochs")
+        self.learn()
+
+    def learn(self):
+        """Where it is reached, and its keys."""
+        serving, = self.told("serving")
         self.url, self.genesis_key, self.ancillary_key = (serving[name] for name in ("url", "genesis_verification_key", "ancillary_verification_key"))
+
+    def certificate(self, event):
+        """The certificate that an event tells of."""
+        with urllib.request.urlopen(f"{self.url}/certificate/{event['hash']}") as answer:
+            return json.load(answer)
 
     def certified(self, what):
         """The hash of a block or transaction in what is certified: of an older certificate, whose proofs are given for sure."""
-        found = [event[what] for event in self.events() if event.get("event") == "certificate" and event[what]]
+        found = [event[what] for event in self.told("certificate") if event[what]]
         return found[len(found) // 2] if found else None
 
     def end(self):
@@ -141,3 +156,19 @@ class Recorded:
     @property
     def url(self):
         return f"http://127.0.0.1:{self.server.server_port}"
+
+
+class Signer:
+    """A mithril-signer for a pool that `semel dev --external` left to it."""
+
+    def __init__(self, row, peer, pool):
+        self.party = pool["party_id"]
+        lines = Path(pool["environment"]).read_text().splitlines()
+        self.log = row.directory / f"{self.party}.log"
+        self.child = Child([row.peer(peer) / "mithril-signer", "-vvv"], self.log, environment=dict(line.split("=", 1) for line in lines))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.kill()

@@ -5,6 +5,7 @@ never to a pipe that could fill.
 """
 
 import ctypes
+import os
 import random
 import signal
 import socket
@@ -32,12 +33,13 @@ def _die_with_parent():
 class Child:
     """One process with its log."""
 
-    def __init__(self, command, log, cwd=None):
+    def __init__(self, command, log, cwd=None, environment=None):
         self.command = [str(word) for word in command]
         self.log = Path(log)
         with open(self.log, "ab") as out:
             self._popen = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=cwd, preexec_fn=_die_with_parent
+                self.command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, cwd=cwd, preexec_fn=_die_with_parent,
+                env=environment and os.environ | environment,
             )
 
     @property

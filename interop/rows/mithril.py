@@ -1,18 +1,21 @@
 """The published Mithril client library (mithril-client 0.14.34), a program of its own: what it believes and what it does not.
 
+`mithril-signer` is the published signer: of two pools it has the one without which there is no quorum.
+
 `mithril-control` is a control of the client itself: it believes what a reference aggregator answered once, and nothing that was
 changed in it. So a row in which it believes Semel's aggregator says something: `mithril` is that row.
 """
 
 import json
 
-from drive.mithril import Network, Recorded, verify
-from drive.process import Failed, Skipped
+from drive.mithril import Network, Recorded, Signer, verify
+from drive.process import Failed, Skipped, wait_until
 
 from . import Row
 from .guide import REPOSITORY
 
 PEER = "mithril-client-0.14.34"
+SIGNER = "mithril-signer-1.1.6"
 DEVNET = REPOSITORY.parent / "shared/data/mithril/devnet"
 # The published test key with which the recorded devnet began.
 GENESIS_KEY = json.dumps([32, 253, 186, 201, 177, 11, 117, 135, 187, 167, 181, 188, 22, 59, 206, 105, 231, 150, 215, 30, 78, 212, 76, 16, 252, 180, 72, 134, 137, 247, 161, 68], separators=(",", ":")).encode().hex()
@@ -125,6 +128,39 @@ def aggregator(row):
     return f"{len(steps)} steps held over {summary['certificates']} certificates in {summary['epochs_passed']} epochs; two other keys and a transaction that nobody certified were refused"
 
 
+TYPES = 5
+SIGNED_EPOCHS = 2  # in which certificates of every type have to be
+
+
+def signer(row):
+    with Network(row, "--pools", 2, "--external", 1, epoch_seconds=20) as network:
+        wait_until(lambda: network.runs() or network.told("pool"), 60, "a pool without a signer")
+        network.learn()
+        pool, = network.told("pool")
+        with Signer(row, SIGNER, pool) as program:
+
+            def signed():
+                """Epochs whose certificates of every type have its signature; in the first two this was the network's own signer."""
+                network.runs()
+                if program.child.ended() is not None:
+                    raise Failed(f"the signer ended: {program.child.last_line()}")
+                types = {}
+                for event in network.told("certificate"):
+                    types.setdefault(event["epoch"], set()).add(event["type"])
+                begun = min(types, default=0) + 2
+                return [epoch for epoch in types if epoch > begun and len(types[epoch]) >= TYPES]
+
+            wait_until(lambda: len(signed()) >= SIGNED_EPOCHS, (SIGNED_EPOCHS + 5) * network.epoch_seconds, "certificates with its signatures")
+            epochs = signed()
+            certificates = [network.certificate(event) for event in network.told("certificate") if event["epoch"] in epochs]
+            without = [one["hash"] for one in certificates if program.party not in (signer["party_id"] for signer in one["metadata"]["signers"])]
+            if without:
+                raise Failed(f"{program.party} has not signed {without[0]}")
+        network.end()
+    return f"{len(certificates)} certificates of {TYPES} types in {len(epochs)} epochs, each with its signature"
+
+
 def rows():
+    yield Row("mithril-signer", signer, peers=(SIGNER,), signers=("semel",), seconds_max=300)
     yield Row("mithril", aggregator, peers=(PEER,), signers=("semel",))
     yield Row("mithril-control", control, peers=(PEER,), signers=("semel",))

@@ -35,4 +35,4 @@ pub use database::LedgerForm;
 pub use mithril_common::entities::ProtocolParameters;
 pub use net::{CardanoNet, GenesisKeys, NetError};
 pub use options::Options;
-pub use pools::{Pool, PoolError};
+pub use pools::{CERTIFICATE_FILE, KES_KEY_FILE, Pool, PoolError};

@@ -189,6 +189,11 @@ impl CardanoNet {
         self.options.slots_per_kes_period
     }
 
+    /// Blocks at the end of the chain that are not immutable yet.
+    pub fn security_parameter(&self) -> usize {
+        self.options.k
+    }
+
     /// The current epoch.
     pub fn epoch(&self) -> Epoch {
         Epoch(self.shared.world().epoch)

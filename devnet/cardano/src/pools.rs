@@ -6,8 +6,17 @@
 use kes_summed_ed25519::kes::{Sum6Kes, Sum6KesSig};
 use kes_summed_ed25519::traits::KesSk;
 use mithril_common::StdResult;
-use mithril_common::crypto_helper::{ColdKeyGenerator, KesPeriod, KesSigner, OpCert};
-use std::fmt;
+use mithril_common::crypto_helper::{
+    ColdKeyGenerator, KesPeriod, KesSigner, OpCert, SerDeShelleyFileFormat, Sum6KesBytes,
+};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::{fmt, io};
+
+/// File of a pool's KES key, as [`Pool::save`] writes it.
+pub const KES_KEY_FILE: &str = "kes.skey";
+/// File of its operational certificate.
+pub const CERTIFICATE_FILE: &str = "opcert.cert";
 
 /// Bytes of a Sum6 key and its period.
 const KES_KEY_BYTES: usize = Sum6Kes::SIZE + 4;
@@ -60,6 +69,21 @@ impl Pool {
             certificate.compute_protocol_party_id().map_err(|why| PoolError { index, why: why.to_string() })?;
         Ok(Self { party_id, id: certificate.compute_protocol_party_id_as_bytes(), certificate, kes_seed })
     }
+
+    /// Writes its KES key and its certificate in the files that cardano-cli writes, for a signer of another program.
+    pub fn save(&self, directory: &Path) -> io::Result<()> {
+        let (mut buffer, mut once) = ([0; KES_KEY_BYTES], self.kes_seed);
+        Sum6Kes::keygen(&mut buffer, &mut once);
+        save(&directory.join(KES_KEY_FILE), &Sum6KesBytes(buffer))?;
+        save(&directory.join(CERTIFICATE_FILE), &self.certificate)
+    }
+}
+
+fn save<T: SerDeShelleyFileFormat>(path: &Path, what: &T) -> io::Result<()> {
+    let cbor = what.to_cbor_hex().map_err(io::Error::other)?;
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let envelope = serde_json::json!({ "type": T::TYPE, "description": T::DESCRIPTION, "cborHex": cbor });
+    Ok(serde_json::to_writer_pretty(file, &envelope)?)
 }
 
 impl KesSigner for Pool {

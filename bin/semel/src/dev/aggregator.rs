@@ -5,9 +5,9 @@
 
 use super::{Dev, Duty, FRAME};
 use semel_devnet_cardano::certified::{Certified, CertifiedError, Conditions};
-use semel_devnet_cardano::signer::Population;
+use semel_devnet_cardano::signer::{Conduct, Population};
 use semel_devnet_cardano::watch::{Passed, Sealed, Watch};
-use semel_devnet_cardano::{CardanoNet, NetError, Options, ProtocolParameters};
+use semel_devnet_cardano::{CERTIFICATE_FILE, CardanoNet, KES_KEY_FILE, NetError, Options, Pool, ProtocolParameters};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use semel_ops::shutdown::{Stop, StopReason};
@@ -43,6 +43,8 @@ enum Failure {
     Certified(#[from] CertifiedError),
     #[error("the database does not answer: {0}")]
     Look(String),
+    #[error("{0}: {1}")]
+    Keys(String, #[source] std::io::Error),
     #[error("no thread can be had: {0}")]
     Thread(#[source] std::io::Error),
     #[error("its runtime has ended: {0}")]
@@ -57,10 +59,19 @@ struct Reached {
     ancillary: String,
 }
 
+/// A pool whose signer is another program.
+#[derive(Debug, Clone)]
+struct Left {
+    party: String,
+    /// The environment of its signer, with the paths of its keys.
+    environment: PathBuf,
+}
+
 /// What the network's thread tells.
 #[derive(Debug, Default)]
 struct Told {
     reached: Option<Reached>,
+    left: Vec<Left>,
     epoch: u64,
     sealed: Vec<Sealed>,
     passed: Vec<Passed>,
@@ -122,6 +133,8 @@ struct Plan {
     options: Options,
     conditions: Conditions,
     epoch_time: Duration,
+    /// So many of the largest pools have signers of another program, which find what they need here.
+    external: (usize, PathBuf),
 }
 
 impl Network {
@@ -151,7 +164,8 @@ impl Network {
         conditions.step = step;
         conditions.retention = Some(RETENTION);
         conditions.stop = stop.clone();
-        let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time) };
+        let external = (usize::try_from(dev.external).unwrap_or(usize::MAX), directory.join("pools"));
+        let plan = Plan { options, conditions, epoch_time: Duration::from_secs(dev.epoch_time), external };
         let shared = Shared::default();
         let (mine, mine_stop) = (Arc::clone(&shared), stop.clone());
         let has_validators = dev.has(Duty::Kms);
@@ -186,6 +200,10 @@ impl Network {
                 "ancillary_verification_key": reached.ancillary,
             }));
             seen.reached = Some(reached);
+        }
+        for Left { party, environment } in told.left.drain(..) {
+            lines.push(("Pool", format!("{party} waits for its signer: {}", environment.display())));
+            events.push(json!({ "event": "pool", "party_id": party, "environment": environment }));
         }
         for sealed in told.sealed.drain(..) {
             lines.push((SEALED, line(&sealed, seen.pools)));
@@ -343,6 +361,12 @@ fn run(plan: Plan, shared: &Shared, stop: &Stop) -> Result<(), Failure> {
     });
     let mut signers = net.signers(certified.url()).map_err(CertifiedError::from)?;
     certified.begin(&net, &mut signers)?;
+    let (external, directory) = plan.external;
+    for (pool, signer) in net.pools().iter().zip(&mut signers).rev().take(external) {
+        signer.set_conduct(Conduct::Leaves);
+        let left = leave(pool, &net, &certified, &directory);
+        told(shared).left.push(left.map_err(|why| Failure::Keys(directory.display().to_string(), why))?);
+    }
     net.start_clock(plan.epoch_time)?;
     // What a tick brings is seen in the certificates, or missing there.
     let _signers = Population::start(signers, SIGNER_INTERVAL, |_, _| {}).map_err(Failure::Thread)?;
@@ -362,4 +386,33 @@ fn run(plan: Plan, shared: &Shared, stop: &Stop) -> Result<(), Failure> {
             return Ok(());
         }
     }
+}
+
+/// Writes what a signer of another program needs to sign for a pool.
+fn leave(pool: &Pool, net: &CardanoNet, certified: &Certified, directory: &Path) -> std::io::Result<Left> {
+    let directory = std::path::absolute(directory.join(&pool.party_id))?;
+    std::fs::create_dir_all(&directory)?;
+    pool.save(&directory)?;
+    let of = |name: &str| directory.join(name).display().to_string();
+    let security = net.security_parameter().to_string();
+    let settings = [
+        ("NETWORK", net.network().to_string()),
+        ("CARDANO_NODE_SOCKET_PATH", std::path::absolute(net.socket())?.display().to_string()),
+        ("CARDANO_CLI_PATH", "cardano-cli".to_owned()),
+        ("DB_DIRECTORY", std::path::absolute(net.db_directory())?.display().to_string()),
+        ("DATA_STORES_DIRECTORY", of("stores")),
+        ("KES_SECRET_KEY_PATH", of(KES_KEY_FILE)),
+        ("OPERATIONAL_CERTIFICATE_PATH", of(CERTIFICATE_FILE)),
+        ("AGGREGATOR_ENDPOINT", certified.url().to_owned()),
+        ("ERA_READER_ADAPTER_TYPE", "bootstrap".to_owned()),
+        ("RUN_INTERVAL", SIGNER_INTERVAL.as_millis().to_string()),
+        ("STORE_RETENTION_LIMIT", "5".to_owned()),
+        ("NETWORK_SECURITY_PARAMETER", security.clone()),
+        ("PRELOAD_SECURITY_PARAMETER", security),
+        ("SIGNATURE_PUBLISHER_CONFIG__SKIP_DELAYER", "true".to_owned()),
+    ];
+    let environment = directory.join("signer.env");
+    let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    std::fs::write(&environment, lines)?;
+    Ok(Left { party: pool.party_id.clone(), environment })
 }

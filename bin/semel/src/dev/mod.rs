@@ -52,6 +52,9 @@ pub(crate) struct Dev {
     /// Stake pools, each with a Mithril signer
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(2..=100))]
     pools: u64,
+    /// Leave the largest N of the pools to signers of another program: what these need to run is told and lies in --home
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "home")]
+    external: u64,
     /// Length of an epoch of the Cardano network, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=86_400))]
     epoch_time: u64,
@@ -109,6 +112,12 @@ impl Dev {
         }
         if !self.has(Duty::Aggregator) && self.immutable.is_some() {
             return strange("--immutable", "kms");
+        }
+        if !self.has(Duty::Aggregator) && self.external > 0 {
+            return strange("--external", "kms");
+        }
+        if self.external > self.pools {
+            return Err(Report::new("--external is more than --pools").exit(Exit::Misuse));
         }
         Ok(())
     }

@@ -61,6 +61,8 @@ pub enum Conduct {
     ForeignParty,
     /// Registers again, with another key, at every tick.
     ReRegisters,
+    /// Registers no more, because another program does that with its pool's keys; it signs as long as its own are recorded.
+    Leaves,
     /// Its node is so many blocks ahead of the aggregator's.
     Ahead(u64),
 }
@@ -242,7 +244,12 @@ impl Signer {
         tip: mithril_common::entities::ChainPoint,
         report: &mut Report,
     ) -> Result<(), SignerError> {
-        if !now.registered || self.conduct == Conduct::ReRegisters {
+        let is_to_register = match self.conduct {
+            Conduct::ReRegisters => true,
+            Conduct::Leaves => false,
+            _ => !now.registered,
+        };
+        if is_to_register {
             now.registered |= self.register(now, settings, period, report)?;
         }
         let patience = if let Conduct::Late(ticks) = self.conduct { ticks } else { 0 };
