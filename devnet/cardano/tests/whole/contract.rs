@@ -247,6 +247,9 @@ fn when_certified(contract: &mut Contract<'_>, stage: &mut Stage, late: &Value) 
             let hash = text(one, "/hash");
             let found = contract.get(&url, &format!("{item}/{hash}"), 200);
             assert_eq!(text(&found, "/hash"), hash, "{item}");
+            if item == "/artifact/cardano-database" {
+                assert_eq!(text(&found, "/network"), "preview");
+            }
         }
         contract.get(&url, &format!("{item}/{none}"), 404);
     }

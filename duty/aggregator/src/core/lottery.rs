@@ -6,8 +6,8 @@
 //! asks mithril-stm. So the two agree wherever an answer is given.
 //!
 //! mithril-stm sums e^x, x = −w·ln(1 − φ), and stops early with a remainder of three times the next term. That is the truth for
-//! x up to 2.6; above [`EXPONENT_MAX`] nothing is decided here either. ln(1 − φ) is the `f64` that mithril-stm takes, exactly.
-//! Units: fixed point with [`FRACTION_BITS`] bits behind the point.
+//! x up to 2.6; above `EXPONENT_MAX` nothing is decided here either. ln(1 − φ) is the `f64` that mithril-stm takes, exactly.
+//! Units: fixed point with `FRACTION_BITS` bits behind the point.
 
 use mithril_common::entities::Stake;
 use num_bigint::BigUint;

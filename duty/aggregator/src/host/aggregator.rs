@@ -130,8 +130,9 @@ impl Aggregator {
         prover: Arc<dyn Prover>,
         options: http::Options,
     ) -> Result<Running, StartError> {
+        let hashes_max = options.hashes_max;
         let shared = Shared::with_events(Arc::clone(&self.engine), prover, options, self.told);
-        let server = Server::start_with(address, router(shared), HTTP_THREADS, self.tls)
+        let server = Server::start_with(address, router(shared), HTTP_THREADS, hashes_max, self.tls)
             .map_err(|source| StartError::Listen { address, source })?;
         let (engine, events) = (Arc::clone(&self.engine), self.events);
         let thread = std::thread::Builder::new().name("runtime".to_owned()).spawn(move || {

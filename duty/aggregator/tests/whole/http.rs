@@ -204,7 +204,11 @@ fn replies_have_the_headers_and_statuses_that_clients_compare() {
         let refused = get(at, path);
         assert_eq!((refused.status, refused.json()["label"].as_str()), (400, Some("invalid_epoch")), "{path}");
     }
-    assert_eq!(get(at, "/artifact/cardano-database/epoch/latest-5").status, 200);
+    for path in ["latest-5", "LATEST-1", "Latest"] {
+        assert_eq!(get(at, &format!("/artifact/cardano-database/epoch/{path}")).status, 200, "{path}");
+    }
+    // Nobody registered nine epochs ago, and that is all that is wrong with it.
+    assert_eq!(get(at, "/signers/registered/latest-9").status, 404);
     assert_eq!(
         get(at, "/proof/cardano-transaction?transaction_hashes=zz").json()["label"],
         "invalid_transaction_hashes"
@@ -272,6 +276,16 @@ fn archives_are_served_whole_and_in_ranges_and_nothing_beside_them() {
     let part = send(at, b"GET /aggregator/cardano-database-download/immutable/00000.tar.zst HTTP/1.1\r\nhost: x\r\nrange: bytes=300-301\r\nconnection: close\r\n\r\n");
     assert_eq!((part.status, part.body.as_slice()), (206, [44, 45].as_slice()));
     assert_eq!(part.header("content-range"), Some("bytes 300-301/1024000"));
+    let date = whole.header("last-modified").unwrap();
+    let asked = |header: &str| {
+        let path = "/aggregator/cardano-database-download/immutable/00000.tar.zst";
+        send(at, format!("GET {path} HTTP/1.1\r\nhost: x\r\n{header}\r\nconnection: close\r\n\r\n").as_bytes())
+    };
+    assert_eq!(asked(&format!("if-modified-since: {date}")).status, 304);
+    assert_eq!(asked("if-modified-since: Thu, 01 Jan 1970 00:00:00 GMT").status, 200);
+    assert_eq!(asked(&format!("range: bytes=5-9\r\nif-range: {date}")).status, 206);
+    assert_eq!(asked("range: bytes=5-9\r\nif-range: Thu, 01 Jan 1970 00:00:00 GMT").status, 200);
+    assert_eq!(asked("range: bytes=5-9\r\nif-range: \"abc\"").status, 200);
     for path in
         ["/immutable/..%2fsecret", "/immutable/%2e%2e%2fsecret", "/secret/secret", "/immutable/.", "/digests/none"]
     {

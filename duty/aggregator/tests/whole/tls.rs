@@ -58,7 +58,7 @@ fn clients_verify_the_certificate_and_a_renewed_one_needs_no_restart() {
     std::fs::write(&files.certificate, &first).unwrap();
     std::fs::write(&files.key, &first_key).unwrap();
     let (tls, beside) = (Arc::new(Tls::open(files.clone()).unwrap()), Tls::open(files.clone()).unwrap());
-    let server = Server::start_with("127.0.0.1:0".parse().unwrap(), app(&stage), 2, Some(tls)).unwrap();
+    let server = Server::start_with("127.0.0.1:0".parse().unwrap(), app(&stage), 2, 0, Some(tls)).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let (trusts_first, trusts_second) = (client(&first), client(&second));
@@ -92,7 +92,7 @@ fn who_speaks_no_tls_or_stops_within_the_handshake_is_hung_up_on() {
     std::fs::write(&files.certificate, &certificate).unwrap();
     std::fs::write(&files.key, &key).unwrap();
     let tls = Arc::new(Tls::open(files).unwrap());
-    let server = Server::start_with("127.0.0.1:0".parse().unwrap(), app(&stage), 2, Some(tls)).unwrap();
+    let server = Server::start_with("127.0.0.1:0".parse().unwrap(), app(&stage), 2, 0, Some(tls)).unwrap();
     let says = |said: &[u8]| {
         let mut stream = TcpStream::connect(server.address()).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

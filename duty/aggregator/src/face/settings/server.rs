@@ -68,7 +68,7 @@ impl Reader<'_> {
     pub(super) fn http(&self) -> Option<Http> {
         let ip = self.parsed::<IpAddr>("server_ip", "an IP address");
         let port = self.number("server_port", 1..=u64::from(u16::MAX));
-        let hashes = self.size("cardano_prover_max_hashes_allowed_by_request", 1..=10_000);
+        let hashes = self.size("cardano_prover_max_hashes_allowed_by_request", 1..=1_000);
         let is_public = self.entry("public_server_url").is_some();
         let given = self.url("public_server_url");
         let tls = self.tls();

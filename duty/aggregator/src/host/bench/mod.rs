@@ -2,11 +2,11 @@
 //!
 //! | Module | What it measures |
 //! |---|---|
-//! | [`certify`] | entering an epoch, single signatures, from the quorum to the certificate |
-//! | [`chain`] | import of transactions, proofs |
-//! | [`reads`] | what is served from memory |
-//! | [`network`] | nothing: signers, and an aggregator to put the questions to |
-//! | [`load`], [`cost`] | nothing: the clients, and what the server's threads cost |
+//! | `certify` | entering an epoch, single signatures, from the quorum to the certificate |
+//! | `chain` | import of transactions, proofs |
+//! | `reads` | what is served from memory |
+//! | `network` | nothing: signers, and an aggregator to put the questions to |
+//! | `load`, `cost` | nothing: the clients, and what the server's threads cost |
 //!
 //! The server is the real one, over loopback; its clients are a thread of the same process, so both share the cores. Reference
 //! figures are published ones (`spec/mithril.md` §10, from other machines): the reference program is not run here.

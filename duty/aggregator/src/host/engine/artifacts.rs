@@ -114,10 +114,7 @@ impl Engine {
             }
             SignedEntityType::CardanoDatabase(beacon) => {
                 let root = self.certified_part(certificate, Part::CardanoDatabaseMerkleRoot)?;
-                let (hash, mut made) = self.sources.database_artifact(beacon, &root)?;
-                if let Some(fields) = made.as_object_mut() {
-                    fields.insert("network".into(), self.options.network.clone().into());
-                }
+                let (hash, made) = self.sources.database_artifact(beacon, &root)?;
                 (hash, tagged("CardanoDatabaseSnapshot", Ok(made))?)
             }
             SignedEntityType::CardanoTransactions(_, block) => {

@@ -138,7 +138,7 @@ impl Engine {
                 let known = epochs::settings(db, epoch)?.or_else(|| self.options.settings.clone());
                 known.ok_or_else(|| StoreError::value("an epoch's settings", "there are none"))
             };
-            Ok((of(now)?, of(next)?, of(then)?, epochs::stakes(db, then)?))
+            Ok((of(now)?, of(next)?, of(then)?, epochs::stakes(db, now)?))
         })?;
         let before = self.epoch();
         // Who was to sign next signs now: their keys need not be checked again.

@@ -407,12 +407,7 @@ impl Engine {
 
     /// Types that are worked on; those whose configuration an epoch lacks are left out.
     fn kinds_of(&self, data: &EpochData) -> BTreeSet<Kind> {
-        let has_settings = |kind: &Kind| match kind {
-            Kind::CardanoTransactions => data.current_settings.transactions.is_some(),
-            Kind::CardanoBlocksTransactions => data.current_settings.blocks_transactions.is_some(),
-            _ => true,
-        };
-        self.options.kinds.iter().copied().filter(has_settings).collect()
+        data.current_settings.configured(&self.options.kinds)
     }
 
     /// Stakes that signers register against in this epoch.

@@ -3,8 +3,9 @@
 use super::{Shared, reply};
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
+use httpdate::HttpDate;
 use std::io::SeekFrom;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -29,11 +30,18 @@ pub async fn download(
     let Ok(mut file) = tokio::fs::File::open(root.join(&kind).join(&name)).await else {
         return reply::empty(StatusCode::NOT_FOUND);
     };
-    let size = match file.metadata().await {
-        Ok(metadata) if metadata.is_file() => metadata.len(),
+    let (size, modified) = match file.metadata().await {
+        Ok(metadata) if metadata.is_file() => (metadata.len(), metadata.modified().ok().map(HttpDate::from)),
         _ => return reply::empty(StatusCode::NOT_FOUND),
     };
-    let range = headers.get(header::RANGE).and_then(|text| text.to_str().ok()).map(|text| range(text, size));
+    let said = |name: HeaderName| headers.get(name).and_then(|text| text.to_str().ok());
+    let date = |name| said(name).and_then(|text| text.parse::<HttpDate>().ok());
+    if modified.is_some_and(|modified| date(header::IF_MODIFIED_SINCE).is_some_and(|known| modified <= known)) {
+        return dated(reply::empty(StatusCode::NOT_MODIFIED), modified);
+    }
+    // A part of another file than the one that was begun is of no use.
+    let is_same = said(header::IF_RANGE).is_none() || modified.is_some() && date(header::IF_RANGE) == modified;
+    let range = said(header::RANGE).filter(|_| is_same).map(|text| range(text, size));
     let (status, start, end) = match range {
         None | Some(Asked::Whole) => (StatusCode::OK, 0, size),
         Some(Asked::Part(start, end)) => (StatusCode::PARTIAL_CONTENT, start, end),
@@ -63,7 +71,14 @@ pub async fn download(
     if status == StatusCode::PARTIAL_CONTENT {
         set(header::CONTENT_RANGE, &format!("bytes {start}-{}/{size}", end - 1));
     }
-    response
+    dated(response, modified)
+}
+
+fn dated(mut reply: Response, modified: Option<HttpDate>) -> Response {
+    if let Some(value) = modified.and_then(|modified| HeaderValue::from_str(&modified.to_string()).ok()) {
+        reply.headers_mut().insert(header::LAST_MODIFIED, value);
+    }
+    reply
 }
 
 fn stream(file: tokio::fs::File, length: u64, place: tokio::sync::OwnedSemaphorePermit) -> Body {

@@ -101,7 +101,7 @@ async fn answer(
     }
 }
 
-/// The hashes of a query, each once.
+/// The hashes of a query, each once and in order, as they were written: what is not lower case is certified by nobody.
 fn hashes(query: &str, parameter: &str, most: usize) -> Result<Vec<String>, String> {
     let value = query
         .split('&')
@@ -112,17 +112,13 @@ fn hashes(query: &str, parameter: &str, most: usize) -> Result<Vec<String>, Stri
         return Err(format!("at most {most} hashes can be asked for at once"));
     }
     let mut seen = BTreeSet::new();
-    let mut found = Vec::new();
-    for hash in value.split(',').map(str::trim) {
+    for hash in value.split(',') {
         if hash.len() != 64 || !hash.bytes().all(|digit| digit.is_ascii_hexdigit()) {
             return Err("a hash has 64 hexadecimal digits".to_owned());
         }
-        let hash = hash.to_ascii_lowercase();
-        if seen.insert(hash.clone()) {
-            found.push(hash);
-        }
+        seen.insert(hash.to_owned());
     }
-    Ok(found)
+    Ok(seen.into_iter().collect())
 }
 
 impl Shared {
@@ -149,10 +145,12 @@ mod tests {
         let (a, b) = ("a".repeat(64), "B".repeat(64));
         let query = |value: &str| hashes(&format!("x=1&transaction_hashes={value}"), "transaction_hashes", 2);
         assert_eq!(query(&a), Ok(vec![a.clone()]));
-        assert_eq!(query(&format!("{a},{b}")), Ok(vec![a.clone(), "b".repeat(64)]));
+        assert_eq!(query(&format!("{a},{b}")), Ok(vec![b.clone(), a.clone()]));
         assert_eq!(query(&format!("{a}%2C{b}")).unwrap().len(), 2);
         assert_eq!(query(&format!("{a},{a}")), Ok(vec![a.clone()]));
-        for wrong in ["", ",", "zz", &a[1..], &format!("{a},"), &format!("{a},{a},{a}"), &"g".repeat(64)] {
+        for wrong in
+            ["", ",", "zz", &a[1..], &format!("{a}, {b}"), &format!("{a},"), &format!("{a},{a},{a}"), &"g".repeat(64)]
+        {
             assert!(query(wrong).is_err(), "{wrong}");
         }
         assert!(hashes("", "transaction_hashes", 2).is_err());

@@ -12,8 +12,9 @@ use axum::response::Response;
 use bytes::Bytes;
 use mithril_common::AggregateSignatureType;
 use mithril_common::entities::{
-    CardanoBlocksTransactionsSnapshot, CardanoStakeDistribution, CardanoTransactionsSnapshot, Certificate, Epoch,
-    EpochSpecifier, MithrilStakeDistribution, SignedEntityType, SignedEntityTypeDiscriminants as Kind, Signer,
+    CardanoBlocksTransactionsSnapshot, CardanoNetwork, CardanoStakeDistribution, CardanoTransactionsSnapshot,
+    Certificate, Epoch, EpochSpecifier, MithrilStakeDistribution, SignedEntityType,
+    SignedEntityTypeDiscriminants as Kind, Signer,
 };
 use mithril_common::messages::{
     AggregatorCapabilities, AggregatorFeaturesMessage, AggregatorStatusMessage,
@@ -143,7 +144,11 @@ pub async fn epoch_settings(State(shared): State<Shared>) -> Response {
             signer_registration_protocol_parameters: Some(data.registration_settings.parameters.clone()),
             current_signers: signers(&data.current),
             next_signers: signers(&data.next),
-            cardano_transactions_signing_config: data.current_settings.transactions.clone(),
+            cardano_transactions_signing_config: data
+                .current_settings
+                .transactions
+                .clone()
+                .filter(|_| this.0.engine.options().kinds.contains(&Kind::CardanoTransactions)),
         };
         let store = this.0.engine.store();
         let kept = |epoch| store.read(|db| snark::of_epoch(db, epoch));
@@ -168,11 +173,13 @@ pub async fn protocol_configuration(State(shared): State<Shared>, Path(epoch): P
         let Some(settings) = this.0.engine.store().read(|db| epochs::settings(db, Epoch(number)))? else {
             return Ok(None);
         };
+        // A signer that is told of a type without its configuration may sign nothing at all.
+        let kinds = settings.configured(&this.0.engine.options().kinds);
         encode(&ProtocolConfigurationMessage {
             protocol_parameters: settings.parameters,
             cardano_transactions_signing_config: settings.transactions,
             cardano_blocks_transactions_signing_config: settings.blocks_transactions,
-            available_signed_entity_types: this.0.engine.options().kinds.iter().copied().map(Into::into).collect(),
+            available_signed_entity_types: kinds.into_iter().map(Into::into).collect(),
         })
     };
     shared.serve(format!("protocol-configuration/{number}"), Keep::Never, build).await
@@ -217,7 +224,8 @@ fn certificate_body(certificate: Option<Certificate>) -> Found {
 }
 
 /// `GET /certificate/genesis`
-pub async fn genesis_certificate(State(shared): State<Shared>) -> Response {
+pub async fn genesis_certificate(State(shared): State<Shared>, headers: HeaderMap) -> Response {
+    metrics::count_certificate_detail(&shared.origin(&headers), Shared::client(&headers));
     let build = |this: &Shared| certificate_body(this.0.engine.store().read(rows::latest_genesis)?);
     shared.serve("certificate/genesis".into(), Keep::Never, build).await
 }
@@ -302,10 +310,10 @@ pub async fn artifacts_of_epoch(
     if kind == Kind::CardanoStakeDistribution {
         served(kind).add(&shared.origin(&headers), Shared::client(&headers), 1);
     }
-    let Some(data) = shared.0.engine.epoch() else { return reply::unable("no epoch has been entered yet") };
     // Stakes that are certified now are those of the epoch before.
-    let newest = if kind == Kind::CardanoStakeDistribution { data.epoch.saturating_sub(1) } else { *data.epoch };
-    let epoch = match epoch_of(&asked, newest) {
+    let back = u64::from(kind == Kind::CardanoStakeDistribution);
+    let newest = shared.0.engine.epoch().map(|data| data.epoch.saturating_sub(back));
+    let epoch = match epoch_of(&asked, newest, EPOCHS_BACK_MAX) {
         Ok(epoch) => epoch,
         Err(why) => return invalid_epoch(&asked, &why),
     };
@@ -320,21 +328,24 @@ pub async fn artifacts_of_epoch(
         }
     };
     // What an epoch that nobody has seen holds is nothing that is worth a place in memory.
-    match epoch <= newest && newest - epoch <= EPOCHS_IN_MEMORY {
+    match newest.and_then(|newest| newest.checked_sub(epoch)).is_some_and(|age| age <= EPOCHS_IN_MEMORY) {
         true => shared.serve(path, Keep::Never, build).await,
         false => shared.tell(build).await,
     }
 }
 
-fn epoch_of(asked: &str, newest: u64) -> Result<u64, String> {
-    match EpochSpecifier::parse(asked).map_err(|error| format!("{error:#}"))? {
+/// The epoch that is asked for: a number, `latest` or `latest-N`, which goes back `back_max` epochs at most.
+fn epoch_of(asked: &str, newest: Option<u64>, back_max: u64) -> Result<u64, String> {
+    let specifier = EpochSpecifier::parse(&asked.to_lowercase()).map_err(|error| format!("{error:#}"))?;
+    let newest = || newest.ok_or("no epoch has been entered yet");
+    match specifier {
         EpochSpecifier::Number(epoch) if *epoch > EPOCH_MAX => Err("no chain comes to this epoch".to_owned()),
         EpochSpecifier::Number(epoch) => Ok(*epoch),
-        EpochSpecifier::Latest => Ok(newest),
-        EpochSpecifier::LatestMinusOffset(back) if back > EPOCHS_BACK_MAX => {
-            Err(format!("`latest` goes back {EPOCHS_BACK_MAX} epochs at most"))
+        EpochSpecifier::Latest => Ok(newest()?),
+        EpochSpecifier::LatestMinusOffset(back) if back > back_max => {
+            Err(format!("`latest` goes back {back_max} epochs at most"))
         }
-        EpochSpecifier::LatestMinusOffset(back) => Ok(newest.saturating_sub(back)),
+        EpochSpecifier::LatestMinusOffset(back) => Ok(newest()?.saturating_sub(back)),
     }
 }
 
@@ -381,6 +392,11 @@ fn list_entry(kind: Kind, artifact: &Artifact) -> StoreResult<serde_json::Value>
 fn database(artifact: &Artifact) -> StoreResult<serde_json::Map<String, serde_json::Value>> {
     let mut fields: serde_json::Map<String, serde_json::Value> = content(artifact)?;
     fields.remove("type");
+    // Kept as the network's type, served as its name.
+    let network = fields.get("network").cloned().unwrap_or_default();
+    if let Ok(network) = serde_json::from_value::<CardanoNetwork>(network) {
+        fields.insert("network".into(), network.to_string().into());
+    }
     fields.insert("certificate_hash".into(), artifact.certificate.clone().into());
     let created_at = serde_json::to_value(artifact.created_at).map_err(|error| StoreError::value("JSON", error))?;
     fields.insert("created_at".into(), created_at);
@@ -476,8 +492,8 @@ struct Registration {
 
 /// `GET /signers/registered/{epoch}`
 pub async fn registered(State(shared): State<Shared>, Path(asked): Path<String>) -> Response {
-    let newest = shared.0.engine.epoch().map_or(0, |data| *data.epoch);
-    let epoch = match epoch_of(&asked, newest) {
+    let newest = shared.0.engine.epoch().map(|data| *data.epoch);
+    let epoch = match epoch_of(&asked, newest, u64::MAX) {
         Ok(epoch) => Epoch(epoch),
         Err(why) => return invalid_epoch(&asked, &why),
     };

@@ -18,7 +18,7 @@ use mithril_common::crypto_helper::{
     ProtocolOpCert, ProtocolSignerVerificationKeyForConcatenation,
     ProtocolSignerVerificationKeySignatureForConcatenation, ProtocolSingleSignature,
 };
-use mithril_common::entities::{Signer, SingleSignature};
+use mithril_common::entities::{SignedEntityTypeDiscriminants, Signer, SingleSignature};
 use mithril_common::messages::{
     CardanoDatabaseImmutableFilesRestoredMessage, RegisterSignatureMessageHttp, RegisterSignerMessage,
     SignedEntityTypeMessage,
@@ -34,6 +34,10 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Lottery indexes that a message may list. The parameter m of mainnet is 16,948.
 const INDEXES_MAX: usize = 65_536;
+
+/// Labels of what cannot be decoded, as logs of signers show them.
+const NO_SIGNER: &str = "Could not decode signer payload";
+const NO_SIGNATURE: &str = "Could not decode signature payload";
 
 /// A reply that says no; boxed, because it is large and rare.
 type No = Box<Response>;
@@ -88,11 +92,12 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
         let version = headers.get(MITHRIL_SIGNER_VERSION_HEADER).and_then(|text| text.to_str().ok()).map(str::to_owned);
         let registered = tokio::task::spawn_blocking(move || {
             let message: RegisterSignerMessage =
-                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
+                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNER, &error))?;
             // What the message's type does not know is read beside it.
-            let fields: SnarkFields = serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
+            let fields: SnarkFields =
+                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNER, &error))?;
             let epoch = message.epoch;
-            let signer = decode_signer(message).map_err(|why| undecodable(&why))?;
+            let signer = decode_signer(message).map_err(|why| undecodable(NO_SIGNER, &why))?;
             let party = registration::pool(&signer).ok();
             let is_new = engine.register_signer_with(epoch, signer, fields).map_err(|error| signer_refused(&error))?;
             if let (Some(party), Some(round)) = (party, engine.round()) {
@@ -114,8 +119,8 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
     }
 }
 
-fn undecodable(why: &dyn std::fmt::Display) -> No {
-    Box::new(reply::refused(StatusCode::BAD_REQUEST, "invalid_request", &format!("{why:#}")))
+fn undecodable(label: &str, why: &dyn std::fmt::Display) -> No {
+    Box::new(reply::refused(StatusCode::BAD_REQUEST, label, &format!("{why:#}")))
 }
 
 fn decode_signer(message: RegisterSignerMessage) -> Result<Signer, String> {
@@ -164,20 +169,24 @@ pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: B
         let engine = Arc::clone(&shared.0.engine);
         let registered = tokio::task::spawn_blocking(move || {
             let message: RegisterSignatureMessageHttp =
-                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(&error))?;
+                serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNATURE, &error))?;
             let entity = match message.signed_entity_type {
                 SignedEntityTypeMessage::Known(entity) => entity,
                 SignedEntityTypeMessage::Discontinued(kind) => {
                     let why = format!("{kind} is not certified any more");
-                    return Err(Box::new(reply::refused(StatusCode::GONE, "discontinued", &why)));
+                    return Err(Box::new(reply::refused(StatusCode::GONE, "Discontinued signed entity type", &why)));
                 }
-                SignedEntityTypeMessage::Unknown => return Err(undecodable(&"this signed entity type is not known")),
+                SignedEntityTypeMessage::Unknown => {
+                    let known: Vec<_> = SignedEntityTypeDiscriminants::all().iter().map(ToString::to_string).collect();
+                    let why = format!("known are {}", known.join(", "));
+                    return Err(undecodable("Unknown signed entity type", &why));
+                }
             };
             if message.won_indexes.len() > INDEXES_MAX {
-                return Err(undecodable(&"too many lottery indexes"));
+                return Err(undecodable(NO_SIGNATURE, &"too many lottery indexes"));
             }
             let signature = ProtocolSingleSignature::from_json_hex(&message.signature)
-                .map_err(|_| undecodable(&"the signature cannot be decoded"))?;
+                .map_err(|_| undecodable(NO_SIGNATURE, &"the signature cannot be decoded"))?;
             let signature = SingleSignature::new(message.party_id, signature, message.won_indexes);
             engine
                 .register_signature(&entity, &message.signed_message, &signature)
@@ -206,7 +215,7 @@ fn signature_refused(error: &RegisterSignatureError) -> No {
         }
         RegisterSignatureError::Expired => reply::refused(StatusCode::GONE, "expired", &error.to_string()),
         RegisterSignatureError::Refused(why) => {
-            reply::refused(StatusCode::BAD_REQUEST, "could_not_verify_signature", &why.to_string())
+            reply::refused(StatusCode::BAD_REQUEST, "Could not authenticate signature", &why.to_string())
         }
         RegisterSignatureError::Full => reply::busy(),
         RegisterSignatureError::Store(error) => reply::database(error),
@@ -232,7 +241,7 @@ pub async fn statistics(
                     let count = message.nb_immutable_files;
                     (ByClient::ImmutableFilesRestored, count.into(), json!({"nb_immutable_files": count}))
                 }
-                Err(error) => return *undecodable(&error),
+                Err(error) => return *undecodable("Could not decode statistics payload", &error),
             }
         }
         "ancillary-files-restored" => (ByClient::AncillaryFilesRestored, 1, json!({})),

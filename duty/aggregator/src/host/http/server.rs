@@ -29,8 +29,12 @@ const HEADER_TIME_PRESSED: Duration = Duration::from_secs(2);
 /// Time in which somebody who is sent something has to take some of it. Of a client that does not read, or is gone without a word,
 /// neither the connection nor its place among the downloads is kept for longer.
 const UNTAKEN_MS_MAX: u32 = 30_000;
-/// Bytes of a request line with its headers: 100 hashes of 64 digits are 6,500.
-const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of headers, and of a request line without hashes.
+const HEADER_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of a request line with its headers, even where few hashes may be asked for at once.
+const HEAD_BYTES_MIN: usize = 32 * 1024;
+/// Bytes of a hash in a request line, with its comma.
+const HASH_BYTES: usize = 65;
 /// Headers of a request.
 const HEADERS_MAX: usize = 64;
 /// Time for what is under way to end when the server does.
@@ -39,6 +43,13 @@ const GRACE: Duration = Duration::from_secs(2);
 const TLS_LOOK: Duration = Duration::from_secs(2);
 /// Pause after an accept that failed (out of file descriptors, say).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// What the head of a request, its line and its headers, may take.
+#[derive(Debug, Clone, Copy)]
+struct Head {
+    time: Duration,
+    bytes: usize,
+}
 
 /// The running server; dropping it ends it.
 #[derive(Debug)]
@@ -54,14 +65,21 @@ impl Server {
     /// # Errors
     /// When the address cannot be listened on, or no thread can be had.
     pub fn start(address: SocketAddr, app: Router, threads: usize) -> io::Result<Server> {
-        Server::start_with(address, app, threads, None)
+        Server::start_with(address, app, threads, 0, None)
     }
 
-    /// The same, with TLS when there is any.
+    /// The same, for requests that name up to `hashes_max` hashes; with TLS when there is any.
     ///
     /// # Errors
     /// The same.
-    pub fn start_with(address: SocketAddr, app: Router, threads: usize, tls: Option<Arc<Tls>>) -> io::Result<Server> {
+    pub fn start_with(
+        address: SocketAddr,
+        app: Router,
+        threads: usize,
+        hashes_max: usize,
+        tls: Option<Arc<Tls>>,
+    ) -> io::Result<Server> {
+        let head_max = (hashes_max * HASH_BYTES + HEADER_BYTES_MAX).max(HEAD_BYTES_MIN);
         let listener = TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
         let bound = listener.local_addr()?;
@@ -74,7 +92,7 @@ impl Server {
             .build()?;
         let (end, ended) = watch::channel(false);
         let thread = std::thread::Builder::new().name("http".to_owned()).spawn(move || {
-            if let Err(error) = runtime.block_on(serve(listener, app, tls, ended)) {
+            if let Err(error) = runtime.block_on(serve(listener, app, tls, head_max, ended)) {
                 tracing::error!(%error, "the HTTP server ended");
             }
             runtime.shutdown_timeout(GRACE);
@@ -125,6 +143,7 @@ async fn serve(
     listener: TcpListener,
     app: Router,
     tls: Option<Arc<Tls>>,
+    head_max: usize,
     mut ended: watch::Receiver<bool>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
@@ -156,13 +175,14 @@ async fn serve(
                 }
             },
         };
-        let header_time = match slots.available_permits() < most / 4 {
+        let time = match slots.available_permits() < most / 4 {
             true => HEADER_TIME_PRESSED,
             false => HEADER_TIME_MAX,
         };
+        let head = Head { time, bytes: head_max };
         let (app, tls, ended) = (app.clone(), tls.as_ref().map(|tls| tls.acceptor()), ended.clone());
         tokio::spawn(async move {
-            greeted(stream, app, tls, ended, header_time).await;
+            greeted(stream, app, tls, ended, head).await;
             drop(slot);
         });
     }
@@ -173,31 +193,25 @@ async fn serve(
 }
 
 /// A connection, after its handshake where there is one; that has the time of a request's headers.
-async fn greeted(
-    stream: TcpStream,
-    app: Router,
-    tls: Option<TlsAcceptor>,
-    ended: watch::Receiver<bool>,
-    header_time: Duration,
-) {
+async fn greeted(stream: TcpStream, app: Router, tls: Option<TlsAcceptor>, ended: watch::Receiver<bool>, head: Head) {
     let _slower = stream.set_nodelay(true);
     let _unbounded = rustix::net::sockopt::set_tcp_user_timeout(&stream, UNTAKEN_MS_MAX);
-    let Some(tls) = tls else { return connection(stream, app, ended, header_time).await };
-    match tokio::time::timeout(header_time, tls.accept(stream)).await {
-        Ok(Ok(stream)) => connection(stream, app, ended, header_time).await,
+    let Some(tls) = tls else { return connection(stream, app, ended, head).await };
+    match tokio::time::timeout(head.time, tls.accept(stream)).await {
+        Ok(Ok(stream)) => connection(stream, app, ended, head).await,
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn connection<S>(stream: S, app: Router, mut ended: watch::Receiver<bool>, header_time: Duration)
+async fn connection<S>(stream: S, app: Router, mut ended: watch::Receiver<bool>, head: Head)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time)
-        .max_buf_size(HEADER_BYTES_MAX)
+        .header_read_timeout(head.time)
+        .max_buf_size(head.bytes)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
     let mut serving = std::pin::pin!(serving);

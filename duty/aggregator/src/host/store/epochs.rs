@@ -9,9 +9,10 @@ use mithril_common::crypto_helper::{
 };
 use mithril_common::entities::{
     CardanoBlocksTransactionsSigningConfig, CardanoTransactionsSigningConfig, Epoch, PartyId, ProtocolParameters,
-    Signer, SignerWithStake, StakeDistribution,
+    SignedEntityTypeDiscriminants, Signer, SignerWithStake, StakeDistribution,
 };
 use rusqlite::OptionalExtension;
+use std::collections::BTreeSet;
 
 /// Settings of an epoch. Once recorded they never change.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,21 @@ pub struct Settings {
     pub transactions: Option<CardanoTransactionsSigningConfig>,
     /// How blocks and transactions are certified.
     pub blocks_transactions: Option<CardanoBlocksTransactionsSigningConfig>,
+}
+
+impl Settings {
+    /// Those of the types that can be worked on with these settings.
+    pub fn configured(
+        &self,
+        kinds: &BTreeSet<SignedEntityTypeDiscriminants>,
+    ) -> BTreeSet<SignedEntityTypeDiscriminants> {
+        let has_settings = |kind: &SignedEntityTypeDiscriminants| match kind {
+            SignedEntityTypeDiscriminants::CardanoTransactions => self.transactions.is_some(),
+            SignedEntityTypeDiscriminants::CardanoBlocksTransactions => self.blocks_transactions.is_some(),
+            _ => true,
+        };
+        kinds.iter().copied().filter(has_settings).collect()
+    }
 }
 
 /// Records an epoch's settings, unless there are some.
