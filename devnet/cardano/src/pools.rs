@@ -73,8 +73,10 @@ impl Pool {
     /// Writes its KES key and its certificate in the files that cardano-cli writes, for a signer of another program.
     pub fn save(&self, directory: &Path) -> io::Result<()> {
         let (mut buffer, mut once) = ([0; KES_KEY_BYTES], self.kes_seed);
-        Sum6Kes::keygen(&mut buffer, &mut once);
-        save(&directory.join(KES_KEY_FILE), &Sum6KesBytes(buffer))?;
+        let (key, _) = Sum6Kes::keygen(&mut buffer, &mut once);
+        // It wipes itself when it goes.
+        let bytes = key.as_bytes().try_into().map_err(io::Error::other)?;
+        save(&directory.join(KES_KEY_FILE), &Sum6KesBytes(bytes))?;
         save(&directory.join(CERTIFICATE_FILE), &self.certificate)
     }
 }

@@ -409,7 +409,9 @@ fn leave(pool: &Pool, net: &CardanoNet, certified: &Certified, directory: &Path)
         ("STORE_RETENTION_LIMIT", "5".to_owned()),
         ("NETWORK_SECURITY_PARAMETER", security.clone()),
         ("PRELOAD_SECURITY_PARAMETER", security),
-        ("SIGNATURE_PUBLISHER_CONFIG__SKIP_DELAYER", "true".to_owned()),
+        // Ten seconds are an epoch here.
+        ("SIGNATURE_PUBLISHER_SKIP_DELAYER", "true".to_owned()),
+        ("SIGNATURE_PUBLISHER_RETRY_DELAY_MS", SIGNER_INTERVAL.as_millis().to_string()),
     ];
     let environment = directory.join("signer.env");
     let lines: String = settings.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
