@@ -1,15 +1,18 @@
 //! The databases, without a server.
 
 use super::CommandError;
+use crate::host::events::Events;
 use crate::host::store::{Store, certificates};
 use std::path::Path;
 
-/// Brings the databases to the form of this version; gives the number of certificates in the main one.
+/// Brings the main database and that of events to the form of this version; gives the number of certificates in the first.
 ///
 /// # Errors
 /// A database cannot be read or written, or is of another version.
 pub fn migrate(stores: &Path) -> Result<u64, CommandError> {
-    Ok(Store::open(stores)?.read(certificates::count)?)
+    let count = Store::open(stores)?.read(certificates::count)?;
+    Events::migrate(stores)?;
+    Ok(count)
 }
 
 /// Gives back what the main database no longer uses.
