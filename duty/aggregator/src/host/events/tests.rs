@@ -124,6 +124,7 @@ fn usage_is_what_the_counters_rose_by() {
         ByClient::CertificateDetail.add("NA", ClientType::Na, 1);
         ByOrigin::Signatures.add("HTTP", 5);
         Plain::Cycles.add(9);
+        assert!(usage.is_due());
         assert_eq!(
             told(usage.report(&metrics.render())),
             [
@@ -133,6 +134,7 @@ fn usage_is_what_the_counters_rose_by() {
                 "mithril_aggregator_signature_registration_total_received_since_startup 5 \"HTTP\" \"\"",
             ]
         );
+        assert!(!usage.is_due());
         assert_eq!(usage.report(&metrics.render()), []);
         ByOrigin::Signatures.add("HTTP", 3);
         assert_eq!(

@@ -6,7 +6,7 @@
 use super::Event;
 use crate::face::metrics::{ByClient, CERTIFICATE_DETAIL_WITHOUT_PREFIX};
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Counters of this family are reported; they end like the second.
 const PREFIX: &str = "mithril_aggregator_";
@@ -17,16 +17,23 @@ const SUFFIX: &str = "_since_startup";
 pub struct Usage {
     counted: HashMap<String, u64>,
     period: Duration,
+    reported: Option<Instant>,
 }
 
 impl Usage {
     /// Nothing was reported yet; there is a report every `period`.
     pub fn new(period: Duration) -> Usage {
-        Usage { counted: HashMap::new(), period }
+        Usage { counted: HashMap::new(), period, reported: None }
+    }
+
+    /// Whether it is time for a report: the first one is made at once.
+    pub fn is_due(&self) -> bool {
+        self.reported.is_none_or(|reported| reported.elapsed() >= self.period)
     }
 
     /// What rose since the last call, by the recorder's text.
     pub fn report(&mut self, rendered: &str) -> Vec<Event> {
+        self.reported = Some(Instant::now());
         rendered.lines().filter_map(|line| self.rose(line)).collect()
     }
 
