@@ -4,6 +4,7 @@
 
 use mithril_common::crypto_helper::{KesPeriod, encode_bech32};
 use mithril_common::entities::{CardanoNetwork, Epoch};
+use semel_aggregator::core::markers::payload;
 use semel_aggregator::host::chain::cardano_cli::CardanoCli;
 use semel_aggregator::host::chain::{ChainError, Observer};
 use std::fs;
@@ -75,9 +76,9 @@ fn two_answers_are_enough_for_epoch_tip_and_stakes() {
     assert_eq!(
         asked(&directory),
         [
-            "/run/node.socket query tip --testnet-magic 42",
-            "/run/node.socket query stake-snapshot --all-stake-pools --testnet-magic 42",
-            "/run/node.socket query tip --testnet-magic 42",
+            "/run/node.socket latest query tip --testnet-magic 42",
+            "/run/node.socket latest query stake-snapshot --all-stake-pools --testnet-magic 42",
+            "/run/node.socket latest query tip --testnet-magic 42",
         ]
     );
     assert_eq!(cli.clone().with_slots_per_kes_period(1_000).view().unwrap().kes_period, KesPeriod(259));
@@ -98,23 +99,45 @@ fn stakes_are_refused_when_the_epoch_moves_between_two_processes() {
 }
 
 #[test]
-fn a_program_without_the_flag_for_all_pools_is_asked_pool_by_pool() {
+fn a_program_that_does_not_tell_all_pools_is_asked_pool_by_pool() {
     let id = encode_bech32("pool", &[3; 28]).unwrap();
+    let listed = format!(r#"{{"pools":{{"{}":{{"stakeMark":7,"stakeSet":0,"stakeGo":0}}}}}}"#, "03".repeat(28));
+    for at_once in ["echo Invalid option >&2; exit 1", "echo nonsense", r#"echo '{"pools":{"zz":{"stakeMark":1}}}'"#] {
+        for one in [listed.as_str(), r#"{"poolStakeGo":1,"poolStakeSet":2,"poolStakeMark":7,"activeStakeGo":9}"#] {
+            let script = format!(
+                r#"
+case "$*" in
+  *--all-stake-pools*) {at_once} ;;
+  *"stake-distribution"*) printf 'PoolId   Stake frac\n---\n{id}   1.0e-3\n' ;;
+  *"--stake-pool-id {id}"*) echo '{one}' ;;
+  *tip*) echo '{{"era":"Conway","epoch":1}}' ;;
+esac
+"#
+            );
+            let (_directory, cli) = cli(&script);
+            let (view, stakes) = cli.stakes().unwrap();
+            assert_eq!(view.tip.block_hash, "", "before the first block");
+            assert_eq!(stakes.into_iter().collect::<Vec<_>>(), [(id.clone(), 7)], "{at_once} {one}");
+        }
+    }
+}
+
+#[test]
+fn a_pool_whose_id_is_none_is_an_error() {
+    let id = encode_bech32("pool", &[3; 28]).unwrap().replace("pool1q", "pool1p");
     let script = format!(
         r#"
 case "$*" in
-  *--all-stake-pools*) echo "Invalid option --all-stake-pools" >&2; exit 1 ;;
-  *"stake-distribution"*) printf 'PoolId   Stake frac\n---\n{id}   1.0e-3\n' ;;
-  *"--stake-pool-id {id}"*) echo '{{"pools":{{"{hex}":{{"stakeMark":7,"stakeSet":0,"stakeGo":0}}}}}}' ;;
+  *--all-stake-pools*) exit 1 ;;
+  *"stake-distribution"*) echo '{id} 1.0' ;;
+  *"--stake-pool-id"*) echo '{{"poolStakeMark":7}}' ;;
   *tip*) echo '{{"era":"Conway","epoch":1}}' ;;
 esac
-"#,
-        hex = "03".repeat(28)
+"#
     );
     let (_directory, cli) = cli(&script);
-    let (view, stakes) = cli.stakes().unwrap();
-    assert_eq!(view.tip.block_hash, "", "before the first block");
-    assert_eq!(stakes.into_iter().collect::<Vec<_>>(), [(id, 7)]);
+    let error = cli.stakes().unwrap_err().to_string();
+    assert!(error.contains("not bech32"), "{error}");
 }
 
 #[test]
@@ -122,6 +145,23 @@ fn inline_datums_are_those_with_their_bytes() {
     let (_directory, cli) =
         cli(r#"echo '{"aa#0":{"inlineDatumRaw":"d87980"},"bb#1":{"inlineDatumRaw":null},"cc#2":{}}'"#);
     assert_eq!(cli.datums("addr").unwrap(), [vec![0xd8, 0x79, 0x80]]);
+}
+
+#[test]
+fn an_inline_datum_without_its_bytes_is_made_of_those_in_its_fields() {
+    // The second output's strings are cut within a byte; the others have none, or no hex.
+    let outputs = serde_json::json!({
+        "aa#0": {"inlineDatum": {"constructor": 0, "fields": [{"bytes": "6162"}, {"int": 5}, {"bytes": "63"}]}},
+        "bb#0": {"inlineDatum": {"constructor": 0, "fields": [{"bytes": "616"}, {"bytes": "263"}]}},
+        "cc#0": {"inlineDatum": null},
+        "dd#0": {"inlineDatum": {"fields": [{"bytes": "zz"}]}},
+        "ee#0": {"inlineDatum": {"list": []}},
+        "ff#0": {"inlineDatum": {"fields": [{"bytes": "00"}]}, "inlineDatumRaw": "d87980"},
+    });
+    let (_directory, cli) = cli(&format!("echo '{outputs}'"));
+    let datums = cli.datums("addr").unwrap();
+    let payloads: Vec<_> = datums.iter().map(|datum| payload(datum).unwrap()).collect();
+    assert_eq!(payloads, [b"abc".to_vec(), b"abc".to_vec(), Vec::new()]);
 }
 
 #[test]

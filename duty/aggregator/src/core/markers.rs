@@ -3,8 +3,8 @@
 //! The datum is constructor 0 with byte strings of at most 64 bytes; joined, they are the JSON. Anybody can put an output at the
 //! address, so a datum is at most [`DATUM_BYTES_MAX`] long, is read without recursion, and counts only with the right signature.
 
-use pallas_codec::minicbor::Decoder;
 use pallas_codec::minicbor::data::{Tag, Type};
+use pallas_codec::minicbor::{Decoder, Encoder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -59,6 +59,13 @@ pub fn payload(datum: &[u8]) -> Option<Vec<u8>> {
     Some(joined)
 }
 
+/// A datum with this payload, as [`payload`] reads it. None: it is too long.
+pub fn datum(payload: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Encoder::new(Vec::new());
+    out.tag(Tag::new(121)).ok()?.array(1).ok()?.bytes(payload).ok()?;
+    Some(out.into_writer()).filter(|datum| datum.len() <= DATUM_BYTES_MAX)
+}
+
 /// A datum as `cardano-cli` takes it from a file: `{"constructor":0,"fields":[{"bytes":"<hex>"},…]}`.
 pub fn datum_json(list: &[u8], signature: &str) -> Value {
     let payload = [br#"{"markers":"#.as_slice(), list, br#","signature":""#, signature.as_bytes(), b"\"}"].concat();
@@ -77,7 +84,6 @@ pub fn datum_bytes(datum: &Value) -> usize {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use pallas_codec::minicbor::Encoder;
 
     /// The datum as it lies on the chain.
     pub(crate) fn cbor(datum: &Value) -> Vec<u8> {
@@ -100,6 +106,9 @@ pub(crate) mod tests {
         let signed = Signed::<String>::of_datum(&encoded).unwrap();
         assert_eq!((signed.markers.len(), signed.signature.unwrap().len()), (2, 128));
         assert_eq!(datum_bytes(&datum), encoded.len());
+        let joined = payload(&encoded).unwrap();
+        assert_eq!(payload(&super::datum(&joined).unwrap()), Some(joined));
+        assert_eq!(super::datum(&vec![0; DATUM_BYTES_MAX]), None);
     }
 
     #[test]

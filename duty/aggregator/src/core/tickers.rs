@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 
-/// Characters of a ticker. CIP-6 has 3 to 5; a server may tell others.
-const TICKER_MAX: usize = 16;
+/// Characters of a ticker and a name. CIP-6 has 5 and 50; a server may tell others.
+const TICKER_MAX: usize = 128;
 /// Characters of a pool's id: `pool1` and 51 more.
 const ID_LENGTH: usize = 56;
 
@@ -12,8 +12,8 @@ const ID_LENGTH: usize = 56;
 pub struct Ticker {
     /// The pool, bech32.
     pub party: String,
-    /// Its ticker.
-    pub ticker: String,
+    /// `[TICKER] name`, of a pool that tells both.
+    pub ticker: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -25,9 +25,21 @@ struct Pool {
 #[derive(Deserialize)]
 struct Metadata {
     ticker: Option<String>,
+    name: Option<String>,
 }
 
-/// How many pools a page lists, and those of them that have a ticker which can be shown.
+impl Metadata {
+    /// Both, when they can be shown.
+    fn joined(&self) -> Option<String> {
+        let told =
+            |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+        let joined = format!("[{}] {}", told(&self.ticker)?, told(&self.name)?);
+        let is_shown = joined.chars().count() <= TICKER_MAX && !joined.chars().any(char::is_control);
+        is_shown.then_some(joined)
+    }
+}
+
+/// How many pools a page lists, and those of them whose id is one.
 ///
 /// # Errors
 /// When it is no such page.
@@ -35,12 +47,11 @@ pub fn page(json: &[u8]) -> Result<(usize, Vec<Ticker>), serde_json::Error> {
     let pools: Vec<Pool> = serde_json::from_slice(json)?;
     let count = pools.len();
     let believed = pools.into_iter().filter_map(|pool| {
-        let ticker = pool.metadata?.ticker?.trim().to_owned();
-        let is_shown = (1..=TICKER_MAX).contains(&ticker.chars().count()) && !ticker.chars().any(char::is_control);
         let is_pool = pool.pool_id.len() == ID_LENGTH
             && pool.pool_id.starts_with("pool1")
             && pool.pool_id.bytes().all(|one| one.is_ascii_lowercase() || one.is_ascii_digit());
-        (is_shown && is_pool).then_some(Ticker { party: pool.pool_id, ticker })
+        let ticker = pool.metadata.and_then(|metadata| metadata.joined());
+        is_pool.then_some(Ticker { party: pool.pool_id, ticker })
     });
     Ok((count, believed.collect()))
 }
@@ -50,22 +61,37 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pools_without_a_ticker_and_texts_that_are_none_are_passed_over() {
-        let id = |last: &str| format!("pool1{}{last}", "q".repeat(50));
-        let pools = serde_json::json!([
-            {"pool_id": id("a"), "hex": "00", "live_stake": "1", "metadata": {"ticker": " ABC ", "name": null}},
-            {"pool_id": id("b"), "metadata": null},
-            {"pool_id": id("c")},
-            {"pool_id": id("d"), "metadata": {"name": "no ticker"}},
-            {"pool_id": id("e"), "metadata": {"ticker": ""}},
-            {"pool_id": id("f"), "metadata": {"ticker": "A\u{7}B"}},
-            {"pool_id": id("g"), "metadata": {"ticker": "A".repeat(17)}},
-            {"pool_id": "pool1short", "metadata": {"ticker": "ABC"}},
-            {"pool_id": id("'"), "metadata": {"ticker": "ABC"}},
-        ]);
-        let (count, tickers) = page(pools.to_string().as_bytes()).unwrap();
-        assert_eq!(count, 9);
-        assert_eq!(tickers, [Ticker { party: id("a"), ticker: "ABC".to_owned() }]);
+    fn a_pool_has_a_ticker_when_it_tells_both_and_they_can_be_shown() {
+        let id = |number: usize| format!("pool1{number:0>51}");
+        let cases = [
+            (serde_json::json!({"ticker": " ABC ", "name": "A pool"}), Some("[ABC] A pool".to_owned())),
+            (
+                serde_json::json!({"ticker": "ABCDE", "name": "n".repeat(120)}),
+                Some(format!("[ABCDE] {}", "n".repeat(120))),
+            ),
+            (serde_json::json!({"ticker": "ABCDE", "name": "n".repeat(121)}), None),
+            (serde_json::json!({"ticker": "ABC", "name": null}), None),
+            (serde_json::json!({"ticker": "ABC"}), None),
+            (serde_json::json!({"name": "no ticker"}), None),
+            (serde_json::json!({"ticker": "", "name": "A pool"}), None),
+            (serde_json::json!({"ticker": "A\u{7}B", "name": "A pool"}), None),
+            (serde_json::json!(null), None),
+        ];
+        let mut pools: Vec<_> = cases
+            .iter()
+            .enumerate()
+            .map(
+                |(number, (metadata, _))| serde_json::json!({"pool_id": id(number), "hex": "00", "metadata": metadata}),
+            )
+            .collect();
+        pools.push(serde_json::json!({"pool_id": id(99)}));
+        let both = serde_json::json!({"ticker": "ABC", "name": "A pool"});
+        pools.push(serde_json::json!({"pool_id": "pool1short", "metadata": both}));
+        pools.push(serde_json::json!({"pool_id": format!("pool1'{}", "q".repeat(50)), "metadata": both}));
+        let (count, tickers) = page(serde_json::Value::from(pools).to_string().as_bytes()).unwrap();
+        assert_eq!(count, cases.len() + 3);
+        let expected = cases.into_iter().map(|(_, ticker)| ticker).chain([None]);
+        assert_eq!(tickers.into_iter().map(|one| one.ticker).collect::<Vec<_>>(), expected.collect::<Vec<_>>());
         for wrong in ["", "{}", "[{}]", "[1]", r#"{"status_code": 403, "error": "Forbidden"}"#] {
             assert!(page(wrong.as_bytes()).is_err(), "{wrong}");
         }

@@ -43,7 +43,8 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
         }
         Command::Database(Database::Migrate(stores)) => {
             let count = database::migrate(&stores.stores_directory).map_err(failed)?;
-            shell.status("Migrated", format!("the main database, which holds {count} certificates"));
+            shell
+                .status("Migrated", format!("the main database, which holds {count} certificates, and that of events"));
             Ok(())
         }
         Command::Database(Database::Vacuum(stores)) => {
@@ -57,6 +58,11 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
                 imported.rows.iter().find(|(table, _)| table == "certificate").map_or(0, |(_, rows)| *rows);
             let version = imported.version;
             shell.status("Imported", format!("{certificates} certificates from a database of version {version}"));
+            let (certificates, artifacts) = (imported.certificates_left_out, imported.artifacts_left_out);
+            if certificates > 0 {
+                let why = "of types and forms that nobody can verify any more, or that continue such a one";
+                shell.status("Left out", format!("{certificates} certificates and {artifacts} artifacts {why}"));
+            }
             Ok(())
         }
         Command::ProtocolConfiguration(verb) => tools::protocol_configuration(verb, shell, || base(&globals, shell)),
@@ -162,7 +168,7 @@ pub(super) fn failed(error: CommandError) -> Report {
         CommandError::Origin(_) | CommandError::Status { .. } => {
             report.code_id("AGG-0013").hint("see whether it runs, and whether the address ends with /aggregator")
         }
-        CommandError::Store(_) => {
+        CommandError::Store(_) | CommandError::Events(_) => {
             report.code_id("AGG-0014").hint("see DATA_STORES_DIRECTORY, and who else has it open")
         }
         CommandError::Chain(_) => report.code_id("AGG-0015").hint("see whether the node runs, and `doctor`"),

@@ -2,7 +2,8 @@
 //!
 //! `GET {base}/pools/extended?count=100&page=N` with the header `project_id`, page after page until one is not full. What comes is a
 //! stranger's text: pages, bytes of a page, lengths of ids and tickers are bounded, and a redirect is not followed, because the
-//! secret would go with it. A page that was read is kept even when a later one fails.
+//! secret would go with it. A request that fails on its way, or is told to come later, is made again a few times. When a page cannot
+//! be had, nothing of this import is kept.
 
 use crate::core::tickers::Ticker;
 use crate::face::settings::Blockfrost;
@@ -29,6 +30,10 @@ const PAGE_BYTES_MAX: usize = 1 << 20;
 const PAGE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Pause between two pages: Blockfrost takes ten requests a second.
 const PAGE_PAUSE: Duration = Duration::from_millis(120);
+/// Times that a page is asked for.
+const ATTEMPTS: usize = 5;
+/// Pause between two of them.
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// How often a wait looks whether the program ends.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -64,6 +69,17 @@ pub enum TickersError {
     /// The program ends.
     #[error("the program ends")]
     Stopped,
+}
+
+impl TickersError {
+    /// Whether asking again may help.
+    fn is_passing(&self) -> bool {
+        match self {
+            TickersError::Connection(_) => true,
+            TickersError::Status(status) => *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
+            _ => false,
+        }
+    }
 }
 
 /// Imports tickers from time to time; `stop` ends it, and dropping it waits for that.
@@ -133,29 +149,52 @@ impl Source {
         Ok(Source { base, project, client, runtime })
     }
 
-    /// Reads all pages; gives how many pools have a ticker.
+    /// Reads all pages and keeps what they say; gives how many pools have a ticker.
     fn import(&self, engine: &Engine, stop: &Stop) -> Result<usize, TickersError> {
-        let mut pools = 0;
+        let tickers = self.all(stop)?;
+        let pools = tickers.iter().filter(|one| one.ticker.is_some()).count();
+        keep(engine, tickers)?;
+        Ok(pools)
+    }
+
+    fn all(&self, stop: &Stop) -> Result<Vec<Ticker>, TickersError> {
+        let mut all = Vec::new();
         for page in 1..=PAGES_MAX {
-            let read = self.runtime.block_on(async {
-                tokio::select! {
-                    read = self.page(page) => read,
-                    () = stopped(stop) => Err(TickersError::Stopped),
-                }
-            })?;
-            let (count, tickers) = crate::core::tickers::page(&read)
+            let (count, tickers) = crate::core::tickers::page(&self.patiently(page, stop)?)
                 .map_err(|error| TickersError::Page { page, why: error.to_string() })?;
-            pools += tickers.len();
-            keep(engine, tickers)?;
+            all.extend(tickers);
             if count < PAGE {
-                return Ok(pools);
+                return Ok(all);
             }
             if stop.wait_timeout(PAGE_PAUSE) {
                 return Err(TickersError::Stopped);
             }
         }
         tracing::warn!(pages = PAGES_MAX, "there are more pools than are read");
-        Ok(pools)
+        Ok(all)
+    }
+
+    /// A page, asked for again while another time may help.
+    fn patiently(&self, page: usize, stop: &Stop) -> Result<Vec<u8>, TickersError> {
+        let mut attempt = 1;
+        loop {
+            let read = self.runtime.block_on(async {
+                tokio::select! {
+                    read = self.page(page) => read,
+                    () = stopped(stop) => Err(TickersError::Stopped),
+                }
+            });
+            match read {
+                Err(error) if error.is_passing() && attempt < ATTEMPTS => {
+                    tracing::debug!(%error, page, attempt, "a page of tickers is asked for again");
+                    attempt += 1;
+                    if stop.wait_timeout(RETRY_PAUSE) {
+                        return Err(TickersError::Stopped);
+                    }
+                }
+                read => return read,
+            }
+        }
     }
 
     async fn page(&self, page: usize) -> Result<Vec<u8>, TickersError> {

@@ -10,6 +10,7 @@ use semel_aggregator::host::http::proofs::Prover;
 use semel_aggregator::host::http::routes::router;
 use semel_aggregator::host::http::server::Server;
 use semel_aggregator::host::http::{Options, Shared};
+use semel_aggregator::host::store::certificates;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -315,13 +316,69 @@ fn half_open_connections_keep_nobody_out() {
 }
 
 #[test]
+fn certificates_that_nobody_can_verify_any_more_are_passed_over() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(3);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    stage.sign(&fixture);
+    stage.settle();
+    let store = stage.engine.store();
+    let before = store.read(|db| certificates::latest(db, 20)).unwrap();
+    let bare = r#"{"epoch":12,"block_number":9}"#;
+    let snapshot = r#"{"epoch":12,"immutable_file_number":9}"#;
+    store
+        .write(move |db| {
+            let copy = |hash: &str, kind: i64, beacon: &str, key: Option<&str>| {
+                let sql = "INSERT INTO certificate (certificate_id, parent_certificate_id, message, signature, \
+                     aggregate_verification_key, epoch, network, signed_entity_type_id, signed_entity_beacon, \
+                     protocol_version, protocol_parameters, protocol_message, signers, initiated_at, sealed_at, \
+                     aggregate_verification_key_snark) \
+                     SELECT ?1, parent_certificate_id, message, signature, aggregate_verification_key, epoch, network, ?2, \
+                     ?3, protocol_version, protocol_parameters, protocol_message, signers, initiated_at, sealed_at, ?4 \
+                     FROM certificate ORDER BY rowid DESC LIMIT 1";
+                db.execute(sql, (hash, kind, beacon, key))
+            };
+            db.execute("INSERT INTO signed_entity_type VALUES (2, 'Full Cardano Immutable Files')", [])?;
+            copy("snark", 0, "12", Some("00"))?;
+            copy("snapshot", 2, snapshot, None)?;
+            copy("blocks", 5, bare, None)?;
+            db.execute("INSERT INTO signed_entity VALUES ('artifact', 5, 'blocks', ?1, '2026-01-01T00:00:00Z', '{}')", [
+                bare,
+            ])?;
+            Ok(())
+        })
+        .unwrap();
+    let hashes =
+        |list: &[mithril_common::entities::Certificate]| list.iter().map(|one| one.hash.clone()).collect::<Vec<_>>();
+    let after = store.read(|db| certificates::latest(db, 20)).unwrap();
+    assert_eq!(hashes(&after), hashes(&before));
+    stage.engine.load_chain().unwrap();
+    let server = serve(&stage, None);
+    let at = server.address();
+    assert_eq!(get(at, "/certificates").json().as_array().unwrap().len(), before.len());
+    for hash in ["snark", "snapshot", "blocks"] {
+        assert_eq!(get(at, &format!("/certificate/{hash}")).status, 404, "{hash}");
+    }
+    assert_eq!(get(at, &format!("/certificate/{}", before[0].hash)).status, 200);
+    assert_eq!(get(at, "/artifact/cardano-blocks-transactions").json(), serde_json::json!([]));
+    assert_eq!(get(at, "/artifact/cardano-blocks-transactions/artifact").status, 404);
+    // What comes next continues what can be read.
+    stage.enter(13);
+    stage.register(&fixture);
+    stage.sign(&fixture);
+    stage.settle();
+    assert!(store.read(|db| certificates::latest(db, 20)).unwrap().len() > before.len());
+}
+
+#[test]
 fn registrations_and_restorations_are_told_to_the_event_database() {
     let place = tempfile::tempdir().unwrap();
     let fixture = fixture(3);
     let stage = Stage::new(place.path(), &fixture, 10);
     stage.settle();
     let stores = place.path().join("stores");
-    let server = serve_with(&stage, None, Events::open(&stores, 30).unwrap());
+    let server = serve_with(&stage, None, Events::open(&stores, None).unwrap());
     let at = server.address();
     for (signer, version) in fixture.signers().into_iter().zip(["1.0", "1.0", "1.1"]) {
         let body = registration(11, signer);
@@ -341,15 +398,19 @@ fn registrations_and_restorations_are_told_to_the_event_database() {
     drop(server);
     let db = semel_aggregator::host::store::Connection::open(stores.join(events::FILE)).unwrap();
     let count = |sql: &str| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().unsigned_abs();
-    assert_eq!(count("SELECT count(*) FROM event"), 5);
-    assert_eq!(
-        count("SELECT total_signers FROM signer_registration_summary WHERE version = '1.0' AND epoch = '11'"),
-        2
-    );
+    // Files that were restored are counted elsewhere.
+    assert_eq!(count("SELECT count(*) FROM event"), 4);
+    assert_eq!(count("SELECT pool_count FROM signer_registration_summary WHERE version = '1.0' AND epoch = 11"), 2);
     let stakes = fixture.stake_distribution().values().sum::<u64>();
     assert_eq!(count("SELECT sum(stakes_version) FROM signer_registration_summary"), stakes);
-    let files = "SELECT json_extract(content, '$.content.nb_immutable_files') FROM event WHERE action = ";
-    assert_eq!(count(&format!("{files}'cardano_database_immutable_files_restored'")), 7);
+    let content = |action: &str| -> Value {
+        let sql = "SELECT json_extract(content, '$.content') FROM event WHERE action = ?1 ORDER BY event_id LIMIT 1";
+        let text: String = db.query_row(sql, [action], |row| row.get(0)).unwrap();
+        serde_json::from_str(&text).unwrap_or(Value::String(text))
+    };
+    assert_eq!(content("cardano_database_restoration"), "partial");
+    let signer = serde_json::to_value(&fixture.signers_with_stake()[0]).unwrap();
+    assert_eq!(content("register_signer"), signer);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn pool(number: usize) -> String {
 
 fn page(pools: std::ops::Range<usize>) -> String {
     let pools =
-        pools.map(|number| serde_json::json!({"pool_id": pool(number), "metadata": {"ticker": format!("T{number}")}}));
+        pools.map(|number| serde_json::json!({"pool_id": pool(number), "metadata": {"ticker": format!("T{number}"), "name": "N"}}));
     ok(&serde_json::Value::from_iter(pools).to_string())
 }
 
@@ -82,7 +82,7 @@ fn tickers_come_page_by_page_with_the_secret_and_are_served_at_once() {
     let api = Server::start("127.0.0.1:0".parse().unwrap(), app(&stage), 2).unwrap();
     assert_eq!(tickers(api.address()).len(), 3);
     let registered = fixture.signers()[0].party_id.clone();
-    let own = format!(r#"[{{"pool_id":"{registered}","metadata":{{"ticker":"OWN"}}}}]"#);
+    let own = format!(r#"[{{"pool_id":"{registered}","metadata":{{"ticker":"OWN","name":"of ours"}}}}]"#);
     let replies = vec![page(0..100), page(100..200), ok(&own), page(0..0)];
     let (address, asked) = server(replies);
     let stop = Stop::new();
@@ -100,10 +100,68 @@ fn tickers_come_page_by_page_with_the_secret_and_are_served_at_once() {
     assert!(next.contains("page=1 "), "{next}");
     let list = tickers(api.address());
     assert_eq!(list.len(), 203);
-    assert!(list.contains(&(pool(150), Some("T150".into()), false)));
-    assert!(list.contains(&(registered, Some("OWN".into()), true)));
+    assert!(list.contains(&(pool(150), Some("[T150] N".into()), false)));
+    assert!(list.contains(&(registered, Some("[OWN] of ours".into()), true)));
     stop.stop(StopReason::Asked);
     drop(importer);
+}
+
+/// The ids that are kept, with their tickers.
+fn kept(stage: &Stage) -> Vec<(String, Option<String>)> {
+    let list = stage.engine.store().read(semel_aggregator::host::store::epochs::tickers).unwrap();
+    list.into_iter().map(|one| (one.party, one.ticker)).collect()
+}
+
+/// The answer to the third import has been asked for when the second is kept.
+fn import(stage: &Stage, replies: Vec<String>) {
+    let count = replies.len();
+    let (address, asked) =
+        server([replies, vec!["HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n".into()]].concat());
+    let stop = Stop::new();
+    let importer = Importer::start(&blockfrost(address), &stage.engine, SOON, SOON, &stop).unwrap();
+    for _ in 0..=count {
+        asked.recv_timeout(PATIENCE).unwrap();
+    }
+    stop.stop(StopReason::Asked);
+    drop(importer);
+}
+
+#[test]
+fn every_pool_is_listed_the_newest_first_and_a_ticker_that_is_gone_is_forgotten() {
+    let place = tempfile::tempdir().unwrap();
+    let stage = Stage::new(place.path(), &fixture(3), 10);
+    let one = |number: usize, metadata: &str| format!(r#"{{"pool_id":"{}","metadata":{metadata}}}"#, pool(number));
+    let both = r#"{"ticker":"T","name":"N"}"#;
+    import(&stage, vec![ok(&format!("[{},{},{}]", one(1, both), one(3, "null"), one(2, r#"{"ticker":"T"}"#)))]);
+    assert_eq!(kept(&stage), [(pool(2), None), (pool(3), None), (pool(1), Some("[T] N".to_owned()))]);
+    import(&stage, vec![ok(&format!("[{},{}]", one(1, "null"), one(2, both)))]);
+    assert_eq!(kept(&stage), [(pool(2), Some("[T] N".to_owned())), (pool(3), None), (pool(1), None)]);
+}
+
+#[test]
+fn a_page_that_cannot_be_had_at_once_is_asked_for_again_and_all_pages_count_or_none() {
+    let place = tempfile::tempdir().unwrap();
+    let stage = Stage::new(place.path(), &fixture(3), 10);
+    let refused = |status: &str| format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    import(&stage, vec![page(0..100), refused("403 Forbidden")]);
+    assert_eq!(kept(&stage), []);
+    let begun = Instant::now();
+    let cut = "HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[".to_owned();
+    import(
+        &stage,
+        vec![refused("429 Too Many Requests"), page(0..100), refused("503 Service Unavailable"), cut, page(100..101)],
+    );
+    assert_eq!(kept(&stage).len(), 101);
+    assert!(begun.elapsed() >= Duration::from_secs(3), "{:?}", begun.elapsed());
+    // No wait for another attempt holds up the end.
+    let (address, asked) = server(vec![refused("500 Internal Server Error")]);
+    let stop = Stop::new();
+    let importer = Importer::start(&blockfrost(address), &stage.engine, SOON, SOON, &stop).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
+    let begun = Instant::now();
+    stop.stop(StopReason::Asked);
+    drop(importer);
+    assert!(begun.elapsed() < Duration::from_millis(900), "{:?}", begun.elapsed());
 }
 
 #[test]

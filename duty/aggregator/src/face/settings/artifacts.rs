@@ -27,7 +27,7 @@ pub enum Uploader {
 pub enum Compression {
     /// Zstandard.
     Zstandard {
-        /// 1 to 22.
+        /// -131,072 to 22; 0: that of the library.
         level: i32,
         /// Threads; 0: the one that asks.
         workers: u32,
@@ -104,7 +104,7 @@ impl Reader<'_> {
         let key = "snapshot_compression_algorithm";
         let gzip = self.choice(key, &[("zstandard", false), ("gzip", true)]);
         let is_demanded = self.flag("snapshot_gzip_compatibility");
-        let level = self.number("zstandard_parameters.level", 1..=22);
+        let level = self.signed("zstandard_parameters.level", -131_072..=22);
         let workers = self.number("zstandard_parameters.number_of_workers", 0..=256);
         if gzip? && is_demanded? {
             return Some(Compression::Gzip);
@@ -113,7 +113,7 @@ impl Reader<'_> {
             let message = format!("{}: clients of today reject gzip, zstandard is written instead", variable(key));
             self.warning(&codes::RETIRED, key, message);
         }
-        let (level, workers) = (i32::try_from(level?).ok()?, u32::try_from(workers?).ok()?);
+        let (level, workers) = (level?, u32::try_from(workers?).ok()?);
         Some(Compression::Zstandard { level, workers })
     }
 

@@ -136,8 +136,8 @@ pub struct Settings {
     pub signer_importer_interval: Duration,
     /// Interval between two usage reports.
     pub usage_report_interval: Duration,
-    /// Days that an event is kept.
-    pub event_retention_days: u64,
+    /// Days that an event is kept; none: for ever.
+    pub event_retention_days: Option<u64>,
 }
 
 /// What was read: the value when nothing is wrong with it, and everything that was found, warnings included.
@@ -286,7 +286,7 @@ impl Reader<'_> {
             blockfrost: blockfrost.ok()?,
             signer_importer_interval: signers?,
             usage_report_interval: usage?,
-            event_retention_days: events?,
+            event_retention_days: events,
         })
     }
 

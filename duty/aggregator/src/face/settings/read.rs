@@ -87,14 +87,26 @@ impl<'a> Reader<'a> {
 
     /// A number in a range.
     pub(super) fn number(&self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let (least, most) = (range.start(), range.end());
+        let limits = if *most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
+        self.within(key, &range, &limits)
+    }
+
+    /// A number in a range that begins below 0.
+    pub(super) fn signed(&self, key: &str, range: RangeInclusive<i32>) -> Option<i32> {
+        let limits = format!("{} to {}", range.start(), range.end());
+        self.within(key, &range, &limits)
+    }
+
+    fn within<N: FromStr + PartialOrd>(&self, key: &str, range: &RangeInclusive<N>, limits: &str) -> Option<N> {
         let said = self.text(key)?;
         // What does not fit is a number, too, and told as such.
-        let is_number = said.bytes().all(|byte| byte.is_ascii_digit());
-        match said.parse::<u64>() {
+        let is_negative = said.starts_with('-') && N::from_str("-1").is_ok();
+        let digits = if is_negative { said.get(1..).unwrap_or_default() } else { said.as_str() };
+        let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
+        match said.parse::<N>() {
             Ok(number) if range.contains(&number) => Some(number),
             Ok(_) | Err(_) if is_number => {
-                let (least, most) = (range.start(), range.end());
-                let limits = if *most == u64::MAX { format!("at least {least}") } else { format!("{least} to {most}") };
                 self.error(&codes::OUT_OF_RANGE, key, format!("{} has to be {limits}", variable(key)));
                 None
             }

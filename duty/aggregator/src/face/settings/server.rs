@@ -14,6 +14,9 @@ use std::time::Duration;
 
 /// Origin tags that are always counted under their own name.
 pub const ORIGIN_TAGS: [&str; 4] = ["EXPLORER", "BENCHMARK", "CI", "NA"];
+/// Sizes of pools that somebody may mean.
+const POOL_SIZES: std::ops::RangeInclusive<u64> = 1..=1000;
+
 /// The HTTP server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Http {
@@ -40,8 +43,6 @@ pub struct Import {
     pub throttling: Option<Duration>,
     /// Go on when a block cannot be parsed.
     pub allow_unparsable_block: bool,
-    /// Readers of the database of transactions.
-    pub readers: usize,
 }
 
 /// The DMQ node.
@@ -125,13 +126,16 @@ impl Reader<'_> {
         let preload = self.number("preload_security_parameter", 0..=u64::from(u32::MAX));
         let forwards = self.size("cardano_transactions_block_streamer_max_roll_forwards_per_poll", 1..=1_000_000);
         let pause = self.interval("cardano_transactions_block_streamer_throttling_interval", 1, 0..=INTERVAL_MS_MAX);
-        let readers = self.size("cardano_transactions_database_connection_pool_size", 1..=1000);
         for accepted in [
             "cardano_transactions_prover_cache_pool_size",
+            "cardano_transactions_database_connection_pool_size",
             "cardano_blocks_transactions_prover_cache_pool_size",
             "cardano_blocks_transactions_database_connection_pool_size",
         ] {
-            let _checked = self.number(accepted, 1..=1000);
+            if self.number(accepted, 0..=u64::MAX).is_some_and(|size| !POOL_SIZES.contains(&size)) {
+                let message = format!("{} makes no sense, and changes nothing here", variable(accepted));
+                self.warning(&codes::RETIRED, accepted, message);
+            }
         }
         Some(Import {
             preload_security_parameter: BlockNumberOffset(preload?),
@@ -139,7 +143,6 @@ impl Reader<'_> {
             throttling: Some(pause?).filter(|pause| !pause.is_zero()),
             // Without a network there are other errors.
             allow_unparsable_block: allowed.unwrap_or(false),
-            readers: readers?,
         })
     }
 

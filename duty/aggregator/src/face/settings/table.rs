@@ -106,7 +106,7 @@ pub const ROWS: &[Row] = &[
     row("google_application_credentials_gcp_kms_json", "service account of the key service, when ANCILLARY_FILES_SIGNER_CONFIG names this variable").secret(),
     row("snapshot_compression_algorithm", "zstandard; gzip is accepted, and zstandard is written, because clients of today reject gzip").default("zstandard"),
     row("snapshot_gzip_compatibility", "true: SNAPSHOT_COMPRESSION_ALGORITHM=gzip is taken at its word, for clients of 2026 and older").default("false"),
-    row("zstandard_parameters.level", "compression level, 1 to 22").default("9"),
+    row("zstandard_parameters.level", "compression level, -131072 (fast) to 22 (small); 0: that of zstandard itself").default("9"),
     row("zstandard_parameters.number_of_workers", "threads of the compression; 0: the one that asks").default("4"),
     row("ancillary_files_signer_config", "JSON: {\"type\": \"secret-key\", \"secret_key\": HEX} or {\"type\": \"gcp-kms\", \"resource_name\": …, \"credentials_json_env_var\": …}").object().secret().when("CardanoDatabase is certified"),
     row("reset_digests_cache", "forget the digests of immutable files at start").default("false"),
@@ -119,7 +119,7 @@ pub const ROWS: &[Row] = &[
     row("preload_security_parameter", "blocks below the tip that the import at start leaves out").default("2160"),
     row("cardano_prover_max_hashes_allowed_by_request", "hashes that a request for proofs may name").default("100"),
     row("cardano_transactions_prover_cache_pool_size", "accepted; one map serves any number of readers").default("10"),
-    row("cardano_transactions_database_connection_pool_size", "readers of the database of transactions").default("10"),
+    row("cardano_transactions_database_connection_pool_size", "accepted; one map serves any number of readers").default("10"),
     row("cardano_blocks_transactions_prover_cache_pool_size", "accepted; one map serves any number of readers").default("10"),
     row("cardano_blocks_transactions_database_connection_pool_size", "accepted; both kinds of proofs share their readers").default("10"),
     row("cardano_transactions_block_streamer_max_roll_forwards_per_poll", "blocks taken from the node at once").default("10000"),
@@ -135,7 +135,7 @@ pub const ROWS: &[Row] = &[
     row("metrics_server_ip", "address that the metrics server listens on").default("0.0.0.0"),
     row("metrics_server_port", "port that the metrics server listens on").default("9090"),
     row("persist_usage_report_interval_in_seconds", "seconds between two usage reports into the event database").default("10"),
-    row("event_retention_days", "days that the event database (monitoring.sqlite3) keeps an event; usage of a day that is over is summed up").default("365"),
+    row("event_retention_days", "days that the event database (monitoring.sqlite3) keeps an event; without it, for ever"),
 ];
 
 #[cfg(test)]

@@ -513,3 +513,42 @@ proptest! {
         prop_assert_eq!(outcome.value.is_none(), outcome.found.has_errors(), "{:?} {}", changes, outcome.found);
     }
 }
+
+#[test]
+fn a_level_is_any_that_zstandard_has() {
+    let read = |said: &str| {
+        let outcome = with(&[("ZSTANDARD_PARAMETERS__LEVEL", said)]);
+        outcome.value.map(|settings| settings.artifacts.compression)
+    };
+    for (said, level) in [("0", 0), ("-5", -5), ("-131072", -131_072), ("22", 22)] {
+        assert_eq!(read(said), Some(Compression::Zstandard { level, workers: 4 }), "{said}");
+    }
+    for said in ["23", "-131073", "--5", "-", "99999999999", "a"] {
+        assert_eq!(read(said), None, "{said}");
+    }
+}
+
+#[test]
+fn sizes_of_pools_that_change_nothing_stop_nothing() {
+    for name in [
+        "CARDANO_TRANSACTIONS_PROVER_CACHE_POOL_SIZE",
+        "CARDANO_TRANSACTIONS_DATABASE_CONNECTION_POOL_SIZE",
+        "CARDANO_BLOCKS_TRANSACTIONS_PROVER_CACHE_POOL_SIZE",
+        "CARDANO_BLOCKS_TRANSACTIONS_DATABASE_CONNECTION_POOL_SIZE",
+    ] {
+        for (said, warnings) in [("0", 1), ("10", 0), ("5000", 1)] {
+            let outcome = with(&[(name, said)]);
+            assert!(outcome.value.is_some(), "{name}={said}");
+            let told = outcome.found.sorted().into_iter().filter(|one| one.message.contains(name)).count();
+            assert_eq!(told, warnings, "{name}={said}");
+        }
+    }
+}
+
+#[test]
+fn events_are_kept_for_ever_unless_somebody_says_for_how_long() {
+    for (said, kept) in [(None, None), (Some("30"), Some(30))] {
+        let more: Vec<_> = said.map(|days| ("EVENT_RETENTION_DAYS", days)).into_iter().collect();
+        assert_eq!(with(&more).value.unwrap().event_retention_days, kept);
+    }
+}

@@ -2,11 +2,12 @@
 //!
 //! | need | command |
 //! | --- | --- |
-//! | era, epoch, tip | `query tip` |
-//! | stakes | `query stake-snapshot --all-stake-pools`; when that fails (an old program does not know the flag): `query stake-distribution` for the pools, then `query stake-snapshot --stake-pool-id` for each |
-//! | inline datums | `query utxo --address ADDRESS --out-file /dev/stdout` |
+//! | era, epoch, tip | `latest query tip` |
+//! | stakes | `latest query stake-snapshot --all-stake-pools`; when that fails, or says what cannot be read: `latest query stake-distribution` for the pools, then `latest query stake-snapshot --stake-pool-id` for each |
+//! | inline datums | `latest query utxo --address ADDRESS --out-file /dev/stdout` |
 //!
-//! Every question has `CARDANO_NODE_SOCKET_PATH` in its environment and ends with `--mainnet` or `--testnet-magic N`. The KES
+//! Every question has `CARDANO_NODE_SOCKET_PATH` in its environment and ends with `--mainnet` or `--testnet-magic N`. Old programs
+//! tell a pool's stake as `poolStakeMark`, and an inline datum as JSON without its bytes. The KES
 //! period is slot / slots of a KES period, which the program does not tell: it is 129,600 on every public network. The tip is
 //! asked before and after stakes, which are refused when the epoch moved.
 //!
@@ -15,7 +16,8 @@
 use super::node::stake_distribution;
 use super::process;
 use super::{Blocks, ChainError, Observer, Place, View, settled};
-use mithril_common::crypto_helper::KesPeriod;
+use crate::core::markers;
+use mithril_common::crypto_helper::{KesPeriod, encode_bech32};
 use mithril_common::entities::{BlockNumber, CardanoNetwork, ChainPoint, Epoch, SlotNumber, StakeDistribution};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -71,11 +73,51 @@ struct PoolStake {
     mark: u64,
 }
 
+/// What `query stake-snapshot` says of one pool.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum OnePool {
+    Listed(Snapshot),
+    Bare {
+        #[serde(rename = "poolStakeMark")]
+        mark: u64,
+    },
+}
+
 /// What lies at one output.
 #[derive(Debug, Deserialize)]
 struct Output {
     #[serde(rename = "inlineDatumRaw", default)]
-    datum: Option<String>,
+    raw: Option<String>,
+    #[serde(rename = "inlineDatum", default)]
+    json: Option<serde_json::Value>,
+}
+
+impl Output {
+    /// The datum without its bytes has them in its fields: joined, they are one string of hex.
+    fn of_fields(&self) -> Option<Vec<u8>> {
+        let fields = self.json.as_ref()?.get("fields")?.as_array()?;
+        let parts: String = fields.iter().filter_map(|field| field.get("bytes")?.as_str()).collect();
+        markers::datum(&hex::decode(parts).ok()?)
+    }
+}
+
+/// Digits of bech32.
+const DIGITS: &str = "qpzry9x8gf2tvdw0s3jn54khce6mua7l";
+
+/// Bytes of a pool's id.
+fn pool_id(bech32: &str) -> Option<Vec<u8>> {
+    let (mut id, mut bits, mut left) = (Vec::new(), 0_u32, 0_u32);
+    for digit in bech32.strip_prefix("pool1")?.chars().take(45) {
+        let value = u32::try_from(DIGITS.find(digit)?).ok()?;
+        (bits, left) = ((bits << 5 | value) & 0xfff, left + 5);
+        if left >= 8 {
+            left -= 8;
+            id.push(u8::try_from(bits >> left & 0xff).ok()?);
+        }
+    }
+    // Which looks at the checksum, too.
+    (encode_bech32("pool", &id).ok()? == bech32).then_some(id)
 }
 
 impl CardanoCli {
@@ -113,7 +155,7 @@ impl CardanoCli {
     /// Runs the program with a question.
     fn run(&self, question: &[&str]) -> Result<process::Output, ChainError> {
         let mut command = Command::new(&self.program);
-        command.env("CARDANO_NODE_SOCKET_PATH", &self.socket).arg("query").args(question);
+        command.env("CARDANO_NODE_SOCKET_PATH", &self.socket).args(["latest", "query"]).args(question);
         match self.network {
             CardanoNetwork::MainNet => command.arg("--mainnet"),
             CardanoNetwork::TestNet(magic) => command.arg("--testnet-magic").arg(magic.to_string()),
@@ -129,7 +171,7 @@ impl CardanoCli {
         }
         let complaint: String =
             String::from_utf8_lossy(&output.complained).trim().chars().take(SAID_CHARS_MAX).collect();
-        Err(self.unreachable(format!("`query {}` fails: {complaint}", question.join(" "))))
+        Err(self.unreachable(format!("`latest query {}` fails: {complaint}", question.join(" "))))
     }
 
     fn ask_json<T: DeserializeOwned>(&self, question: &[&str]) -> Result<T, ChainError> {
@@ -138,14 +180,18 @@ impl CardanoCli {
 
     fn read<T: DeserializeOwned>(&self, question: &[&str], said: &[u8]) -> Result<T, ChainError> {
         serde_json::from_slice(said)
-            .map_err(|why| self.wrong(format!("`query {}` says what cannot be read: {why}", question.join(" "))))
+            .map_err(|why| self.wrong(format!("`latest query {}` says what cannot be read: {why}", question.join(" "))))
     }
 
     fn all_stakes(&self) -> Result<StakeDistribution, ChainError> {
-        let question = ["stake-snapshot", "--all-stake-pools"];
-        let output = self.run(&question)?;
-        let pools =
-            if output.success { self.pools(self.read(&question, &output.said)?)? } else { self.pools_one_by_one()? };
+        let at_once = self.ask_json(&["stake-snapshot", "--all-stake-pools"]).and_then(|all| self.pools(all));
+        let pools = match at_once {
+            Ok(pools) => pools,
+            Err(error) => {
+                tracing::debug!(%error, "stakes are asked for pool by pool");
+                self.pools_one_by_one()?
+            }
+        };
         stake_distribution(pools.iter().map(|(pool, stake)| (pool.as_slice(), *stake))).map_err(|why| self.wrong(why))
     }
 
@@ -170,8 +216,12 @@ impl CardanoCli {
             if pools.len() >= POOLS_ONE_BY_ONE_MAX {
                 return Err(self.wrong("more pools than are asked for one by one"));
             }
-            let snapshot: Snapshot = self.ask_json(&["stake-snapshot", "--stake-pool-id", id])?;
-            pools.extend(self.pools(snapshot)?);
+            match self.ask_json(&["stake-snapshot", "--stake-pool-id", id])? {
+                OnePool::Listed(snapshot) => pools.extend(self.pools(snapshot)?),
+                OnePool::Bare { mark } => {
+                    pools.push((pool_id(id).ok_or_else(|| self.wrong("a pool id that is not bech32"))?, mark));
+                }
+            }
         }
         Ok(pools)
     }
@@ -203,12 +253,14 @@ impl Observer for CardanoCli {
     fn datums(&self, address: &str) -> Result<Vec<Vec<u8>>, ChainError> {
         let question = ["utxo", "--address", address, "--out-file", "/dev/stdout"];
         let outputs: BTreeMap<String, Output> = self.ask_json(&question)?;
-        let datums = outputs.into_values().filter_map(|output| output.datum);
-        datums
-            .map(|datum| {
-                hex::decode(datum).map_err(|why| self.wrong(format!("a datum that is not hexadecimal: {why}")))
-            })
-            .collect()
+        let read = |output: Output| match &output.raw {
+            Some(raw) => {
+                let bytes = hex::decode(raw);
+                Some(bytes.map_err(|why| self.wrong(format!("a datum that is not hexadecimal: {why}"))))
+            }
+            None => output.of_fields().map(Ok),
+        };
+        outputs.into_values().filter_map(read).collect()
     }
 
     fn blocks(&self, _known: &[Place]) -> Result<Box<dyn Blocks>, ChainError> {

@@ -21,6 +21,7 @@ use crate::host::aggregator::StartError;
 use crate::host::artifact::ArtifactError;
 use crate::host::chaindata::ChainDataError;
 use crate::host::engine::{EngineError, EraFailure, EraOf};
+use crate::host::events::EventsError;
 use crate::host::keys::KeysError;
 use crate::host::store::{Store, StoreError};
 use crate::host::walk::WalkError;
@@ -42,6 +43,9 @@ pub enum CommandError {
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The event database.
+    #[error(transparent)]
+    Events(#[from] EventsError),
     /// The chain.
     #[error(transparent)]
     Chain(#[from] ChainError),

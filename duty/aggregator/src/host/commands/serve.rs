@@ -78,14 +78,13 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     systemd::ready();
     tidy(running.engine().store(), &settings.base.data_stores_directory);
     let watchdog = systemd::watchdog(&health, &stop).map_err(|error| CommandError::Host("no watchdog", error))?;
-    let (mut published, mut reported) = (Instant::now(), Instant::now());
-    let mut usage = Usage::default();
+    let mut published = Instant::now();
+    let mut usage = Usage::new(settings.usage_report_interval);
     while !stop.wait_timeout(TICK) {
         if running.has_ended() {
             stop.stop(StopReason::Failed);
         }
-        if reported.elapsed() >= settings.usage_report_interval {
-            reported = Instant::now();
+        if usage.is_due() {
             usage.report(&recorder.render()).into_iter().for_each(|event| events.record(event));
         }
         if published.elapsed() >= PUBLISH {

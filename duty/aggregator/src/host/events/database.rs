@@ -1,12 +1,17 @@
 //! The file of events: the reference's table and views, and what is kept for how long.
 //!
-//! Usage of a day that is over is summed up, one row for each counter, origin and type of client: the views tell the same sums,
-//! and a year of reports every ten seconds is some thousand rows. Rows of any kind go when they are older than the retention, or
-//! when there are more than [`ROWS_MAX`], the oldest first.
+//! Usage of a day that is over is summed up, one row for each counter, origin and type of client, in the form of the rows that it
+//! stands for: the views tell the same sums, and a year of reports every ten seconds is some thousand rows. Only rows that this
+//! program wrote are summed up: `semel_usage` lists those that wait for it. Nothing else is ever changed, and rows of any kind go
+//! only when a retention is set and they are older.
+//!
+//! A stranger adds at most [`REGISTRATIONS_MAX`] rows for each pool and epoch, [`RESTORATIONS_MAX`] a day for restorations, and
+//! [`USAGE_MAX`] of usage before they are summed up.
 
-use super::Event;
+use super::{Event, REGISTRATION, RESTORATION, USAGE};
 use crate::host::store::{Connection, text};
 use chrono::{DateTime, TimeDelta, Utc};
+use rusqlite::types::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -14,10 +19,12 @@ use std::time::Duration;
 pub const FILE: &str = "monitoring.sqlite3";
 /// Version of the reference's schema that this is.
 pub const VERSION: i64 = 5;
-/// Rows at most: some 300 MB.
-pub(super) const ROWS_MAX: u64 = 1_000_000;
-/// Rows that go at once when there are too many.
-const ROWS_FREED: u64 = ROWS_MAX / 10;
+/// The first version whose file can be gone on with: the next ones added views and an index.
+const VERSION_MIN: i64 = 1;
+/// Rows of usage that wait to be summed up: some 30 MB. More are summed up before their day is over.
+pub(super) const USAGE_MAX: u64 = 100_000;
+/// Restorations of a day that are kept: anybody can tell one, as often as he likes.
+pub(super) const RESTORATIONS_MAX: u64 = 10_000;
 /// Events of one party's registrations for one epoch: anybody can repeat a registration, with any header.
 const REGISTRATIONS_MAX: i64 = 8;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -68,49 +75,58 @@ CREATE TABLE IF NOT EXISTS db_version (
 ";
 
 /// Made beside a reference's table, too, where they are missing.
-const VIEWS: &str = "
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS metric_date_index ON event(date(json_extract(content, '$.content.date')));
 CREATE INDEX IF NOT EXISTS semel_event_time ON event (created_at);
 CREATE INDEX IF NOT EXISTS semel_event_registration ON event
     (json_extract(content, '$.headers.epoch'), json_extract(content, '$.content.party_id'))
     WHERE action = 'register_signer';
-CREATE VIEW IF NOT EXISTS metrics_per_day AS
-    SELECT action AS counter_name, sum(json_extract(content, '$.content.value')) AS value, date(created_at) AS date
-    FROM event WHERE source = 'Metrics' GROUP BY action, date(created_at);
-CREATE VIEW IF NOT EXISTS metrics_per_day_and_origin AS
-    SELECT action AS counter_name, json_extract(content, '$.content.origin') AS origin,
-        sum(json_extract(content, '$.content.value')) AS value, date(created_at) AS date
-    FROM event WHERE source = 'Metrics' GROUP BY action, json_extract(content, '$.content.origin'), date(created_at);
-CREATE VIEW IF NOT EXISTS metrics_per_day_and_client_type AS
-    SELECT action AS counter_name, json_extract(content, '$.content.client_type') AS client_type,
-        sum(json_extract(content, '$.content.value')) AS value, date(created_at) AS date
-    FROM event WHERE source = 'Metrics'
-    GROUP BY action, json_extract(content, '$.content.client_type'), date(created_at);
-CREATE VIEW IF NOT EXISTS signer_registration_summary AS
+CREATE TABLE IF NOT EXISTS semel_usage (event_id NOT NULL PRIMARY KEY, day text NOT NULL);
+CREATE INDEX IF NOT EXISTS semel_usage_day ON semel_usage (day);
+";
+
+/// The views of usage: name, what they tell beside the day, the counter and the sum.
+const USAGE_VIEWS: [(&str, Option<&str>); 3] = [
+    ("metrics_per_day", None),
+    ("metrics_per_day_and_origin", Some("origin")),
+    ("metrics_per_day_and_client_type", Some("client_type")),
+];
+
+/// Of several registrations of a pool for an epoch the last counts. Versions are told without what follows a plus.
+const SIGNERS_VIEW: &str = "
+CREATE VIEW signer_registration_summary AS
     WITH newest AS (
-        SELECT max(event_id), json_extract(content, '$.headers.epoch') AS epoch,
-            json_extract(content, '$.headers.signer-node-version') AS version,
+        SELECT max(rowid), CAST(json_extract(content, '$.headers.epoch') AS int) AS epoch,
+            json_extract(content, '$.headers.signer-node-version') AS said,
             json_extract(content, '$.content.stake') AS stake
         FROM event WHERE action = 'register_signer'
         GROUP BY json_extract(content, '$.headers.epoch'), json_extract(content, '$.content.party_id')
-    ), whole AS (SELECT epoch, sum(stake) AS stakes FROM newest GROUP BY epoch)
-    SELECT newest.epoch AS epoch, newest.version AS version, count(*) AS total_signers,
-        whole.stakes AS total_epoch_stakes, sum(newest.stake) AS stakes_version,
-        printf('%02d %%', round(100.0 * sum(newest.stake) / max(whole.stakes, 1))) AS stakes_ratio
-    FROM newest JOIN whole ON whole.epoch = newest.epoch
-    GROUP BY newest.epoch, newest.version ORDER BY CAST(newest.epoch AS integer) DESC, stakes_version DESC;
+    ), of_version AS (
+        SELECT epoch, iif(instr(said, '+') > 0, substr(said, 1, instr(said, '+') - 1), said) AS version,
+            sum(stake) AS stakes, count(*) AS pools
+        FROM newest GROUP BY 1, 2
+    ), whole AS (SELECT epoch, sum(stakes) AS stakes FROM of_version GROUP BY epoch)
+    SELECT whole.epoch AS epoch, version, whole.stakes AS total_epoch_stakes, of_version.stakes AS stakes_version,
+        printf('%02d %%', round(100.0 * of_version.stakes / whole.stakes)) AS stakes_ratio, pools AS pool_count
+    FROM of_version JOIN whole ON whole.epoch = of_version.epoch
+    ORDER BY 1 DESC, 2 DESC;
 ";
 
 pub(super) struct Database {
     connection: Connection,
-    days: u64,
+    days: Option<u64>,
     // The reference may have ids of text.
     has_text_ids: bool,
-    rows: u64,
-    rows_max: u64,
+    // Rows that wait to be summed up.
+    usage: u64,
+    usage_max: u64,
+    // A day, and the restorations of it that are kept.
+    restorations: (String, u64),
 }
 
 impl Database {
-    pub(super) fn open(directory: &Path, days: u64) -> Result<Database> {
+    /// `days`: how long events are kept; none: for ever.
+    pub(super) fn open(directory: &Path, days: Option<u64>) -> Result<Database> {
         std::fs::create_dir_all(directory)
             .map_err(|source| EventsError::Directory { path: directory.to_owned(), source })?;
         let path = directory.join(FILE);
@@ -122,79 +138,111 @@ impl Database {
             [],
             |row| row.get(0),
         )?;
-        let rows = connection.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0))?;
-        Ok(Database { connection, days, has_text_ids, rows: rows.unsigned_abs(), rows_max: ROWS_MAX })
+        let count = |sql: &str, of: &[&str]| -> Result<u64> {
+            let count: i64 = connection.query_row(sql, rusqlite::params_from_iter(of), |row| row.get(0))?;
+            Ok(count.unsigned_abs())
+        };
+        let usage = count("SELECT count(*) FROM semel_usage", &[])?;
+        let today = day(&Utc::now());
+        let sql = "SELECT count(*) FROM event WHERE created_at >= ?1 AND action = ?2";
+        let restorations = count(sql, &[&today, RESTORATION])?;
+        Ok(Database {
+            connection,
+            days,
+            has_text_ids,
+            usage,
+            usage_max: USAGE_MAX,
+            restorations: (today, restorations),
+        })
     }
 
-    /// Whether something has to go.
+    /// Whether so much waits to be summed up that it cannot wait for its day to be over.
     pub(super) fn is_full(&self) -> bool {
-        self.rows > self.rows_max
+        self.usage > self.usage_max
     }
 
     pub(super) fn add(&mut self, events: &[Event]) -> Result<()> {
         let transaction = self.connection.transaction()?;
-        let mut added = 0;
+        let (mut usage, mut restorations) = (0, self.restorations.clone());
         {
             let mut insert = transaction.prepare_cached(
-                "INSERT INTO event (event_id, created_at, source, action, content) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO event (event_id, created_at, source, action, content) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 RETURNING event_id",
             )?;
+            let mut list = transaction.prepare_cached("INSERT INTO semel_usage (event_id, day) VALUES (?1, ?2)")?;
             for event in events {
-                if event.action == "register_signer" && is_told(&transaction, event)? {
+                let day = day(&event.at);
+                let is_left_out = match event.action.as_str() {
+                    REGISTRATION => is_told(&transaction, event)?,
+                    RESTORATION => !counts(&mut restorations, &day),
+                    _ => false,
+                };
+                if is_left_out {
                     continue;
                 }
                 let id = self.has_text_ids.then(|| uuid::Uuid::new_v4().to_string());
                 let content = event.content.to_string();
-                insert.execute((id, text::time(&event.at), event.source, &event.action, content))?;
-                added += 1;
+                let row = (id, text::time(&event.at), event.source, &event.action, content);
+                let id: Value = insert.query_row(row, |row| row.get(0))?;
+                if event.source == USAGE {
+                    list.execute((id, day))?;
+                    usage += 1;
+                }
             }
         }
         transaction.commit()?;
-        self.rows += added;
+        self.usage += usage;
+        self.restorations = restorations;
         Ok(())
     }
 
     /// Sums up, and forgets.
     pub(super) fn tidy(&mut self, now: DateTime<Utc>) -> Result<()> {
+        let is_full = self.is_full();
         let transaction = self.connection.transaction()?;
-        let today = now.format("%Y-%m-%d").to_string();
         let days: Vec<String> = transaction
-            .prepare(
-                "SELECT DISTINCT date(created_at) FROM event WHERE source = 'Metrics' AND created_at < ?1 \
-                 AND json_extract(content, '$.content.duration.secs') < 86400 ORDER BY 1",
-            )?
-            .query_map([&today], |row| row.get(0))?
+            .prepare("SELECT DISTINCT day FROM semel_usage WHERE day < ?1 OR ?2 ORDER BY 1")?
+            .query_map((day(&now), is_full), |row| row.get(0))?
             .collect::<rusqlite::Result<_>>()?;
         for day in &days {
             sum_up(&transaction, day, self.has_text_ids)?;
         }
-        let days = i64::try_from(self.days).ok().and_then(TimeDelta::try_days);
-        let oldest = days.and_then(|days| now.checked_sub_signed(days)).unwrap_or(DateTime::UNIX_EPOCH);
-        transaction.execute("DELETE FROM event WHERE created_at < ?1", [text::time(&oldest)])?;
-        let count = |db: &Connection| db.query_row("SELECT count(*) FROM event", [], |row| row.get::<_, i64>(0));
-        let mut rows = count(&transaction)?.unsigned_abs();
-        if rows > self.rows_max {
-            let freed = text::number(rows - self.rows_max + ROWS_FREED.min(self.rows_max / 10));
-            transaction.execute(
-                "DELETE FROM event WHERE rowid IN (SELECT rowid FROM event ORDER BY created_at LIMIT ?1)",
-                [freed],
-            )?;
-            rows = count(&transaction)?.unsigned_abs();
+        if let Some(days) = self.days {
+            let days = i64::try_from(days).ok().and_then(TimeDelta::try_days);
+            let oldest = days.and_then(|days| now.checked_sub_signed(days)).unwrap_or(DateTime::UNIX_EPOCH);
+            transaction.execute("DELETE FROM event WHERE created_at < ?1", [text::time(&oldest)])?;
         }
+        let usage: i64 = transaction.query_row("SELECT count(*) FROM semel_usage", [], |row| row.get(0))?;
         transaction.commit()?;
-        self.rows = rows;
+        self.usage = usage.unsigned_abs();
         Ok(())
     }
 
     #[cfg(test)]
-    pub(super) fn with_rows_max(mut self, rows_max: u64) -> Database {
-        self.rows_max = rows_max;
+    pub(super) fn with_usage_max(mut self, usage_max: u64) -> Database {
+        self.usage_max = usage_max;
         self
     }
 
     #[cfg(test)]
     pub(super) fn rows(&self) -> u64 {
-        self.rows
+        let count: i64 = self.connection.query_row("SELECT count(*) FROM event", [], |row| row.get(0)).unwrap();
+        count.unsigned_abs()
     }
+}
+
+/// The day of a time, as SQLite writes it.
+fn day(at: &DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d").to_string()
+}
+
+/// Whether one more restoration is kept.
+fn counts((of, count): &mut (String, u64), day: &str) -> bool {
+    if of != day {
+        (*of, *count) = (day.to_owned(), 0);
+    }
+    *count += 1;
+    *count <= RESTORATIONS_MAX
 }
 
 fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
@@ -208,7 +256,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
         true => connection.query_row("SELECT max(version) FROM db_version", [], |row| row.get(0))?,
         false => None,
     };
-    if let Some(found) = found.filter(|found| *found != VERSION) {
+    if let Some(found) = found.filter(|found| !(VERSION_MIN..=VERSION).contains(found)) {
         return Err(EventsError::Version { path: path.to_owned(), found });
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -221,9 +269,31 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
             (VERSION, text::time(&Utc::now())),
         )?;
     }
-    transaction.execute_batch(VIEWS)?;
+    transaction.execute_batch(INDEXES)?;
+    for (name, by) in USAGE_VIEWS {
+        transaction.execute_batch(&format!("DROP VIEW IF EXISTS {name}; {}", usage_view(name, by)))?;
+    }
+    transaction.execute_batch("DROP VIEW IF EXISTS signer_registration_summary")?;
+    transaction.execute_batch(SIGNERS_VIEW)?;
+    transaction.execute(
+        "UPDATE db_version SET version = ?1, updated_at = ?2 WHERE version < ?1",
+        (VERSION, text::time(&Utc::now())),
+    )?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Sums of usage by day and counter, and perhaps one more field.
+fn usage_view(name: &str, by: Option<&str>) -> String {
+    let (shown, grouped) = match by {
+        Some(field) => (format!("json_extract(content, '$.content.{field}') AS {field}, "), "1, 2, 3"),
+        None => (String::new(), "1, 2"),
+    };
+    format!(
+        "CREATE VIEW {name} AS SELECT date(json_extract(content, '$.content.date')) AS date, action AS counter_name, \
+         {shown}sum(json_extract(content, '$.content.value')) AS value \
+         FROM event WHERE source = '{USAGE}' GROUP BY {grouped};"
+    )
 }
 
 /// Whether this registration is on record already, or too many others of the same party for the same epoch are.
@@ -243,24 +313,32 @@ fn is_told(db: &Connection, event: &Event) -> Result<bool> {
     Ok(is_newest || count >= REGISTRATIONS_MAX)
 }
 
-/// One row for each counter, origin and type of client in place of a day's reports.
+/// One row for each counter, origin and type of client in place of those of a day that wait for it. The new ones wait no more.
 fn sum_up(db: &Connection, day: &str, has_text_ids: bool) -> Result<()> {
     let id = if has_text_ids { "lower(hex(randomblob(16)))" } else { "NULL" };
-    let of_day = "source = 'Metrics' AND created_at >= ?1 AND created_at < date(?1, '+1 day')";
-    let last: i64 = db.query_row("SELECT coalesce(max(rowid), 0) FROM event", [], |row| row.get(0))?;
+    let of_day = "event_id IN (SELECT event_id FROM semel_usage WHERE day = ?1)";
+    db.execute_batch("CREATE TEMP TABLE IF NOT EXISTS semel_sums (action, content); DELETE FROM temp.semel_sums")?;
     db.execute(
         &format!(
-            "INSERT INTO event (event_id, created_at, source, action, content) \
-             SELECT {id}, ?1 || 'T00:00:00.000000000+00:00', 'Metrics', action, json_object('headers', json_object(), \
-                 'content', json_object('value', sum(json_extract(content, '$.content.value')), \
-                     'duration', json_object('secs', 86400, 'nanos', 0), \
-                     'origin', json_extract(content, '$.content.origin'), \
-                     'client_type', json_extract(content, '$.content.client_type'))) \
+            "INSERT INTO temp.semel_sums \
+             SELECT action, json_object('headers', json_object(), 'content', json_object('name', action, \
+                 'value', sum(json_extract(content, '$.content.value')), \
+                 'period', json_object('secs', 86400, 'nanos', 0), \
+                 'origin', json_extract(content, '$.content.origin'), \
+                 'client_type', json_extract(content, '$.content.client_type'), 'date', ?1 || 'T00:00:00Z')) \
              FROM event WHERE {of_day} \
              GROUP BY action, json_extract(content, '$.content.origin'), json_extract(content, '$.content.client_type')"
         ),
         [day],
     )?;
-    db.execute(&format!("DELETE FROM event WHERE rowid <= ?2 AND {of_day}"), (day, last))?;
+    db.execute(&format!("DELETE FROM event WHERE {of_day}"), [day])?;
+    db.execute("DELETE FROM semel_usage WHERE day = ?1", [day])?;
+    db.execute(
+        &format!(
+            "INSERT INTO event (event_id, created_at, source, action, content) \
+             SELECT {id}, ?1 || 'T00:00:00.000000000+00:00', '{USAGE}', action, content FROM temp.semel_sums"
+        ),
+        [day],
+    )?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 //!
 //! Events are for people who like to look back; nothing here depends on them. So nobody ever waits for them: a place in the queue
 //! is had at once or the event is dropped and counted. One thread writes what has gathered in one transaction. What a stranger
-//! can add is bounded three times: by the queue, by the length of a header, by the rows that are kept.
+//! can add is bounded three times: by the queue, by the length of a header, by the rows of a day.
 //!
 //! | Module | What it gives |
 //! |---|---|
@@ -17,8 +17,9 @@ pub mod usage;
 
 pub use database::{EventsError, FILE, VERSION};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use database::Database;
+use mithril_common::entities::SignerWithStake;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Events that wait to be written. One has some 300 bytes.
+/// Events that wait to be written. One has some 300 bytes, that of a registration some 6,000.
 const QUEUE_MAX: usize = 4096;
 /// Events that share a transaction.
 const BATCH_MAX: usize = 1024;
@@ -37,6 +38,13 @@ const GATHER: Duration = Duration::from_millis(200);
 const TIDY: Duration = Duration::from_secs(60 * 60);
 /// Characters of a header that are kept.
 const HEADER_MAX: usize = 64;
+
+/// Action of a registration.
+const REGISTRATION: &str = "register_signer";
+/// Action of a restoration.
+const RESTORATION: &str = "cardano_database_restoration";
+/// Source of usage.
+const USAGE: &str = "Metrics";
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq)]
@@ -48,34 +56,40 @@ pub struct Event {
 }
 
 impl Event {
-    /// A signer registered for `epoch`, with what stake, and said it is of this version.
-    pub fn signer_registered(version: Option<&str>, epoch: u64, party: &str, stake: u64) -> Event {
+    /// A signer registered for `epoch`, and said it is of this version.
+    pub fn signer_registered(version: Option<&str>, epoch: u64, signer: &SignerWithStake) -> Event {
+        Event::registration(version, epoch, json!(signer))
+    }
+
+    fn registration(version: Option<&str>, epoch: u64, signer: Value) -> Event {
         let mut headers = Map::new();
         if let Some(version) = version {
             headers.insert("signer-node-version".to_owned(), bounded(version).into());
         }
         // As text, like every header.
         headers.insert("epoch".to_owned(), epoch.to_string().into());
-        Event::new("HTTP::signer_register", "register_signer", headers, json!({"party_id": party, "stake": stake}))
+        Event::new("HTTP::signer_register", REGISTRATION, headers, signer)
     }
 
-    /// A client told what it restored.
-    pub fn restored(what: &str, origin: &str, client: &str, content: Value) -> Event {
-        let headers = [("mithril-origin-tag", origin), ("mithril-client-type", client)];
-        let headers = headers.into_iter().map(|(name, value)| (name.to_owned(), bounded(value).into()));
-        let action = format!("cardano_database_{}", what.replace('-', "_"));
-        Event::new("HTTP::statistics", action, headers.collect(), content)
+    /// A client restored a Cardano database, whole or in part.
+    pub fn restored(is_complete: bool) -> Event {
+        let content = if is_complete { "complete" } else { "partial" };
+        Event::new("HTTP::statistics", RESTORATION, Map::new(), content.into())
     }
 
-    /// A counter rose by `value` within `interval`.
-    fn used(counter: &str, value: u64, interval: Duration, origin: Option<&str>, client: Option<&str>) -> Event {
+    /// A counter rose by `value` within `period`. No origin and no type of client are empty texts.
+    fn used(counter: &str, value: u64, period: Duration, origin: &str, client: &str) -> Event {
+        let mut event = Event::new(USAGE, counter, Map::new(), Value::Null);
         let content = json!({
+            "name": counter,
             "value": value,
-            "duration": {"secs": interval.as_secs(), "nanos": interval.subsec_nanos()},
+            "period": {"secs": period.as_secs(), "nanos": period.subsec_nanos()},
             "origin": origin,
             "client_type": client,
+            "date": event.at.to_rfc3339_opts(SecondsFormat::AutoSi, true),
         });
-        Event::new("Metrics", counter, Map::new(), content)
+        event.content = json!({"headers": {}, "content": content});
+        event
     }
 
     fn new(source: &'static str, action: impl Into<String>, headers: Map<String, Value>, content: Value) -> Event {
@@ -115,11 +129,12 @@ impl Events {
         Events(None)
     }
 
-    /// Opens the database in a directory of stores, and makes both when they are not there; events are kept for `days`.
+    /// Opens the database in a directory of stores, and makes both when they are not there; events are kept for `days`,
+    /// or for ever.
     ///
     /// # Errors
     /// When another version made it, it cannot be opened, or no thread can be had.
-    pub fn open(directory: &Path, days: u64) -> Result<Events, EventsError> {
+    pub fn open(directory: &Path, days: Option<u64>) -> Result<Events, EventsError> {
         let mut database = Database::open(directory, days)?;
         database.tidy(Utc::now())?;
         let (queue, waiting) = sync_channel(QUEUE_MAX);
@@ -131,6 +146,14 @@ impl Events {
             .map_err(EventsError::Thread)?;
         let (queue, thread) = (Mutex::new(Some(queue)), Mutex::new(Some(thread)));
         Ok(Events(Some(Arc::new(Inside { queue, counts, thread }))))
+    }
+
+    /// Makes the database in a directory of stores, or brings it to this version.
+    ///
+    /// # Errors
+    /// When a later version made it, or it cannot be opened.
+    pub fn migrate(directory: &Path) -> Result<(), EventsError> {
+        Database::open(directory, None).map(drop)
     }
 
     /// Takes an event, unless too many wait already. Never waits.

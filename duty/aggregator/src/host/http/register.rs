@@ -18,12 +18,11 @@ use mithril_common::crypto_helper::{
     ProtocolOpCert, ProtocolSignerVerificationKeyForConcatenation,
     ProtocolSignerVerificationKeySignatureForConcatenation, ProtocolSingleSignature,
 };
-use mithril_common::entities::{SignedEntityTypeDiscriminants, Signer, SingleSignature};
+use mithril_common::entities::{SignedEntityTypeDiscriminants, Signer, SignerWithStake, SingleSignature};
 use mithril_common::messages::{
     CardanoDatabaseImmutableFilesRestoredMessage, RegisterSignatureMessageHttp, RegisterSignerMessage,
     SignedEntityTypeMessage,
 };
-use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -98,11 +97,12 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
                 serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNER, &error))?;
             let epoch = message.epoch;
             let signer = decode_signer(message).map_err(|why| undecodable(NO_SIGNER, &why))?;
-            let party = registration::pool(&signer).ok();
+            let (party, told) = (registration::pool(&signer).ok(), signer.clone());
             let is_new = engine.register_signer_with(epoch, signer, fields).map_err(|error| signer_refused(&error))?;
             if let (Some(party), Some(round)) = (party, engine.round()) {
                 let stake = round.stakes.get(&party).copied().unwrap_or_default();
-                events.record(Event::signer_registered(version.as_deref(), *epoch, &party, stake));
+                let signer = SignerWithStake::from_signer(Signer { party_id: party, ..told }, stake);
+                events.record(Event::signer_registered(version.as_deref(), *epoch, &signer));
             }
             Ok::<bool, No>(is_new)
         });
@@ -230,27 +230,27 @@ pub async fn statistics(
     sent: Body,
 ) -> Response {
     let (origin, client) = (shared.origin(&headers), Shared::client(&headers));
-    let (counter, count, content) = match what.as_str() {
+    let (counter, count) = match what.as_str() {
         "immutable-files-restored" => {
             let received = match body(&shared, &headers, sent).await {
                 Ok(received) => received,
                 Err(refusal) => return *refusal,
             };
             match serde_json::from_slice::<CardanoDatabaseImmutableFilesRestoredMessage>(&received.bytes) {
-                Ok(message) => {
-                    let count = message.nb_immutable_files;
-                    (ByClient::ImmutableFilesRestored, count.into(), json!({"nb_immutable_files": count}))
-                }
+                Ok(message) => (ByClient::ImmutableFilesRestored, message.nb_immutable_files.into()),
                 Err(error) => return *undecodable("Could not decode statistics payload", &error),
             }
         }
-        "ancillary-files-restored" => (ByClient::AncillaryFilesRestored, 1, json!({})),
-        "complete-restoration" => (ByClient::CompleteRestoration, 1, json!({})),
-        "partial-restoration" => (ByClient::PartialRestoration, 1, json!({})),
+        "ancillary-files-restored" => (ByClient::AncillaryFilesRestored, 1),
+        "complete-restoration" => (ByClient::CompleteRestoration, 1),
+        "partial-restoration" => (ByClient::PartialRestoration, 1),
         _ => return reply::empty(StatusCode::NOT_FOUND),
     };
     counter.add(&origin, client, count);
-    shared.0.events.record(Event::restored(&what, &origin, client.label(), content));
+    // Files are counted only.
+    if matches!(counter, ByClient::CompleteRestoration | ByClient::PartialRestoration) {
+        shared.0.events.record(Event::restored(counter == ByClient::CompleteRestoration));
+    }
     reply::empty(StatusCode::CREATED)
 }
 

@@ -1,4 +1,8 @@
 //! Certificates.
+//!
+//! Some rows are passed over as if they were not there, with one warning: a certificate of a type that is not certified any more
+//! (whole snapshots of immutable files; blocks and transactions without an offset), and one with parts of another proof system
+//! (SNARK), which its JSON must not lack. Nobody could verify what would be given of them. Chains through them do not hold.
 
 use super::{Connection, Result, StoreError, text};
 use crate::core::entity;
@@ -9,10 +13,17 @@ use mithril_common::entities::{
     Certificate, CertificateMetadata, CertificateSignature, Epoch, SignedEntityType, SignedEntityTypeDiscriminants,
 };
 use rusqlite::{OptionalExtension, Row};
+use std::sync::Once;
 
 const COLUMNS: &str = "certificate_id, parent_certificate_id, message, signature, aggregate_verification_key, epoch, network, \
      signed_entity_type_id, signed_entity_beacon, protocol_version, protocol_parameters, protocol_message, signers, \
      initiated_at, sealed_at";
+
+/// Columns that only certificates of another proof system fill.
+pub(super) const SNARK_COLUMNS: [&str; 3] =
+    ["aggregate_verification_key_snark", "ancillary_prover_data", "ancillary_verifier_data"];
+/// A genesis of another proof system has a second signature: JSON instead of hex.
+pub(super) const HAS_TWO_SIGNATURES: &str = "(parent_certificate_id IS NULL AND signature LIKE '{%')";
 
 /// Stores a certificate.
 pub fn insert(db: &Connection, certificate: &Certificate) -> Result<()> {
@@ -54,14 +65,7 @@ pub fn get(db: &Connection, hash: &str) -> Result<Option<Certificate>> {
 
 /// The newest certificates, newest first.
 pub fn latest(db: &Connection, limit: usize) -> Result<Vec<Certificate>> {
-    let sql = format!("SELECT {COLUMNS} FROM certificate ORDER BY rowid DESC LIMIT ?1");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([text::number(limit as u64)])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(read(row)?);
-    }
-    Ok(found)
+    some(db, "true", [], limit)
 }
 
 /// The newest genesis certificate.
@@ -104,22 +108,67 @@ pub fn count(db: &Connection) -> Result<u64> {
 }
 
 fn one(db: &Connection, condition: &str, parameters: impl rusqlite::Params) -> Result<Option<Certificate>> {
-    let sql = format!("SELECT {COLUMNS} FROM certificate WHERE {condition} ORDER BY rowid DESC LIMIT 1");
-    let mut statement = db.prepare_cached(&sql)?;
-    statement.query_row(parameters, |row| Ok(read(row))).optional()?.transpose()
+    Ok(some(db, condition, parameters, 1)?.pop())
 }
 
-fn read(row: &Row<'_>) -> Result<Certificate> {
+/// Those that can be read, newest first. Rows are large: they are looked up one by one, so that nothing sorts them.
+fn some(db: &Connection, condition: &str, parameters: impl rusqlite::Params, limit: usize) -> Result<Vec<Certificate>> {
+    let sql = format!("SELECT rowid FROM certificate WHERE {condition} ORDER BY rowid DESC");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut ids = statement.query(parameters)?;
+    let snark = SNARK_COLUMNS.join(", ");
+    let sql = format!(
+        "SELECT {COLUMNS}, coalesce({snark}) IS NOT NULL OR {HAS_TWO_SIGNATURES} FROM certificate WHERE rowid = ?1"
+    );
+    let mut one = db.prepare_cached(&sql)?;
+    let mut found = Vec::new();
+    while found.len() < limit
+        && let Some(id) = ids.next()?
+    {
+        let mut rows = one.query([id.get::<_, i64>(0)?])?;
+        let Some(row) = rows.next()? else { continue };
+        match signed(row)? {
+            Some(entity) if !row.get::<_, bool>(15)? => found.push(read(row, entity)?),
+            _ => passed_over(&row.get::<_, String>(0)?),
+        }
+    }
+    Ok(found)
+}
+
+fn passed_over(certificate: &str) {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| {
+        tracing::warn!(
+            certificate,
+            "the database holds certificates of a form that this version does not know; they are passed over"
+        );
+    });
+}
+
+/// What a row certifies. None: something that is not known any more.
+fn signed(row: &Row<'_>) -> Result<Option<SignedEntityType>> {
+    if row.get::<_, Option<String>>(1)?.is_none() {
+        return Ok(Some(SignedEntityType::genesis(Epoch(text::unsigned(row.get(5)?)?))));
+    }
+    let Ok(kind) = SignedEntityTypeDiscriminants::from_id(row.get(7)?) else { return Ok(None) };
+    match entity::from_beacon(kind, &text::column(row, 8)?) {
+        None if kind != SignedEntityTypeDiscriminants::CardanoBlocksTransactions => {
+            Err(StoreError::value("a beacon", kind))
+        }
+        found => Ok(found),
+    }
+}
+
+fn read(row: &Row<'_>, entity: SignedEntityType) -> Result<Certificate> {
     let broken = |error| StoreError::value("a certificate", format!("{error:#}"));
     let string = |column| row.get::<_, String>(column);
     let parent: Option<String> = row.get(1)?;
-    let kind = SignedEntityTypeDiscriminants::from_id(row.get(7)?).map_err(broken)?;
     let signature = match parent {
         None => CertificateSignature::GenesisSignature(
             GenesisEd25519Signature::try_from(string(3)?.as_str()).map_err(broken)?,
         ),
         Some(_) => CertificateSignature::MultiSignature(
-            entity::from_beacon(kind, &text::column(row, 8)?).ok_or_else(|| StoreError::value("a beacon", kind))?,
+            entity,
             ProtocolMultiSignature::from_json_hex(&string(3)?).map_err(broken)?,
         ),
     };

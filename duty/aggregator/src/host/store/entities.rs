@@ -1,4 +1,6 @@
 //! Artifacts of certified entities, those that are still to be made, and digests of immutable files.
+//!
+//! An artifact of blocks and transactions whose beacon has no offset is passed over: nobody can verify its certificate any more.
 
 use super::{Connection, Result, StoreError, text};
 use crate::core::entity;
@@ -23,6 +25,7 @@ pub struct Artifact {
 }
 
 const COLUMNS: &str = "signed_entity_id, signed_entity_type_id, certificate_id, beacon, created_at, artifact";
+const READABLE: &str = "(signed_entity_type_id != 5 OR json_extract(beacon, '$.block_number_offset') IS NOT NULL)";
 
 fn beacon(entity: &SignedEntityType) -> Result<String> {
     entity.get_json_beacon().map_err(|error| StoreError::value("a beacon", error))
@@ -47,14 +50,17 @@ pub fn insert(db: &Connection, artifact: &Artifact) -> Result<()> {
 
 /// The artifact with this id.
 pub fn get(db: &Connection, kind: SignedEntityTypeDiscriminants, id: &str) -> Result<Option<Artifact>> {
-    let sql = format!("SELECT {COLUMNS} FROM signed_entity WHERE signed_entity_type_id = ?1 AND signed_entity_id = ?2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM signed_entity WHERE signed_entity_type_id = ?1 AND signed_entity_id = ?2 AND {READABLE}"
+    );
     db.prepare_cached(&sql)?.query_row((kind.index(), id), |row| Ok(read(row))).optional()?.transpose()
 }
 
 /// The newest artifacts of a type, newest first.
 pub fn latest(db: &Connection, kind: SignedEntityTypeDiscriminants, limit: usize) -> Result<Vec<Artifact>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM signed_entity WHERE signed_entity_type_id = ?1 ORDER BY rowid DESC LIMIT ?2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM signed_entity WHERE signed_entity_type_id = ?1 AND {READABLE} ORDER BY rowid DESC LIMIT ?2"
+    );
     many(db, &sql, (kind.index(), text::number(limit as u64)))
 }
 
@@ -66,7 +72,8 @@ pub fn of_epoch(
     limit: usize,
 ) -> Result<Vec<Artifact>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM signed_entity WHERE signed_entity_type_id = ?1 AND epoch = ?2 ORDER BY rowid DESC LIMIT ?3"
+        "SELECT {COLUMNS} FROM signed_entity WHERE signed_entity_type_id = ?1 AND epoch = ?2 AND {READABLE} \
+         ORDER BY rowid DESC LIMIT ?3"
     );
     many(db, &sql, (kind.index(), text::number(epoch), text::number(limit as u64)))
 }

@@ -251,17 +251,18 @@ pub struct Known {
     pub has_registered: bool,
 }
 
-/// Everybody who ever registered, or whose ticker is known.
+/// Everybody who ever registered or is listed as a pool; who came last is first.
 pub fn tickers(db: &Connection) -> Result<Vec<Known>> {
     let mut statement = db.prepare_cached(
-        "SELECT signer_id, pool_ticker, last_registered_at IS NOT NULL FROM signer ORDER BY signer_id",
+        "SELECT signer_id, pool_ticker, last_registered_at IS NOT NULL FROM signer ORDER BY rowid DESC",
     )?;
     let rows = statement
         .query_map([], |row| Ok(Known { party: row.get(0)?, ticker: row.get(1)?, has_registered: row.get(2)? }))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// Keeps tickers, also of pools that never registered; how many are new or other than before.
+/// Keeps pools and their tickers, also of pools that never registered, and forgets the ticker of one that has none any more; how
+/// many are new or other than before.
 pub fn set_tickers(db: &Connection, tickers: &[Ticker], now: &DateTime<Utc>) -> Result<usize> {
     let now = text::time(now);
     let mut statement = db.prepare_cached(

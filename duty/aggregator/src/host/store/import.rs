@@ -2,12 +2,20 @@
 //!
 //! Rows are copied as they are, byte for byte, with the columns that both have; a certificate's hash depends on every one of its
 //! texts. What the reference keeps only while an epoch lasts (open messages and their signatures) is made again.
+//!
+//! Left out is what nobody of today can verify, as the reference deletes it on its way to version 44: certificates of whole
+//! snapshots of immutable files (type 2), those of blocks and transactions without an offset in their beacon (type 5, before
+//! version 42), whatever continues one of these, and their artifacts. So every certificate that comes over leads to its genesis.
+//! A database with certificates of another proof system (SNARK) is refused: these could be neither verified nor given whole.
 
-use super::{Result, Store, StoreError, schema};
+use super::{Result, Store, StoreError, certificates, schema, text};
 use std::path::{Path, PathBuf};
 
 /// The oldest version whose rows are understood.
 pub const VERSION_MIN: i64 = 29;
+
+/// From this version on, beacons of blocks and transactions have an offset.
+const VERSION_OF_OFFSETS: i64 = 42;
 
 /// Tables that are copied, in an order in which nothing refers to what comes later.
 const TABLES: [&str; 7] = [
@@ -27,6 +35,10 @@ pub struct Imported {
     pub version: i64,
     /// Rows by table.
     pub rows: Vec<(String, u64)>,
+    /// Certificates that were left out, because nobody can verify them any more.
+    pub certificates_left_out: u64,
+    /// Their artifacts.
+    pub artifacts_left_out: u64,
 }
 
 /// Copies what the database at `from` holds into `store`, which must be empty. Theirs is only read.
@@ -49,13 +61,13 @@ pub fn import(from: &Path, store: &Store) -> Result<Imported> {
     store.outside(move |db| {
         db.execute("ATTACH DATABASE ?1 AS reference", [&format!("file:{name}?mode=ro")])
             .or_else(|_| db.execute("ATTACH DATABASE ?1 AS reference", [&name]))?;
-        let copied = copy(db);
+        let copied = copy(db, version);
         db.execute_batch("DETACH DATABASE reference")?;
-        Ok(Imported { version, rows: copied? })
+        copied
     })
 }
 
-fn copy(db: &rusqlite::Connection) -> Result<Vec<(String, u64)>> {
+fn copy(db: &rusqlite::Connection, version: i64) -> Result<Imported> {
     let is_empty: bool = db.query_row(
         "SELECT NOT EXISTS (SELECT 1 FROM main.certificate) AND NOT EXISTS (SELECT 1 FROM main.epoch_setting)",
         [],
@@ -64,37 +76,93 @@ fn copy(db: &rusqlite::Connection) -> Result<Vec<(String, u64)>> {
     if !is_empty {
         return Err(StoreError::value("an empty database", "it holds certificates or epochs already"));
     }
+    if has_snark(db)? {
+        return Err(StoreError::value(
+            "a database that can be taken over",
+            "it holds SNARK certificates, which this version can neither verify nor serve",
+        ));
+    }
     db.execute_batch("BEGIN IMMEDIATE")?;
-    let copied =
-        TABLES.iter().map(|table| Ok(((*table).to_owned(), copy_table(db, table)?))).collect::<Result<Vec<_>>>();
+    let copied = copy_all(db, version);
     db.execute_batch(if copied.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
     copied
 }
 
-fn copy_table(db: &rusqlite::Connection, table: &str) -> Result<u64> {
-    let columns = |schema: &str| -> Result<Vec<String>> {
-        // A generated column is hidden from this list.
-        let mut statement = db.prepare(&format!("SELECT name FROM pragma_table_info('{table}', '{schema}')"))?;
-        let names = statement.query_map([], |row| row.get(0))?;
-        Ok(names.collect::<rusqlite::Result<_>>()?)
+fn copy_all(db: &rusqlite::Connection, version: i64) -> Result<Imported> {
+    leave_out(db, version)?;
+    let rows = TABLES.iter().map(|table| Ok(((*table).to_owned(), copy_table(db, table)?))).collect::<Result<_>>()?;
+    let count = |table: &str| -> Result<u64> {
+        let sql = format!("SELECT count(*) FROM reference.{table} WHERE certificate_id IN temp.left_out");
+        let has_table = !columns(db, "reference", table)?.is_empty();
+        if has_table { text::unsigned(db.query_row(&sql, [], |row| row.get(0))?) } else { Ok(0) }
     };
-    let theirs = columns("reference")?;
-    let both: Vec<String> = columns("main")?.into_iter().filter(|name| theirs.contains(name)).collect();
+    let (certificates_left_out, artifacts_left_out) = (count("certificate")?, count("signed_entity")?);
+    db.execute_batch("DROP TABLE temp.left_out")?;
+    Ok(Imported { version, rows, certificates_left_out, artifacts_left_out })
+}
+
+/// Lists the certificates that stay where they are.
+fn leave_out(db: &rusqlite::Connection, version: i64) -> Result<()> {
+    db.execute_batch("CREATE TEMP TABLE left_out (certificate_id text NOT NULL PRIMARY KEY)")?;
+    if columns(db, "reference", "certificate")?.is_empty() {
+        return Ok(());
+    }
+    db.execute(
+        "INSERT INTO temp.left_out
+         WITH RECURSIVE gone (id) AS (
+             SELECT certificate_id FROM reference.certificate
+             WHERE signed_entity_type_id = 2 OR signed_entity_type_id = 5 AND ?1
+             UNION
+             SELECT next.certificate_id FROM gone CROSS JOIN reference.certificate AS next
+             WHERE next.parent_certificate_id = gone.id
+         )
+         SELECT id FROM gone",
+        [version < VERSION_OF_OFFSETS],
+    )?;
+    Ok(())
+}
+
+fn has_snark(db: &rusqlite::Connection) -> Result<bool> {
+    let theirs = columns(db, "reference", "certificate")?;
+    if theirs.is_empty() {
+        return Ok(false);
+    }
+    let parts = certificates::SNARK_COLUMNS.iter().filter(|name| theirs.iter().any(|column| column == *name));
+    let conditions: Vec<_> = parts.map(|name| format!("{name} IS NOT NULL")).collect();
+    let conditions = [conditions, vec![certificates::HAS_TWO_SIGNATURES.to_owned()]].concat().join(" OR ");
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM reference.certificate WHERE {conditions})");
+    Ok(db.query_row(&sql, [], |row| row.get(0))?)
+}
+
+/// Names of a table's columns; none, when there is no such table. A generated column is hidden from this list.
+fn columns(db: &rusqlite::Connection, schema: &str, table: &str) -> Result<Vec<String>> {
+    let mut statement = db.prepare(&format!("SELECT name FROM pragma_table_info('{table}', '{schema}')"))?;
+    let names = statement.query_map([], |row| row.get(0))?;
+    Ok(names.collect::<rusqlite::Result<_>>()?)
+}
+
+fn copy_table(db: &rusqlite::Connection, table: &str) -> Result<u64> {
+    let theirs = columns(db, "reference", table)?;
+    let both: Vec<String> = columns(db, "main", table)?.into_iter().filter(|name| theirs.contains(name)).collect();
     if both.is_empty() {
         return Ok(0);
     }
     let list = both.join(", ");
-    let copied = db.execute(
-        &format!("INSERT OR IGNORE INTO main.{table} ({list}) SELECT {list} FROM reference.{table} ORDER BY rowid"),
-        [],
-    )?;
-    Ok(copied as u64)
+    let kept = match table {
+        "certificate" | "signed_entity" => "certificate_id NOT IN temp.left_out",
+        _ => "true",
+    };
+    let sql = format!(
+        "INSERT OR IGNORE INTO main.{table} ({list}) SELECT {list} FROM reference.{table} WHERE {kept} ORDER BY rowid"
+    );
+    Ok(db.execute(&sql, [])? as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::store::{certificates, epochs};
+    use crate::host::store::{entities, epochs};
+    use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 
     #[test]
     fn what_a_reference_holds_comes_over_byte_for_byte_and_only_once() {
@@ -128,6 +196,97 @@ mod tests {
             store.read(|db| Ok(db.query_row("SELECT signers FROM certificate", [], |row| row.get(0))?)).unwrap();
         assert_eq!(signers, "[ ]");
         assert!(import(&reference, &store).is_err());
+    }
+
+    /// A database of a reference: certificates as (hash, parent, type, beacon), each with an artifact.
+    fn reference(path: &Path, version: i64, rows: &[(&str, Option<&str>, i64, &str)]) -> rusqlite::Connection {
+        let db = rusqlite::Connection::open(path).unwrap();
+        db.execute_batch(&format!(
+            "CREATE TABLE db_version (application_type text, version integer, updated_at text);
+             INSERT INTO db_version VALUES ('aggregator', {version}, 'x');
+             CREATE TABLE epoch_setting (epoch_setting_id integer PRIMARY KEY, protocol_parameters json NOT NULL);
+             CREATE TABLE certificate (certificate_id text PRIMARY KEY, parent_certificate_id text, message text NOT NULL,
+               signature text NOT NULL, aggregate_verification_key text NOT NULL, epoch integer NOT NULL, network text NOT NULL,
+               signed_entity_type_id integer NOT NULL, signed_entity_beacon json NOT NULL, protocol_version text NOT NULL,
+               protocol_parameters json NOT NULL, protocol_message json NOT NULL, signers json NOT NULL,
+               initiated_at text NOT NULL, sealed_at text NOT NULL, aggregate_verification_key_snark text);
+             CREATE TABLE signed_entity (signed_entity_id text PRIMARY KEY, signed_entity_type_id integer NOT NULL,
+               certificate_id text NOT NULL, beacon json NOT NULL, created_at text NOT NULL, artifact json NOT NULL);"
+        ))
+        .unwrap();
+        for (hash, parent, kind, beacon) in rows {
+            db.execute(
+                "INSERT INTO certificate VALUES (?1, ?2, 'm', 's', 'a', 7, 'preview', ?3, ?4, '0.1.0', '{}', '{}', '[]', \
+                 't', 'u', NULL)",
+                (hash, parent, kind, beacon),
+            )
+            .unwrap();
+            let created_at = text::time(&chrono::Utc::now());
+            db.execute(
+                "INSERT INTO signed_entity VALUES ('of ' || ?1, ?2, ?1, ?3, ?4, '{}')",
+                (hash, kind, beacon, created_at),
+            )
+            .unwrap();
+        }
+        db
+    }
+
+    fn hashes(store: &Store, table: &str) -> Vec<String> {
+        let sql = format!("SELECT certificate_id FROM {table} ORDER BY certificate_id");
+        let found = store.read(|db| {
+            let mut statement = db.prepare(&sql)?;
+            let rows = statement.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        });
+        found.unwrap()
+    }
+
+    #[test]
+    fn what_nobody_can_verify_any_more_stays_behind_with_all_that_continues_it() {
+        let snapshot = r#"{"network":"preview","epoch":7,"immutable_file_number":5}"#;
+        let (bare, offset) =
+            (r#"{"epoch":7,"block_number":9}"#, r#"{"epoch":7,"block_number":9,"block_number_offset":3}"#);
+        for (version, blocks, kept, left_out) in [
+            (41, bare, &["genesis", "stakes", "transactions"][..], 4),
+            (42, offset, &["blocks", "genesis", "stakes", "transactions"], 3),
+        ] {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("reference.sqlite3");
+            let rows = [
+                ("genesis", None, 0, "6"),
+                ("stakes", Some("genesis"), 0, "7"),
+                ("snapshot", Some("stakes"), 2, snapshot),
+                ("blocks", Some("stakes"), 5, blocks),
+                ("transactions", Some("stakes"), 3, bare),
+                // Nobody who cannot read the snapshot's certificate gets from these to the genesis.
+                ("after the snapshot", Some("snapshot"), 0, "8"),
+                ("long after", Some("after the snapshot"), 1, "9"),
+            ];
+            drop(reference(&path, version, &rows));
+            let store = Store::open(&place.path().join("stores")).unwrap();
+            let imported = import(&path, &store).unwrap();
+            assert_eq!((imported.certificates_left_out, imported.artifacts_left_out), (left_out, left_out));
+            assert_eq!(hashes(&store, "certificate"), kept);
+            assert_eq!(hashes(&store, "signed_entity"), kept);
+            let kind = Kind::CardanoBlocksTransactions;
+            let found = store.read(|db| entities::latest(db, kind, 9)).unwrap().len();
+            assert_eq!(found, usize::from(version == 42));
+        }
+    }
+
+    #[test]
+    fn a_database_with_certificates_of_another_proof_system_is_refused() {
+        for change in ["aggregate_verification_key_snark = '00'", "signature = '{\"ed25519\":\"\"}'"] {
+            let place = tempfile::tempdir().unwrap();
+            let path = place.path().join("reference.sqlite3");
+            let db = reference(&path, 41, &[("genesis", None, 0, "6")]);
+            db.execute(&format!("UPDATE certificate SET {change}"), []).unwrap();
+            drop(db);
+            let store = Store::open(&place.path().join("stores")).unwrap();
+            let refused = import(&path, &store).unwrap_err().to_string();
+            assert!(refused.contains("SNARK"), "{refused}");
+            assert_eq!(store.read(certificates::count).unwrap(), 0);
+        }
     }
 
     #[test]

@@ -63,7 +63,11 @@ pub fn open(db: &Connection, message: &OpenMessage) -> Result<OpenMessage> {
 
 /// The messages of an epoch.
 pub fn of_epoch(db: &Connection, epoch: Epoch) -> Result<Vec<OpenMessage>> {
-    let sql = format!("SELECT {COLUMNS} FROM open_message WHERE epoch_setting_id = ?1 ORDER BY rowid");
+    // A type that is certified no more, or has another beacon since.
+    let is_of_today = "signed_entity_type_id != 2 \
+         AND (signed_entity_type_id != 5 OR json_extract(beacon, '$.block_number_offset') IS NOT NULL)";
+    let sql =
+        format!("SELECT {COLUMNS} FROM open_message WHERE epoch_setting_id = ?1 AND {is_of_today} ORDER BY rowid");
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([text::number(*epoch)])?;
     let mut found = Vec::new();

@@ -12,8 +12,8 @@ CREATE TABLE signed_entity_type (
     name text NOT NULL UNIQUE
 );
 INSERT INTO signed_entity_type (signed_entity_type_id, name) VALUES
-    (0, 'Mithril Stake Distribution'), (1, 'Cardano Stake Distribution'), (2, 'Full Cardano Immutable Files'),
-    (3, 'Cardano Transactions'), (4, 'Cardano Database'), (5, 'Cardano Blocks Transactions');
+    (0, 'Mithril Stake Distribution'), (1, 'Cardano Stake Distribution'), (3, 'Cardano Transactions'),
+    (4, 'Cardano Database'), (5, 'Cardano Blocks and Transactions');
 CREATE TABLE signer (
     signer_id text NOT NULL PRIMARY KEY,
     pool_ticker text,
@@ -52,7 +52,6 @@ CREATE TABLE open_message (
     is_certified bool NOT NULL DEFAULT false,
     is_expired bool NOT NULL DEFAULT false,
     expires_at text,
-    UNIQUE (signed_entity_type_id, beacon),
     FOREIGN KEY (epoch_setting_id) REFERENCES epoch_setting(epoch_setting_id) ON DELETE CASCADE,
     FOREIGN KEY (signed_entity_type_id) REFERENCES signed_entity_type(signed_entity_type_id)
 );
@@ -98,7 +97,6 @@ CREATE TABLE certificate (
     FOREIGN KEY (parent_certificate_id) REFERENCES certificate(certificate_id),
     FOREIGN KEY (signed_entity_type_id) REFERENCES signed_entity_type(signed_entity_type_id)
 );
-CREATE INDEX epoch_index ON certificate(epoch);
 CREATE TABLE signed_entity (
     signed_entity_id text NOT NULL PRIMARY KEY,
     signed_entity_type_id integer NOT NULL,
@@ -109,11 +107,9 @@ CREATE TABLE signed_entity (
     epoch integer GENERATED ALWAYS AS (CASE
         WHEN json_valid(beacon) AND json_type(beacon) = 'integer' THEN CAST(beacon AS integer)
         ELSE json_extract(beacon, '$.epoch') END) VIRTUAL,
-    UNIQUE (signed_entity_type_id, beacon),
     FOREIGN KEY (signed_entity_type_id) REFERENCES signed_entity_type(signed_entity_type_id),
     FOREIGN KEY (certificate_id) REFERENCES certificate(certificate_id)
 );
-CREATE INDEX signed_entity_certificate_index ON signed_entity(certificate_id);
 CREATE TABLE stake_pool (
     stake_pool_id text NOT NULL,
     epoch integer NOT NULL,
@@ -130,6 +126,28 @@ CREATE TABLE IF NOT EXISTS db_version (
     version integer NOT NULL,
     updated_at text NOT NULL
 );
+";
+
+/// Under the reference's names; made where they are missing.
+const INDEXES: &str = "
+CREATE INDEX IF NOT EXISTS signer_registration_epoch_setting_id_index ON signer_registration(epoch_setting_id);
+CREATE INDEX IF NOT EXISTS signer_registration_signer_id_index ON signer_registration(signer_id);
+CREATE UNIQUE INDEX IF NOT EXISTS open_message_unique_index ON open_message(signed_entity_type_id, beacon);
+CREATE INDEX IF NOT EXISTS open_message_epoch_setting_id_index ON open_message(epoch_setting_id);
+CREATE INDEX IF NOT EXISTS open_message_signed_entity_type_id_index ON open_message(signed_entity_type_id);
+CREATE INDEX IF NOT EXISTS single_signature_open_message_id_index ON single_signature(open_message_id);
+CREATE INDEX IF NOT EXISTS single_signature_signer_id_index ON single_signature(signer_id);
+CREATE INDEX IF NOT EXISTS single_signature_registration_epoch_setting_id_index
+    ON single_signature(registration_epoch_setting_id);
+CREATE INDEX IF NOT EXISTS buffered_single_signature_signed_entity_type_id
+    ON buffered_single_signature(signed_entity_type_id);
+CREATE INDEX IF NOT EXISTS buffered_single_signature_party_id_index ON buffered_single_signature(party_id);
+CREATE INDEX IF NOT EXISTS epoch_index ON certificate(epoch);
+CREATE INDEX IF NOT EXISTS certificate_parent_certificate_id_index ON certificate(parent_certificate_id);
+CREATE INDEX IF NOT EXISTS signed_entity_signed_entity_type_id_index ON signed_entity(signed_entity_type_id);
+CREATE INDEX IF NOT EXISTS signed_entity_certificate_id_index ON signed_entity(certificate_id);
+CREATE UNIQUE INDEX IF NOT EXISTS signed_entity_unique_index ON signed_entity(signed_entity_type_id, beacon);
+CREATE INDEX IF NOT EXISTS signed_entity_epoch ON signed_entity(epoch);
 ";
 
 /// What only we have: made beside the tables of a reference, too.
@@ -182,6 +200,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
             (VERSION, super::text::time(&chrono::Utc::now())),
         )?;
     }
+    transaction.execute_batch(INDEXES)?;
     transaction.execute_batch(OWN_TABLES)?;
     transaction.commit()?;
     Ok(())
@@ -198,4 +217,57 @@ pub(super) fn version(connection: &Connection) -> Result<Option<i64>> {
         return Ok(None);
     }
     Ok(connection.query_row("SELECT max(version) FROM db_version", [], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Store;
+
+    #[test]
+    fn a_new_database_has_the_types_and_the_indexes_that_the_reference_has() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::open(place.path()).unwrap();
+        let list = |sql: &'static str| {
+            let rows = store.read(|db| {
+                let mut statement = db.prepare(sql)?;
+                let rows = statement.query_map([], |row| row.get::<_, String>(0))?;
+                Ok(rows.collect::<rusqlite::Result<Vec<_>>>()?)
+            });
+            rows.unwrap()
+        };
+        let types = list("SELECT signed_entity_type_id || ' ' || name FROM signed_entity_type ORDER BY 1");
+        assert_eq!(
+            types,
+            [
+                "0 Mithril Stake Distribution",
+                "1 Cardano Stake Distribution",
+                "3 Cardano Transactions",
+                "4 Cardano Database",
+                "5 Cardano Blocks and Transactions",
+            ]
+        );
+        let indexes =
+            list("SELECT name FROM sqlite_master WHERE type = 'index' AND name NOT LIKE 'sqlite_%' ORDER BY 1");
+        assert_eq!(
+            indexes,
+            [
+                "buffered_single_signature_party_id_index",
+                "buffered_single_signature_signed_entity_type_id",
+                "certificate_parent_certificate_id_index",
+                "epoch_index",
+                "open_message_epoch_setting_id_index",
+                "open_message_signed_entity_type_id_index",
+                "open_message_unique_index",
+                "signed_entity_certificate_id_index",
+                "signed_entity_epoch",
+                "signed_entity_signed_entity_type_id_index",
+                "signed_entity_unique_index",
+                "signer_registration_epoch_setting_id_index",
+                "signer_registration_signer_id_index",
+                "single_signature_open_message_id_index",
+                "single_signature_registration_epoch_setting_id_index",
+                "single_signature_signer_id_index",
+            ]
+        );
+    }
 }
