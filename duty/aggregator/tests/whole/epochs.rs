@@ -4,11 +4,14 @@ use mithril_common::certificate_chain::{
     CertificateRetriever, CertificateRetrieverError, CertificateVerifier, MithrilCertificateVerifier,
 };
 use mithril_common::crypto_helper::GenesisVerifier;
-use mithril_common::entities::{Certificate, Epoch, SignedEntityType};
+use mithril_common::entities::{
+    BlockNumber, BlockNumberOffset, CardanoBlocksTransactionsSigningConfig, CardanoTransactionsSigningConfig,
+    Certificate, Epoch, SignedEntityType,
+};
 use mithril_common::test::builder::MithrilFixture;
 use semel_aggregator::core::runtime::{Blocked, State};
 use semel_aggregator::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
-use semel_aggregator::host::store::{Store, certificates, entities};
+use semel_aggregator::host::store::{Store, certificates, entities, epochs};
 use std::sync::Arc;
 
 struct FromStore(Store);
@@ -217,4 +220,35 @@ fn an_epoch_that_goes_back_and_a_chain_that_fails_sign_nothing() {
     *stage.chain.fails.lock().unwrap() = false;
     stage.enter(first);
     assert_eq!(stage.engine.standing().state, State::Ready);
+}
+
+/// What signers have read of an epoch stays; what nobody signs by yet is completed, and once only.
+#[test]
+fn a_configuration_that_was_never_recorded_is_added_for_the_recording_epoch_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(2);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let chain = Arc::clone(&stage.chain);
+    drop(stage);
+    let config =
+        |step| CardanoTransactionsSigningConfig { security_parameter: BlockNumberOffset(10), step: BlockNumber(step) };
+    let blocks =
+        CardanoBlocksTransactionsSigningConfig { security_parameter: BlockNumberOffset(9), step: BlockNumber(15) };
+    for step in [30, 60] {
+        let stage = Stage::with(place.path(), &fixture, Arc::clone(&chain), |options| {
+            let settings = options.settings.as_mut().unwrap();
+            settings.transactions = Some(config(step));
+            settings.blocks_transactions = Some(blocks.clone());
+        });
+        stage.settle();
+        let read = |epoch| stage.engine.store().read(|db| epochs::settings(db, Epoch(epoch))).unwrap();
+        for announced in [9, 10] {
+            let settings = read(announced).unwrap();
+            assert_eq!((settings.transactions, settings.blocks_transactions), (None, None), "epoch {announced}");
+        }
+        let settings = read(11).unwrap();
+        assert_eq!((settings.transactions, settings.blocks_transactions), (Some(config(30)), Some(blocks.clone())));
+        assert_eq!(read(12), None);
+    }
 }

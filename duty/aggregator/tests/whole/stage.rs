@@ -116,6 +116,16 @@ impl Stage {
     }
 
     pub(crate) fn over(directory: &Path, fixture: &MithrilFixture, chain: Arc<Chain>) -> Stage {
+        Stage::with(directory, fixture, chain, |_| {})
+    }
+
+    /// The same with other options.
+    pub(crate) fn with(
+        directory: &Path,
+        fixture: &MithrilFixture,
+        chain: Arc<Chain>,
+        change: impl FnOnce(&mut Options),
+    ) -> Stage {
         let genesis = genesis_signer().verification_key();
         let subject = subject(&genesis, "devnet").unwrap();
         let mut ledger = semel_ledger::Options::at(directory.join("ledger"));
@@ -125,20 +135,22 @@ impl Stage {
         let clock = Arc::new(Mutex::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)));
         let told = Arc::clone(&clock);
         let observer: Arc<dyn Observer> = Arc::clone(&chain) as Arc<dyn Observer>;
+        let mut options = Options {
+            network: "devnet".into(),
+            genesis,
+            settings: Some(Settings {
+                parameters: fixture.protocol_parameters(),
+                transactions: None,
+                blocks_transactions: None,
+            }),
+            kinds: [Kind::MithrilStakeDistribution, Kind::CardanoStakeDistribution].into(),
+            retention: Some(5),
+            interval: Duration::from_millis(100),
+            node_version: "10.7.1".into(),
+        };
+        change(&mut options);
         let (engine, events) = Engine::new(Parts {
-            options: Options {
-                network: "devnet".into(),
-                genesis,
-                settings: Some(Settings {
-                    parameters: fixture.protocol_parameters(),
-                    transactions: None,
-                    blocks_transactions: None,
-                }),
-                kinds: [Kind::MithrilStakeDistribution, Kind::CardanoStakeDistribution].into(),
-                retention: Some(5),
-                interval: Duration::from_millis(100),
-                node_version: "10.7.1".into(),
-            },
+            options,
             store: Store::open(&directory.join("stores")).unwrap(),
             observer,
             sources: Arc::new(NoFiles),
