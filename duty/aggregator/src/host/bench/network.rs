@@ -148,6 +148,7 @@ impl Prepared {
             maker: None,
             chain,
             provers: Provers::default(),
+            insistence: Mutex::default(),
             stop: Stop::new(),
         });
         let mut ledger = semel_ledger::Options::at(home.join("ledger"));

@@ -237,6 +237,7 @@ fn node_files(
         maker,
         chain,
         provers: Provers::default(),
+        insistence: Mutex::default(),
         stop: stop.clone(),
     })
 }
