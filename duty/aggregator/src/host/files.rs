@@ -8,7 +8,7 @@ use crate::host::engine::{SourceError, Sources};
 use crate::host::http::proofs::Prover;
 use crate::host::immutable::{CachePolicy, Digester, Digests, ImmutableError, ImmutableFiles};
 use crate::host::store::Store;
-use mithril_common::entities::{BlockNumber, CardanoDbBeacon, SignedEntityType};
+use mithril_common::entities::{BlockNumber, BlockNumberOffset, CardanoDbBeacon, SignedEntityType};
 use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
 };
@@ -36,6 +36,8 @@ pub struct NodeFiles {
     pub chain: Option<ChainData>,
     /// Whoever proves now.
     pub provers: Provers,
+    /// Blocks below the tip that the import at start leaves out.
+    pub preload_offset: BlockNumberOffset,
     /// What a node says that goes back below a certified block.
     pub insistence: Mutex<Insistence>,
     /// Pulled at the end.
@@ -202,6 +204,18 @@ impl Sources for NodeFiles {
 
     fn blocks_transactions_root(&self, up_to: BlockNumber) -> Result<String, SourceError> {
         self.import(up_to)?.blocks_transactions_root(up_to).map_err(chain)
+    }
+
+    fn preload(&self) -> Result<(), SourceError> {
+        if self.chain.is_none() {
+            return Ok(());
+        }
+        let tip = self.observer.view().map_err(|error| chain(error.into()))?.tip.block_number;
+        let (up_to, began) = (tip - self.preload_offset, Instant::now());
+        tracing::info!(up_to = *up_to, tip = *tip, "blocks are imported before anything over them is certified");
+        self.import(up_to)?;
+        tracing::info!(up_to = *up_to, seconds = began.elapsed().as_secs(), "blocks are imported");
+        Ok(())
     }
 
     fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<(String, Value), SourceError> {

@@ -237,6 +237,7 @@ fn node_files(
         maker,
         chain,
         provers: Provers::default(),
+        preload_offset: settings.import.preload_security_parameter,
         insistence: Mutex::default(),
         stop: stop.clone(),
     })

@@ -194,6 +194,7 @@ fn files(home: &Path, node: &'static Node) -> NodeFiles {
         maker: None,
         chain: Some(ChainData::open(&home.join("chain-data"), Options::default()).unwrap()),
         provers: Provers::default(),
+        preload_offset: BlockNumberOffset(10),
         insistence: Lock::new(Insistence::after(Duration::ZERO)),
         stop: Stop::new(),
     }
@@ -242,6 +243,18 @@ fn a_node_that_keeps_to_another_chain_is_followed_below_a_certified_block_and_no
     data.certify(BlockNumber(89)).unwrap();
     *node.chain.lock().unwrap() = chain(140, 80, 9);
     refused(&files, 119, "below block 89");
+}
+
+#[test]
+fn the_import_at_start_ends_so_many_blocks_below_the_tip() {
+    let home = tempfile::tempdir().unwrap();
+    let node = node(chain(64, 0, 0), vec![]);
+    let files = files(home.path(), node);
+    files.preload().unwrap();
+    assert_eq!(files.chain.as_ref().unwrap().highest().unwrap().0, BlockNumber(53));
+    *node.chain.lock().unwrap() = chain(5, 0, 0);
+    let (home, node) = (tempfile::tempdir().unwrap(), node);
+    self::files(home.path(), node).preload().unwrap();
 }
 
 #[test]
