@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may stop")]
 
 use mithril_common::crypto_helper::KesPeriod;
-use mithril_common::entities::Epoch;
+use mithril_common::entities::{CardanoNetwork, Epoch};
 use pallas_traverse::MultiEraBlock;
+use semel_aggregator::host::chain::cardano_cli::CardanoCli;
 use semel_aggregator::host::chain::node::Node;
 use semel_aggregator::host::chain::{Blocks, ChainError, Observer, Place, Step};
 use semel_devnet_cardano::block::Block;
@@ -108,6 +109,18 @@ fn an_epoch_that_goes_back_is_told_as_it_is() {
     let (_directory, net, node) = net(|_| {});
     net.set_epoch(Epoch(8));
     assert_eq!(node.view().unwrap().epoch, Epoch(8));
+}
+
+#[test]
+fn blocks_come_over_the_socket_also_where_cardano_cli_tells_the_rest() {
+    let (_directory, net, _) = net(|options| options.first_trios = 3);
+    let network = CardanoNetwork::TestNet(net.magic());
+    let cli = CardanoCli::new("/nowhere/cardano-cli", net.socket(), network);
+    let mut walk = cli.blocks(&[]).unwrap();
+    assert_backward(&mut *walk, None);
+    forward(&mut *walk);
+    let without = CardanoCli::new("/nowhere/cardano-cli", "", network);
+    assert!(matches!(without.blocks(&[]), Err(ChainError::Unsupported(_))));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use semel_aggregator::host::artifact::{Bucket, CloudKms, Part, RemoteUploader, S3, UploadError, Uploader};
 use semel_guard::{Benign, ChainId, Key};
 use semel_ops::shutdown::{Stop, StopReason};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -31,6 +31,10 @@ struct Inner {
     // So many requests fail first.
     failing: u32,
     unsigned: usize,
+    // Objects that everybody may read.
+    public: BTreeSet<String>,
+    // What a bucket says that has no lists, or whose lists this account may not change.
+    refuses: Option<(StatusCode, &'static str)>,
 }
 
 #[derive(Clone, Default)]
@@ -74,6 +78,17 @@ async fn answer(
         inner.unsigned += 1;
     }
     let (path, query) = (decoded(uri.path()), uri.query().unwrap_or_default().to_owned());
+    if let Some(object) =
+        uri.path().strip_prefix("/storage/v1/b/snapshots/o/").and_then(|rest| rest.strip_suffix("/acl"))
+    {
+        assert_eq!((&method, &body[..]), (&Method::POST, &br#"{"entity":"allUsers","role":"READER"}"#[..]));
+        assert!(!object.contains('/'), "the name of an object is one part of the path: {object}");
+        if let Some((status, why)) = inner.refuses {
+            return (status, [("etag", "")], why.to_owned());
+        }
+        inner.public.insert(format!("/snapshots/{}", decoded(object)));
+        return (StatusCode::OK, [("etag", "")], "{}".to_owned());
+    }
     let has = |name: &str| query.split('&').any(|pair| pair.split('=').next() == Some(name));
     let text = match (method, has("uploads"), has("uploadId")) {
         (Method::GET, ..) => listing(&inner, &path),
@@ -172,7 +187,11 @@ fn immutable_archives_that_are_in_the_bucket_are_not_sent_again() {
         let again = RemoteUploader::new(bucket, runtime.handle().clone()).unwrap();
         again.upload(Part::Immutable, &files, &stop).unwrap();
         again.upload(Part::Immutable, &files, &stop).unwrap();
-        assert_eq!((server.requests("PUT"), server.requests("GET")), (9, 2), "{bucket:?}");
+        assert_eq!((server.requests("PUT"), server.requests("GET")), (9, 3), "{bucket:?}");
+        // Somebody takes one away: it is noticed without a new start.
+        server.0.lock().unwrap().objects.remove("/snapshots/cardano-database/immutable/00004.tar.zst");
+        again.upload(Part::Immutable, &files, &stop).unwrap();
+        assert_eq!(server.requests("PUT"), 10, "{bucket:?}");
         let names = (0..9).map(|number| format!("/snapshots/cardano-database/immutable/{number:05}.tar.zst"));
         assert_eq!(server.names(), names.collect::<Vec<_>>());
         let inner = server.0.lock().unwrap();
@@ -200,6 +219,64 @@ fn a_large_file_goes_in_parts_and_arrives_whole() {
         assert_eq!(name, "/snapshots/cardano-database/ancillary/preview-e1-i2.ancillary.tar.zst");
         assert!(*sent == content, "{bucket:?}");
     }
+}
+
+#[test]
+fn what_is_uploaded_to_google_is_public_whatever_its_size() {
+    let runtime = runtime();
+    let (server, stop, directory) = (Server::default(), Stop::new(), tempfile::tempdir().unwrap());
+    let [s3, google] = &buckets(&server.start(&runtime));
+    let large = directory.path().join("large.tar.zst");
+    fs::write(&large, vec![7; 20_000_000]).unwrap();
+    let mut files = files(&directory, 6);
+    files.push(large);
+    RemoteUploader::new(s3, runtime.handle().clone()).unwrap().upload(Part::Digests, &files, &stop).unwrap();
+    assert!(server.0.lock().unwrap().public.is_empty(), "an S3 bucket has its own policy");
+    server.0.lock().unwrap().objects.clear();
+    let uploader = RemoteUploader::new(google, runtime.handle().clone()).unwrap();
+    uploader.upload(Part::Immutable, &files, &stop).unwrap();
+    uploader.upload(Part::Digests, &files, &stop).unwrap();
+    let inner = server.0.lock().unwrap();
+    assert_eq!(inner.public.iter().collect::<Vec<_>>(), inner.objects.keys().collect::<Vec<_>>());
+}
+
+#[test]
+fn what_could_not_be_made_public_is_made_so_at_the_next_attempt_and_after_a_start() {
+    let runtime = runtime();
+    for is_started_anew in [false, true] {
+        let (server, stop, directory) = (Server::default(), Stop::new(), tempfile::tempdir().unwrap());
+        let google = &buckets(&server.start(&runtime))[1];
+        let files = files(&directory, 2);
+        let new = || {
+            let uploader = RemoteUploader::new(google, runtime.handle().clone()).unwrap();
+            uploader.with_pause(Duration::from_millis(1))
+        };
+        let uploader = new();
+        server.0.lock().unwrap().refuses = Some((StatusCode::FORBIDDEN, "no storage.objects.setIamPolicy access"));
+        match uploader.upload(Part::Immutable, &files, &stop) {
+            Err(UploadError::Refused { why, .. }) => assert!(why.contains("setIamPolicy"), "{why}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!((server.requests("PUT"), server.0.lock().unwrap().public.len()), (2, 0));
+        server.0.lock().unwrap().refuses = None;
+        let uploader = if is_started_anew { new() } else { uploader };
+        uploader.upload(Part::Immutable, &files, &stop).unwrap();
+        assert_eq!((server.requests("PUT"), server.0.lock().unwrap().public.len()), (2, 2), "nothing is sent twice");
+    }
+}
+
+#[test]
+fn a_bucket_with_uniform_access_is_asked_once_and_used_all_the_same() {
+    let runtime = runtime();
+    let (server, stop, directory) = (Server::default(), Stop::new(), tempfile::tempdir().unwrap());
+    let google = &buckets(&server.start(&runtime))[1];
+    let files = files(&directory, 1);
+    let why = "Cannot insert legacy ACL for an object when uniform bucket-level access is enabled.";
+    server.0.lock().unwrap().refuses = Some((StatusCode::BAD_REQUEST, why));
+    let uploader = RemoteUploader::new(google, runtime.handle().clone()).unwrap();
+    uploader.upload(Part::Digests, &files, &stop).unwrap();
+    uploader.upload(Part::Ancillary, &files, &stop).unwrap();
+    assert_eq!((server.requests("PUT"), server.requests("POST")), (2, 1));
 }
 
 #[test]

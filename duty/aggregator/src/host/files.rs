@@ -3,12 +3,12 @@
 use crate::core::merkle::MerkleError;
 use crate::host::artifact::{ArtifactError, DatabaseMaker};
 use crate::host::chain::Observer;
-use crate::host::chaindata::{Certified, ChainData, ChainDataError, Provers};
+use crate::host::chaindata::{Certified, ChainData, ChainDataError, Insistence, Provers, ROLL_BACK_MAX, Verdict};
 use crate::host::engine::{SourceError, Sources};
 use crate::host::http::proofs::Prover;
 use crate::host::immutable::{CachePolicy, Digester, Digests, ImmutableError, ImmutableFiles};
 use crate::host::store::Store;
-use mithril_common::entities::{BlockNumber, CardanoDbBeacon, SignedEntityType};
+use mithril_common::entities::{BlockNumber, BlockNumberOffset, CardanoDbBeacon, SignedEntityType};
 use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
 };
@@ -16,7 +16,8 @@ use semel_ops::shutdown::Stop;
 use serde_json::Value;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 /// A node's files.
 #[derive(Debug)]
@@ -35,6 +36,10 @@ pub struct NodeFiles {
     pub chain: Option<ChainData>,
     /// Whoever proves now.
     pub provers: Provers,
+    /// Blocks below the tip that the import at start leaves out.
+    pub preload_offset: BlockNumberOffset,
+    /// What a node says that goes back below a certified block.
+    pub insistence: Mutex<Insistence>,
     /// Pulled at the end.
     pub stop: Stop,
 }
@@ -71,24 +76,83 @@ impl NodeFiles {
             policy
         };
         let digester = Digester { cache: &self.store, policy, stop: &self.stop };
-        let told = Mutex::new(std::time::Instant::now());
+        let told = Mutex::new(Instant::now());
         let tell = |progress: crate::host::immutable::Progress| {
             let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
             if told.elapsed() >= TELL_EVERY {
-                *told = std::time::Instant::now();
+                *told = Instant::now();
                 tracing::info!(done = progress.done, total = progress.total, "digests of immutable files");
             }
         };
         digester.digests(&self.list()?, last, &tell).map_err(immutable)
     }
 
-    /// Imports the chain up to a block: from complete files first, then from the node.
+    fn data(&self) -> Result<&ChainData, SourceError> {
+        self.chain.as_ref().ok_or_else(|| SourceError::Failed("blocks are not imported".into()))
+    }
+
+    /// Imports the chain up to a block.
     fn import(&self, up_to: BlockNumber) -> Result<&ChainData, SourceError> {
-        let data = self.chain.as_ref().ok_or_else(|| SourceError::Failed("blocks are not imported".into()))?;
-        let told = std::cell::Cell::new(std::time::Instant::now());
+        let data = self.data()?;
+        if data.highest().is_some_and(|(highest, _)| highest >= up_to) {
+            return Ok(data);
+        }
+        let mut brought = self.bring(data, up_to);
+        if let Err(ChainDataError::BelowCertified { to, certified }) = brought {
+            self.give_up(data, to, certified)?;
+            brought = self.bring(data, up_to);
+        }
+        match brought.map_err(chain)? {
+            true => {
+                self.insistence().forget();
+                Ok(data)
+            }
+            false => Err(SourceError::NotYet(format!("block {up_to} is not there yet"))),
+        }
+    }
+
+    fn insistence(&self) -> MutexGuard<'_, Insistence> {
+        self.insistence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node goes back below a certified block: what is above is given up when it keeps to that, and refused until then.
+    fn give_up(&self, data: &ChainData, to: Option<BlockNumber>, certified: BlockNumber) -> Result<(), SourceError> {
+        let below = ChainDataError::BelowCertified { to, certified };
+        let highest = data.highest().map_or(certified, |(highest, _)| highest);
+        let tip = self.observer.view().map_err(|error| chain(error.into()))?.tip.block_number;
+        if tip < highest {
+            self.insistence().forget();
+            return Err(SourceError::Failed(format!("{below}; its tip is block {tip}, and it may still catch up")));
+        }
+        let verdict = self.insistence().look(to, highest, Instant::now());
+        match verdict {
+            Verdict::Wait => {
+                Err(SourceError::Failed(format!("{below}; it is believed when it keeps to that for minutes")))
+            }
+            Verdict::TooFar => {
+                Err(SourceError::Failed(format!("{below}, further than {ROLL_BACK_MAX} blocks: it is not believed")))
+            }
+            Verdict::Follow => {
+                tracing::error!(
+                    to = to.map(|to| *to),
+                    certified = *certified,
+                    highest = *highest,
+                    tip = *tip,
+                    "the chain went back below a certified block: the blocks above are taken back, and certificates over them are of a \
+                     chain that is gone"
+                );
+                self.provers.forget_above(to);
+                data.give_up(to).map_err(chain)
+            }
+        }
+    }
+
+    /// From complete files first, then from the node; false when the block is not there yet.
+    fn bring(&self, data: &ChainData, up_to: BlockNumber) -> Result<bool, ChainDataError> {
+        let told = std::cell::Cell::new(Instant::now());
         let tell = |progress: crate::host::chaindata::Progress| {
             if told.get().elapsed() >= TELL_EVERY {
-                told.set(std::time::Instant::now());
+                told.set(Instant::now());
                 tracing::info!(
                     chunks = progress.chunks,
                     done = progress.done,
@@ -107,12 +171,9 @@ impl NodeFiles {
             && let Some(db) = &self.db
             && let Ok(files) = ImmutableFiles::list(db)
         {
-            data.import_immutables(files.directory(), up_to, &tell).map_err(chain)?;
+            data.import_immutables(files.directory(), up_to, &tell)?;
         }
-        if !is_there() && !data.follow(self.observer.as_ref(), up_to, &tell).map_err(chain)? {
-            return Err(SourceError::NotYet(format!("block {up_to} is not there yet")));
-        }
-        Ok(data)
+        Ok(is_there() || data.follow(self.observer.as_ref(), up_to, &tell)?)
     }
 }
 
@@ -143,6 +204,18 @@ impl Sources for NodeFiles {
 
     fn blocks_transactions_root(&self, up_to: BlockNumber) -> Result<String, SourceError> {
         self.import(up_to)?.blocks_transactions_root(up_to).map_err(chain)
+    }
+
+    fn preload(&self) -> Result<(), SourceError> {
+        if self.chain.is_none() {
+            return Ok(());
+        }
+        let tip = self.observer.view().map_err(|error| chain(error.into()))?.tip.block_number;
+        let (up_to, began) = (tip - self.preload_offset, Instant::now());
+        tracing::info!(up_to = *up_to, tip = *tip, "blocks are imported before anything over them is certified");
+        self.import(up_to)?;
+        tracing::info!(up_to = *up_to, seconds = began.elapsed().as_secs(), "blocks are imported");
+        Ok(())
     }
 
     fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<(String, Value), SourceError> {

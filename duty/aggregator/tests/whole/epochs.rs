@@ -4,12 +4,19 @@ use mithril_common::certificate_chain::{
     CertificateRetriever, CertificateRetrieverError, CertificateVerifier, MithrilCertificateVerifier,
 };
 use mithril_common::crypto_helper::GenesisVerifier;
-use mithril_common::entities::{Certificate, Epoch, SignedEntityType};
+use mithril_common::entities::{
+    BlockNumber, BlockNumberOffset, CardanoBlocksTransactionsSigningConfig, CardanoDbBeacon,
+    CardanoTransactionsSigningConfig, Certificate, Epoch, SignedEntityType, SignedEntityTypeDiscriminants,
+};
 use mithril_common::test::builder::MithrilFixture;
 use semel_aggregator::core::runtime::{Blocked, State};
-use semel_aggregator::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
-use semel_aggregator::host::store::{Store, certificates, entities};
-use std::sync::Arc;
+use semel_aggregator::host::engine::{
+    Parts, RegisterSignatureError, RegisterSignerError, SignatureOutcome, SourceError, Sources,
+};
+use semel_aggregator::host::store::{Store, certificates, entities, epochs};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
 
 struct FromStore(Store);
 
@@ -217,4 +224,131 @@ fn an_epoch_that_goes_back_and_a_chain_that_fails_sign_nothing() {
     *stage.chain.fails.lock().unwrap() = false;
     stage.enter(first);
     assert_eq!(stage.engine.standing().state, State::Ready);
+}
+
+/// What signers have read of an epoch stays; what nobody signs by yet is completed, and once only.
+#[test]
+fn a_configuration_that_was_never_recorded_is_added_for_the_recording_epoch_alone() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(2);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let chain = Arc::clone(&stage.chain);
+    drop(stage);
+    let config =
+        |step| CardanoTransactionsSigningConfig { security_parameter: BlockNumberOffset(10), step: BlockNumber(step) };
+    let blocks =
+        CardanoBlocksTransactionsSigningConfig { security_parameter: BlockNumberOffset(9), step: BlockNumber(15) };
+    for step in [30, 60] {
+        let stage = Stage::with(place.path(), &fixture, Arc::clone(&chain), |parts| {
+            let settings = parts.options.settings.as_mut().unwrap();
+            settings.transactions = Some(config(step));
+            settings.blocks_transactions = Some(blocks.clone());
+        });
+        stage.settle();
+        let read = |epoch| stage.engine.store().read(|db| epochs::settings(db, Epoch(epoch))).unwrap();
+        for announced in [9, 10] {
+            let settings = read(announced).unwrap();
+            assert_eq!((settings.transactions, settings.blocks_transactions), (None, None), "epoch {announced}");
+        }
+        let settings = read(11).unwrap();
+        assert_eq!((settings.transactions, settings.blocks_transactions), (Some(config(30)), Some(blocks.clone())));
+        assert_eq!(read(12), None);
+    }
+}
+
+/// Imports at start until it is told to go on; whoever asks for a root meanwhile is counted.
+#[derive(Default)]
+struct Importing {
+    goes_on: Mutex<bool>,
+    told: Condvar,
+    preloads: AtomicUsize,
+    roots: AtomicUsize,
+}
+
+impl Sources for Importing {
+    fn immutable_number(&self) -> Result<u64, SourceError> {
+        Ok(0)
+    }
+    fn database_root(&self, _: &CardanoDbBeacon) -> Result<String, SourceError> {
+        Err(SourceError::NotYet("no files".into()))
+    }
+    fn transactions_root(&self, _: BlockNumber) -> Result<String, SourceError> {
+        self.roots.fetch_add(1, SeqCst);
+        Ok("ab".repeat(32))
+    }
+    fn blocks_transactions_root(&self, _: BlockNumber) -> Result<String, SourceError> {
+        self.roots.fetch_add(1, SeqCst);
+        Ok("cd".repeat(32))
+    }
+    fn preload(&self) -> Result<(), SourceError> {
+        self.preloads.fetch_add(1, SeqCst);
+        let goes_on = self.goes_on.lock().unwrap();
+        let _on = self.told.wait_while(goes_on, |on| !*on).unwrap();
+        Ok(())
+    }
+    fn database_artifact(&self, _: &CardanoDbBeacon, _: &str) -> Result<(String, serde_json::Value), SourceError> {
+        Err(SourceError::NotYet("no files".into()))
+    }
+    fn certified(&self, _: &SignedEntityType, _: &str, _: &str) -> Result<(), SourceError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_over_blocks_is_drafted_before_the_import_at_start_has_ended() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(2);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    let chain = Arc::clone(&stage.chain);
+    drop(stage);
+    let sources = Arc::new(Importing::default());
+    let kinds =
+        [SignedEntityTypeDiscriminants::CardanoTransactions, SignedEntityTypeDiscriminants::CardanoBlocksTransactions];
+    // The configurations count from the epoch for which they are recorded first.
+    let with = |parts: &mut Parts| {
+        parts.sources = Arc::clone(&sources) as Arc<dyn Sources>;
+        parts.options.kinds.extend(kinds);
+        let settings = parts.options.settings.as_mut().unwrap();
+        settings.transactions =
+            Some(CardanoTransactionsSigningConfig { security_parameter: BlockNumberOffset(10), step: BlockNumber(15) });
+        settings.blocks_transactions = Some(CardanoBlocksTransactionsSigningConfig {
+            security_parameter: BlockNumberOffset(10),
+            step: BlockNumber(15),
+        });
+    };
+    let stage = Stage::with(place.path(), &fixture, chain, with);
+    stage.settle();
+    for epoch in 13..15 {
+        assert_eq!(sources.roots.load(SeqCst), 0, "no configuration counts yet");
+        stage.register(&fixture);
+        stage.sign(&fixture);
+        stage.settle();
+        *stage.chain.epoch.lock().unwrap() = epoch;
+        if epoch == 13 {
+            stage.settle();
+        }
+    }
+    let Stage { engine, runtime, events, .. } = stage;
+    let until = |what: &str, is_so: &dyn Fn() -> bool| {
+        let late = Instant::now() + Duration::from_secs(30);
+        while !is_so() {
+            assert!(Instant::now() < late, "{what}: {:?}", engine.standing());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    };
+    std::thread::scope(|scope| {
+        let running = runtime.clone();
+        scope.spawn(move || running.run(&events));
+        until("the import", &|| sources.preloads.load(SeqCst) == 1);
+        until("other types are certified meanwhile", &|| !engine.open_messages().is_empty());
+        assert_eq!(sources.roots.load(SeqCst), 0);
+        *sources.goes_on.lock().unwrap() = true;
+        sources.told.notify_all();
+        until("its end", &|| sources.roots.load(SeqCst) >= 2);
+        engine.stop();
+    });
+    runtime.finish();
+    assert_eq!(sources.preloads.load(SeqCst), 1);
 }

@@ -1,6 +1,6 @@
 //! The API over a socket: paths, statuses, headers and limits, as signers and clients meet them.
 use crate::stage::{Stage, fixture};
-use mithril_common::entities::Signer;
+use mithril_common::entities::{BlockNumber, Epoch, SignedEntityType, SignedEntityTypeDiscriminants, Signer};
 use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
     RegisterSignatureMessageHttp, RegisterSignerMessage,
@@ -11,6 +11,7 @@ use semel_aggregator::host::http::routes::router;
 use semel_aggregator::host::http::server::Server;
 use semel_aggregator::host::http::{Options, Shared};
 use semel_aggregator::host::store::certificates;
+use semel_aggregator::host::store::entities::{self, Artifact};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -484,4 +485,32 @@ fn fields_of_the_lagrange_era_are_kept_and_given_back_and_change_no_hash() {
         &message.protocol_parameters,
     );
     assert_eq!(same.hash, hash);
+}
+
+#[test]
+fn a_proof_of_what_is_certified_is_worth_waiting_for() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(2);
+    let chain = Arc::clone(&Stage::new(place.path(), &fixture, 10).chain);
+    let stage = Stage::with(place.path(), &fixture, chain, |parts| {
+        parts.options.kinds.insert(SignedEntityTypeDiscriminants::CardanoTransactions);
+    });
+    stage.begin(&fixture);
+    let server = serve(&stage, None);
+    let hash = "ab".repeat(32);
+    let v1 = format!("/proof/cardano-transaction?transaction_hashes={hash}");
+    assert_eq!(get(server.address(), &v1).status, 404, "nothing is certified");
+    let newest = stage.engine.store().read(|db| certificates::latest(db, 1)).unwrap().remove(0);
+    let artifact = Artifact {
+        id: "one".into(),
+        entity: SignedEntityType::CardanoTransactions(Epoch(10), BlockNumber(29)),
+        certificate: newest.hash,
+        created_at: *stage.clock.lock().unwrap(),
+        content: "{}".into(),
+    };
+    stage.engine.store().write(move |db| entities::insert(db, &artifact)).unwrap();
+    let reply = get(server.address(), &v1);
+    assert_eq!((reply.status, reply.header("retry-after")), (503, Some("30")));
+    let v2 = format!("/proof/v2/cardano-transaction?transaction_hashes={hash}");
+    assert_eq!(get(server.address(), &v2).status, 404, "of another type");
 }

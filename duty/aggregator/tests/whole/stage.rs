@@ -102,7 +102,7 @@ pub(crate) struct Stage {
     pub(crate) engine: Arc<Engine>,
     pub(crate) runtime: Runtime,
     pub(crate) clock: Arc<Mutex<DateTime<Utc>>>,
-    _events: Receiver<Event>,
+    pub(crate) events: Receiver<Event>,
 }
 
 impl Stage {
@@ -116,6 +116,16 @@ impl Stage {
     }
 
     pub(crate) fn over(directory: &Path, fixture: &MithrilFixture, chain: Arc<Chain>) -> Stage {
+        Stage::with(directory, fixture, chain, |_| {})
+    }
+
+    /// The same of other parts.
+    pub(crate) fn with(
+        directory: &Path,
+        fixture: &MithrilFixture,
+        chain: Arc<Chain>,
+        change: impl FnOnce(&mut Parts),
+    ) -> Stage {
         let genesis = genesis_signer().verification_key();
         let subject = subject(&genesis, "devnet").unwrap();
         let mut ledger = semel_ledger::Options::at(directory.join("ledger"));
@@ -125,20 +135,21 @@ impl Stage {
         let clock = Arc::new(Mutex::new(DateTime::UNIX_EPOCH + TimeDelta::days(20_000)));
         let told = Arc::clone(&clock);
         let observer: Arc<dyn Observer> = Arc::clone(&chain) as Arc<dyn Observer>;
-        let (engine, events) = Engine::new(Parts {
-            options: Options {
-                network: "devnet".into(),
-                genesis,
-                settings: Some(Settings {
-                    parameters: fixture.protocol_parameters(),
-                    transactions: None,
-                    blocks_transactions: None,
-                }),
-                kinds: [Kind::MithrilStakeDistribution, Kind::CardanoStakeDistribution].into(),
-                retention: Some(5),
-                interval: Duration::from_millis(100),
-                node_version: "10.7.1".into(),
-            },
+        let options = Options {
+            network: "devnet".into(),
+            genesis,
+            settings: Some(Settings {
+                parameters: fixture.protocol_parameters(),
+                transactions: None,
+                blocks_transactions: None,
+            }),
+            kinds: [Kind::MithrilStakeDistribution, Kind::CardanoStakeDistribution].into(),
+            retention: Some(5),
+            interval: Duration::from_millis(100),
+            node_version: "10.7.1".into(),
+        };
+        let mut parts = Parts {
+            options,
             store: Store::open(&directory.join("stores")).unwrap(),
             observer,
             sources: Arc::new(NoFiles),
@@ -146,10 +157,12 @@ impl Stage {
             clock: Arc::new(move || *told.lock().unwrap()),
             journal,
             subject,
-        });
+        };
+        change(&mut parts);
+        let (engine, events) = Engine::new(parts);
         let runtime = Runtime::new(Arc::clone(&engine));
         engine.load_chain().unwrap();
-        Stage { chain, engine, runtime, clock, _events: events }
+        Stage { chain, engine, runtime, clock, events }
     }
 
     /// Runs cycles until nothing is under way any more.

@@ -6,6 +6,7 @@
 //! ancillary    what no signer vouches for: the growing trio and the ledger, with a signed manifest
 //! database     ancillary → immutables → digests → the artifact, resumed where it stopped
 //! upload       to a directory that we serve, or to a bucket
+//! acl          what makes an uploaded file public in Google's
 //! kms          the manifest's key in Google Cloud KMS
 //! queue        what is still to be made, across restarts
 //! ```
@@ -15,6 +16,7 @@
 //! A file in place is whole: it was written beside, hashed while it was written, synced, read back, and only then renamed. So an
 //! end at any moment costs the archive that was under way. Sizes are bytes before compression, unless said otherwise.
 
+mod acl;
 mod ancillary;
 mod archive;
 mod database;

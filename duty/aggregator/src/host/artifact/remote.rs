@@ -1,9 +1,10 @@
 //! Archives in a bucket: Google Cloud Storage, or anything that speaks S3.
 //!
-//! Spec: §1.3, §4.4. Names are `cardano-database/<part>/<file>`. What is in the bucket is asked once and then remembered.
-//! A file is tried three times, five seconds apart. An upload is whole or not there: large files go in parts that the bucket
-//! joins at the end.
+//! Spec: §1.3, §4.4. Names are `cardano-database/<part>/<file>`. What is in the bucket is asked whenever immutable archives are
+//! to be there: somebody may have taken some away. A file is tried three times, five seconds apart. An upload is whole or not
+//! there: large files go in parts that the bucket joins at the end. In Google's, each is then opened to everybody.
 
+use super::acl::Acl;
 use super::upload::{Part, UploadError, Uploader};
 use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -17,7 +18,7 @@ use std::future::Future;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -95,8 +96,10 @@ pub struct RemoteUploader {
     name: String,
     base: String,
     pause: Duration,
-    // Names of the immutable archives that are there; none: nobody asked yet.
-    listed: Mutex<Option<BTreeSet<String>>>,
+    // Google's; none: the bucket itself says who reads.
+    acl: Option<Acl>,
+    // Names of immutable archives that are there, and perhaps not public; none: nobody looked yet.
+    private: Mutex<Option<BTreeSet<String>>>,
 }
 
 impl fmt::Debug for RemoteUploader {
@@ -116,7 +119,7 @@ impl RemoteUploader {
         // Attempts are counted here, where the stop is seen.
         let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
         let client = ClientOptions::new().with_timeout(REQUEST_MAX);
-        let (store, name, base): (Arc<dyn ObjectStore>, _, _) = match bucket {
+        let (store, name, base, acl): (Arc<dyn ObjectStore>, _, _, _) = match bucket {
             Bucket::Google { bucket, use_cdn_domain, credentials_json } => {
                 let store = GoogleCloudStorageBuilder::new()
                     .with_bucket_name(bucket)
@@ -124,7 +127,10 @@ impl RemoteUploader {
                     .with_retry(retry)
                     .with_client_options(client.with_allow_http(true));
                 let host = if *use_cdn_domain { "https://" } else { "https://storage.googleapis.com/" };
-                (Arc::new(store.build().map_err(setting)?), format!("gcp {bucket}"), format!("{host}{bucket}"))
+                let store = store.build().map_err(setting)?;
+                let acl = Acl::new(bucket, credentials_json, Arc::clone(store.credentials()));
+                let acl = acl.map_err(|why| UploadError::Setting(why.to_string()))?;
+                (Arc::new(store), format!("gcp {bucket}"), format!("{host}{bucket}"), Some(acl))
             }
             Bucket::S3(s3) => {
                 let amazon = format!("https://s3.{}.amazonaws.com", s3.region);
@@ -140,10 +146,10 @@ impl RemoteUploader {
                     .with_allow_http(endpoint.starts_with("http://"));
                 let base = format!("{}/{}", endpoint.trim_end_matches('/'), s3.bucket);
                 let base = s3.public_url.as_ref().map_or(base, |url| url.trim_end_matches('/').to_owned());
-                (Arc::new(store.build().map_err(setting)?), format!("s3 {}", s3.bucket), base)
+                (Arc::new(store.build().map_err(setting)?), format!("s3 {}", s3.bucket), base, None)
             }
         };
-        Ok(RemoteUploader { store, runtime, name, base, pause: PAUSE, listed: Mutex::new(None) })
+        Ok(RemoteUploader { store, runtime, name, base, pause: PAUSE, acl, private: Mutex::new(None) })
     }
 
     /// With another time between two attempts.
@@ -152,24 +158,47 @@ impl RemoteUploader {
         Self { pause, ..self }
     }
 
-    fn listed(&self) -> MutexGuard<'_, Option<BTreeSet<String>>> {
-        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn private(&self) -> MutexGuard<'_, Option<BTreeSet<String>>> {
+        self.private.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Those of `files` that are not in the bucket.
     fn absent<'a>(&self, files: &'a [PathBuf], stop: &Stop) -> Result<Vec<&'a PathBuf>, UploadError> {
-        if self.listed().is_none() {
-            let prefix = key(Part::Immutable, "");
-            let found = self.attempts("the list of immutable archives", stop, || {
-                let listing =
-                    async { self.store.list_with_delimiter(Some(&prefix)).await.map_err(|why| why.to_string()) };
-                let names = |object: object_store::ObjectMeta| object.location.filename().map(ToOwned::to_owned);
-                Ok(self.wait(stop, listing)?.objects.into_iter().filter_map(names).collect())
-            })?;
-            *self.listed() = Some(found);
+        let prefix = key(Part::Immutable, "");
+        let listed: BTreeSet<String> = self.attempts("the list of immutable archives", stop, || {
+            let listing = async { self.store.list_with_delimiter(Some(&prefix)).await.map_err(|why| why.to_string()) };
+            let names = |object: object_store::ObjectMeta| object.location.filename().map(ToOwned::to_owned);
+            Ok(self.wait(stop, listing)?.objects.into_iter().filter_map(names).collect())
+        })?;
+        let (present, absent): (Vec<_>, Vec<_>) = files.iter().partition(|file| listed.contains(&file_name(file)));
+        tracing::debug!(
+            to = self.name,
+            present = present.len(),
+            absent = absent.len(),
+            "immutable archives are compared"
+        );
+        self.open_present(&present, stop)?;
+        Ok(absent)
+    }
+
+    /// Opens what is there and perhaps not public: what could not be opened before, and after a start the last that were
+    /// under way when the program ended.
+    fn open_present(&self, present: &[&PathBuf], stop: &Stop) -> Result<(), UploadError> {
+        let last = present.iter().rev().take(FILES_AT_ONCE).map(|file| file_name(file));
+        let private = self.private().get_or_insert_with(|| last.collect()).clone();
+        for name in private {
+            if present.iter().any(|file| file_name(file) == name) {
+                self.open_to_all(Part::Immutable, &name, stop)?;
+            }
+            self.private().get_or_insert_default().remove(&name);
         }
-        let listed = self.listed();
-        Ok(files.iter().filter(|file| !listed.as_ref().is_some_and(|names| names.contains(&file_name(file)))).collect())
+        Ok(())
+    }
+
+    fn open_to_all(&self, part: Part, name: &str, stop: &Stop) -> Result<(), UploadError> {
+        let Some(acl) = &self.acl else { return Ok(()) };
+        let key = key(part, name);
+        self.attempts(name, stop, || self.wait(stop, acl.open_to_all(key.as_ref())))
     }
 
     fn attempts<T>(
@@ -209,16 +238,20 @@ impl RemoteUploader {
     }
 
     fn send(&self, part: Part, path: &Path, stop: &Stop) -> Result<(), UploadError> {
-        let name = file_name(path);
+        let (name, began) = (file_name(path), Instant::now());
         self.attempts(&name, stop, || {
             let file = File::open(path).map_err(|why| format!("{}: {why}", path.display()))?;
             self.wait(stop, send(Arc::clone(&self.store), key(part, &name), file))
         })?;
-        if part == Part::Immutable
-            && let Some(listed) = self.listed().as_mut()
-        {
-            listed.insert(name);
+        if part == Part::Immutable {
+            self.private().get_or_insert_default().insert(name.clone());
         }
+        self.open_to_all(part, &name, stop)?;
+        if part == Part::Immutable {
+            self.private().get_or_insert_default().remove(&name);
+        }
+        let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(to = self.name, %part, name, milliseconds, "uploaded");
         Ok(())
     }
 }

@@ -21,8 +21,8 @@ use crate::host::store::epochs::{self, Settings};
 use ed25519_dalek::Signer as _;
 use mithril_common::crypto_helper::{KesPeriod, ProtocolMembershipDigest, ProtocolSingleSignature};
 use mithril_common::entities::{
-    BlockNumber, ChainPoint, Epoch, ProtocolParameters, SignedEntityTypeDiscriminants as Kind, Signer, SignerWithStake,
-    SingleSignature, SlotNumber,
+    BlockNumber, BlockNumberOffset, ChainPoint, Epoch, ProtocolParameters, SignedEntityTypeDiscriminants as Kind,
+    Signer, SignerWithStake, SingleSignature, SlotNumber,
 };
 use mithril_stm::{Initializer, KeyRegistration, Parameters};
 use rand_chacha::ChaCha20Rng;
@@ -148,6 +148,8 @@ impl Prepared {
             maker: None,
             chain,
             provers: Provers::default(),
+            preload_offset: BlockNumberOffset(0),
+            insistence: Mutex::default(),
             stop: Stop::new(),
         });
         let mut ledger = semel_ledger::Options::at(home.join("ledger"));

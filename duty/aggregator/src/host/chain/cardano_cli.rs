@@ -11,9 +11,10 @@
 //! period is slot / slots of a KES period, which the program does not tell: it is 129,600 on every public network. The tip is
 //! asked before and after stakes, which are refused when the epoch moved.
 //!
-//! A process gets 120 s and 64 MiB of output, and is killed with what it started. Blocks are not to be had this way.
+//! A process gets 120 s and 64 MiB of output, and is killed with what it started. Blocks are not to be had this way: they come
+//! from the node itself, over the same socket.
 
-use super::node::stake_distribution;
+use super::node::{Node, stake_distribution};
 use super::process;
 use super::{Blocks, ChainError, Observer, Place, View, settled};
 use crate::core::markers;
@@ -263,7 +264,10 @@ impl Observer for CardanoCli {
         outputs.into_values().filter_map(read).collect()
     }
 
-    fn blocks(&self, _known: &[Place]) -> Result<Box<dyn Blocks>, ChainError> {
-        Err(ChainError::Unsupported("cardano-cli"))
+    fn blocks(&self, known: &[Place]) -> Result<Box<dyn Blocks>, ChainError> {
+        match self.socket.as_os_str().is_empty() {
+            true => Err(ChainError::Unsupported("cardano-cli without CARDANO_NODE_SOCKET_PATH")),
+            false => Node::new(&self.socket, self.network.magic_id()).blocks(known),
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::block::ParsedBlock;
 use super::error::ChainDataError;
-use super::{ChainData, Progress};
+use super::{ChainData, Progress, ROLL_BACK_MAX};
 use crate::host::chain::{Observer, Place, Step};
 use std::ops::ControlFlow;
 
@@ -131,6 +131,8 @@ impl ChainData {
         let Some(last) = view.blocks.checked_sub(1) else { return Ok(Vec::new()) };
         let back = [0].into_iter().chain((0..KNOWN_DOUBLINGS).map(|power| 1_u64 << power));
         let mut indices: Vec<u64> = back.map_while(|back| last.checked_sub(back)).chain([0]).collect();
+        // The furthest that a network goes back to.
+        indices.extend(last.checked_sub(ROLL_BACK_MAX));
         if let Some(certified) = certified {
             indices.push(self.shared.store.find(view.blocks, view.base, certified)?.min(last));
         }

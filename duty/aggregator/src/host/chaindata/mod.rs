@@ -4,13 +4,15 @@
 //! immutable, block   the node's chunks and what is read of a block
 //! import, follow     from the chunks in parallel; behind them by chain-sync, roll-backs included
 //! disk, manifest     the directory; what of it counts
+//! insistence         when a node is believed that goes back below a certified block
 //! store, index       blocks, transactions and range leaves; which block holds a hash
 //! writer, view       who appends and goes back; what readers see
 //! prover, cache      proofs at a certified block
 //! ```
 //!
 //! Invariants: block numbers and slots ascend, each block names the one before it; what a manifest counts is on disk, so a stop
-//! at any write leaves the state of the last manifest; nothing goes back below a certified block. A Byron boundary block bears
+//! at any write leaves the state of the last manifest; nothing goes back below a certified block unless that is given up first
+//! ([`ChainData::give_up`]). A Byron boundary block bears
 //! the number of the block before it and is left out, except the first of the chain, which is block 0 (trap 18).
 //!
 //! A root at a block is a function of the chain up to it: v1 has the ranges that end at or below it, v2 also the part of the
@@ -26,6 +28,7 @@ mod follow;
 mod immutable;
 mod import;
 mod index;
+mod insistence;
 mod manifest;
 mod prover;
 mod store;
@@ -37,6 +40,7 @@ mod tests;
 
 pub use block::ParsedBlock;
 pub use error::ChainDataError;
+pub use insistence::{Insistence, Verdict};
 pub use prover::{BlocksTransactionsProver, Certified, Provers, TransactionsProver};
 
 use crate::host::chain::{Observer, Place};
@@ -50,6 +54,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use store::Store;
 use view::Shared;
 use writer::{Loaded, Writer};
+
+/// Blocks by which a network may go back: the security parameter k of all public ones.
+pub const ROLL_BACK_MAX: u64 = 2160;
 
 /// How chain data are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -208,6 +215,15 @@ impl ChainData {
     /// The files had to be read again and cannot be.
     pub fn certified(&self) -> Result<Option<BlockNumber>, ChainDataError> {
         Ok(self.writer()?.certified().map(BlockNumber))
+    }
+
+    /// Lets the chain go back to this block (none: the origin), whatever is certified above it. The provers above it must be gone:
+    /// see [`Provers::forget_above`].
+    ///
+    /// # Errors
+    /// It is further than [`ROLL_BACK_MAX`], or this cannot be written.
+    pub fn give_up(&self, to: Option<BlockNumber>) -> Result<(), ChainDataError> {
+        self.writer()?.give_up(&self.shared, to)
     }
 
     /// A prover of transactions (v1) for a certificate; nothing goes back below its block any more.

@@ -327,6 +327,19 @@ impl Provers {
         self.blocks_transactions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Nobody proves any more by what is above this block (none: anything): it is given up.
+    pub fn forget_above(&self, block: Option<BlockNumber>) {
+        let is_above = |covered: u64| block.is_none_or(|block| covered > *block);
+        let mut transactions = self.transactions.write().unwrap_or_else(PoisonError::into_inner);
+        if transactions.as_ref().is_some_and(|prover| is_above(prover.0.covered)) {
+            *transactions = None;
+        }
+        let mut blocks = self.blocks_transactions.write().unwrap_or_else(PoisonError::into_inner);
+        if blocks.as_ref().is_some_and(|prover| is_above(prover.covered())) {
+            *blocks = None;
+        }
+    }
+
     /// From now on this one proves transactions (v1).
     pub fn set_transactions(&self, prover: TransactionsProver) {
         *self.transactions.write().unwrap_or_else(PoisonError::into_inner) = Some(prover);

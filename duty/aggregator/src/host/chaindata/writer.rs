@@ -4,6 +4,7 @@
 //! flushed; then the manifest; then readers see it. Going back is a manifest with shorter lengths. When any of this fails, the
 //! state is read again from the files before the next batch, because the manifest may or may not have got there.
 
+use super::ROLL_BACK_MAX;
 use super::block::ParsedBlock;
 use super::disk::Disk;
 use super::error::ChainDataError;
@@ -183,6 +184,25 @@ impl Writer {
         let mut manifest = self.manifest.clone();
         manifest.generation += 1;
         manifest.certified = Some(number);
+        self.attempt(|writer| {
+            manifest.write(&writer.disk)?;
+            writer.manifest = manifest;
+            Ok(())
+        })
+    }
+
+    /// From now on the chain may go back to this block, or to the origin.
+    pub(super) fn give_up(&mut self, shared: &Shared, to: Option<BlockNumber>) -> Result<(), ChainDataError> {
+        let Some(certified) = self.manifest.certified.filter(|certified| to.is_none_or(|to| *to < *certified)) else {
+            return Ok(());
+        };
+        let highest = shared.view().highest.map_or(certified, |(number, _)| number);
+        if highest.saturating_sub(to.map_or(0, |to| *to)) > ROLL_BACK_MAX {
+            return Err(ChainDataError::BelowCertified { to, certified: BlockNumber(certified) });
+        }
+        let mut manifest = self.manifest.clone();
+        manifest.generation += 1;
+        manifest.certified = to.map(|to| *to);
         self.attempt(|writer| {
             manifest.write(&writer.disk)?;
             writer.manifest = manifest;

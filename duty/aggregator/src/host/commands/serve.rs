@@ -190,12 +190,12 @@ fn start(
 }
 
 fn epoch_settings(settings: &Settings, parameters: mithril_common::entities::ProtocolParameters) -> EpochSettings {
-    let has = |kind| settings.entities.types.contains(&kind);
+    // Both, whether the type is certified or not: one that is added later begins at once then.
     let entities = &settings.entities;
     EpochSettings {
         parameters,
-        transactions: has(Kind::CardanoTransactions).then(|| entities.transactions.clone()),
-        blocks_transactions: has(Kind::CardanoBlocksTransactions).then(|| entities.blocks_transactions.clone()),
+        transactions: Some(entities.transactions.clone()),
+        blocks_transactions: Some(entities.blocks_transactions.clone()),
     }
 }
 
@@ -236,6 +236,8 @@ fn node_files(
         maker,
         chain,
         provers: Provers::default(),
+        preload_offset: settings.import.preload_security_parameter,
+        insistence: Mutex::default(),
         stop: stop.clone(),
     })
 }
@@ -342,5 +344,36 @@ fn entity_name(kind: Kind) -> &'static str {
         Kind::CardanoDatabase => "CardanoDatabase",
         Kind::CardanoTransactions => "CardanoTransactions",
         Kind::CardanoBlocksTransactions => "CardanoBlocksTransactions",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::face::settings::{Layers, Surroundings};
+
+    #[test]
+    fn signing_configurations_are_recorded_of_types_that_are_not_certified_too() {
+        let variables = [
+            ("NETWORK", "devnet"),
+            ("NETWORK_MAGIC", "42"),
+            ("CARDANO_NODE_SOCKET_PATH", "/ipc/node.socket"),
+            ("CARDANO_NODE_VERSION", "10.7.1"),
+            ("PROTOCOL_PARAMETERS__K", "5"),
+            ("PROTOCOL_PARAMETERS__M", "100"),
+            ("PROTOCOL_PARAMETERS__PHI_F", "0.70"),
+            (
+                "GENESIS_VERIFICATION_KEY",
+                "5b35352c3232382c3134342c38372c3133382c3133362c34382c382c31342c3138372c38352c3134382c39372c3233322c3235352c3232392c33382c3234342c3234372c3230342c3139382c31332c33312c3232322c32352c3136342c35322c3130322c39312c3132302c3230382c3134375d",
+            ),
+            ("SIGNED_ENTITY_TYPES", "CardanoStakeDistribution"),
+        ];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+        let outcome = Settings::read(Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables)));
+        let settings = outcome.value.unwrap_or_else(|| panic!("{}", outcome.found));
+        let Role::Leader { parameters } = settings.role.clone() else { panic!("it leads") };
+        let recorded = epoch_settings(&settings, parameters);
+        assert_eq!(recorded.transactions.unwrap(), settings.entities.transactions);
+        assert_eq!(recorded.blocks_transactions.unwrap(), settings.entities.blocks_transactions);
     }
 }

@@ -9,6 +9,8 @@ use mithril_common::entities::{
     ProtocolMessagePartKey as Part, SignedEntityType, SignedEntityTypeDiscriminants as Kind,
 };
 
+/// Types over blocks of the chain.
+pub(super) const BLOCK_KINDS: [Kind; 2] = [Kind::CardanoTransactions, Kind::CardanoBlocksTransactions];
 /// Times that an artifact is tried: four days.
 const ATTEMPTS_MAX: u64 = 200;
 /// Longest wait before an artifact is tried again.
@@ -60,12 +62,28 @@ impl Engine {
         }
     }
 
+    /// Whether blocks and transactions are to be certified, and none ever were.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub(super) fn is_first_import(&self) -> Result<bool, EngineError> {
+        if !BLOCK_KINDS.iter().any(|kind| self.options.kinds.contains(kind)) {
+            return Ok(false);
+        }
+        for kind in BLOCK_KINDS {
+            if !self.store.read(|db| entities::latest(db, kind, 1))?.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Gives proofs for what is certified newest: after a start nobody waits for the next certificate.
     ///
     /// # Errors
     /// When the database does not answer.
     pub fn warm_up(&self) -> Result<(), EngineError> {
-        for kind in [Kind::CardanoTransactions, Kind::CardanoBlocksTransactions] {
+        for kind in BLOCK_KINDS {
             let Some(newest) = self.store.read(|db| entities::latest(db, kind, 1))?.pop() else { continue };
             if let Err(error) = self.prove(&newest.entity, &newest.certificate) {
                 tracing::warn!(entity = %newest.entity, %error, "no proofs are given until the next certificate");

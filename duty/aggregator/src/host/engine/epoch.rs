@@ -86,6 +86,9 @@ impl Engine {
             for around in [entity::signing(epoch), epoch, entity::recording(epoch)] {
                 epochs::record_settings(db, around, &settings)?;
             }
+            // An earlier version recorded no configuration of a type that was not certified. Nobody signs by those of the recording
+            // epoch before two epochs from now; the other two were announced as they are, and signers have read them.
+            epochs::complete_settings(db, entity::recording(epoch), &settings)?;
             epochs::record_stakes(db, entity::recording(epoch), &recorded, &now)?;
             messages::prune(db, epoch)?;
             messages::prune_buffer(db, &(now - BUFFERED_MAX))?;

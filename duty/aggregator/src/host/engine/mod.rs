@@ -81,6 +81,11 @@ pub trait Sources: Send + Sync {
     /// Its hash, and it as JSON.
     fn database_artifact(&self, beacon: &CardanoDbBeacon, root: &str) -> Result<(String, Value), SourceError>;
 
+    /// Imports what is far enough below the tip. Asked once, at a start with nothing certified.
+    fn preload(&self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// An artifact is there, for an entity whose certificate has this hash and root: proofs are given for it from now on.
     fn certified(&self, entity: &SignedEntityType, certificate: &str, root: &str) -> Result<(), SourceError>;
 }

@@ -1,5 +1,6 @@
 //! The runtime thread: looks at the chain, asks [`crate::core::runtime`] what to do, and does it.
 
+use super::artifacts::BLOCK_KINDS;
 use super::{Engine, EngineError, EraFailure, Event};
 use crate::core::runtime::{Action, Facts, Open, State, decide};
 use crate::face::metrics::Plain;
@@ -34,6 +35,8 @@ struct Jobs {
     aggregated: Vec<(SignedEntityType, Result<Aggregated, EngineError>)>,
     /// Types whose certificate could not be made, and when that is tried again.
     paused: BTreeMap<Kind, Instant>,
+    /// Whether the first blocks are being imported: nothing over blocks is drafted meanwhile.
+    is_preloading: bool,
     /// Whether the chain of certificates was read.
     is_chain_read: bool,
 }
@@ -53,12 +56,27 @@ impl Runtime {
 
     /// Looks and acts until it is told to end: at every interval, and at every event.
     pub fn run(&self, events: &Receiver<Event>) {
-        // May import blocks; nobody waits for that.
-        self.spawn("proofs", |this| {
+        let is_first_import = self.engine.is_first_import().unwrap_or_else(|error| {
+            tracing::warn!(%error, "blocks are imported when the first message over them is made");
+            false
+        });
+        self.lock().is_preloading = is_first_import;
+        // May import blocks; nothing else waits for that.
+        let is_started = self.spawn("proofs", move |this| {
+            if is_first_import {
+                if let Err(error) = this.engine.sources.preload() {
+                    tracing::warn!(%error, "the blocks are not imported yet; the next message over them goes on with it");
+                }
+                this.lock().is_preloading = false;
+                this.engine.tell(Event::Look);
+            }
             if let Err(error) = this.engine.warm_up() {
                 tracing::error!(%error, "no proofs are given until the next certificate");
             }
         });
+        if !is_started {
+            self.lock().is_preloading = false;
+        }
         let mut next = Instant::now();
         loop {
             // Events, however many, do not keep it from looking at the chain.
@@ -164,7 +182,10 @@ impl Runtime {
             _ => Vec::new(),
         };
         let jobs = self.lock();
-        let busy: Vec<Kind> = jobs.drafting.union(&jobs.aggregating).copied().collect();
+        let mut busy: Vec<Kind> = jobs.drafting.union(&jobs.aggregating).copied().collect();
+        if jobs.is_preloading {
+            busy.extend(BLOCK_KINDS);
+        }
         drop(jobs);
         let open: Vec<Open> = engine
             .open_messages()

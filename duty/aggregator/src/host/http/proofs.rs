@@ -2,10 +2,12 @@
 
 use super::{Shared, reply};
 use crate::face::metrics;
+use crate::host::store::entities;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 use mithril_common::messages::{
     CardanoBlocksProofsMessage, CardanoTransactionsProofsMessage, CardanoTransactionsProofsV2Message,
 };
@@ -92,10 +94,15 @@ async fn answer(
     // Whoever finds no place at once is told so: a queue behind a full queue helps nobody.
     let Ok(_place) = shared.0.proofs.try_acquire() else { return reply::busy() };
     let this = shared.clone();
-    let made = tokio::task::spawn_blocking(move || this.prove(asked, &hashes)).await;
-    match made {
-        Ok(Ok(Some(body))) => reply::json(StatusCode::OK, Bytes::from(body), reply::Keep::Never),
-        Ok(Ok(None)) => reply::empty(StatusCode::NOT_FOUND),
+    let made = tokio::task::spawn_blocking(move || match this.prove(asked, &hashes)? {
+        Some(body) => Ok::<_, String>((Some(body), false)),
+        None => Ok((None, this.is_awaited(asked)?)),
+    });
+    match made.await {
+        Ok(Ok((Some(body), _))) => reply::json(StatusCode::OK, Bytes::from(body), reply::Keep::Never),
+        // It is certified, and after a start its blocks are still being read.
+        Ok(Ok((None, true))) => reply::not_yet("the proofs are not ready yet"),
+        Ok(Ok((None, false))) => reply::empty(StatusCode::NOT_FOUND),
         Ok(Err(why)) => reply::failed(&why),
         Err(error) => reply::failed(&error.to_string()),
     }
@@ -129,6 +136,19 @@ impl Shared {
             Asked::TransactionsV2 => encode(prover.transactions_v2(hashes)?),
             Asked::BlocksV2 => encode(prover.blocks_v2(hashes)?),
         }
+    }
+}
+
+impl Shared {
+    /// Whether there is something to prove, though nobody proves it now.
+    fn is_awaited(&self, asked: Asked) -> Result<bool, String> {
+        let kind = match asked {
+            Asked::Transactions => Kind::CardanoTransactions,
+            Asked::TransactionsV2 | Asked::BlocksV2 => Kind::CardanoBlocksTransactions,
+        };
+        let engine = &self.0.engine;
+        let newest = engine.store().read(|db| entities::latest(db, kind, 1)).map_err(|error| error.to_string())?;
+        Ok(engine.options().kinds.contains(&kind) && !newest.is_empty())
     }
 }
 

@@ -64,6 +64,13 @@ pub fn busy() -> Response {
     reply
 }
 
+/// Come back when what is being made is there: it may take minutes.
+pub fn not_yet(why: &str) -> Response {
+    let mut reply = message(StatusCode::SERVICE_UNAVAILABLE, &ServerError::new(why));
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("30"));
+    reply
+}
+
 /// What the database says, as a status: a lock or a full disk may pass.
 pub fn database(error: &crate::host::store::StoreError) -> Response {
     if error.is_passing() { busy() } else { failed(&error.to_string()) }

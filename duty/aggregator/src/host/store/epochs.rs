@@ -55,6 +55,23 @@ pub fn record_settings(db: &Connection, epoch: Epoch, settings: &Settings) -> Re
     Ok(())
 }
 
+/// Adds the signing configurations that an epoch's settings lack; what they have stays. Only for an epoch that nobody signs by
+/// yet: signers read an epoch's settings once, when it begins.
+pub fn complete_settings(db: &Connection, epoch: Epoch, settings: &Settings) -> Result<()> {
+    db.prepare_cached(
+        "UPDATE epoch_setting SET \
+         cardano_transactions_signing_config = coalesce(cardano_transactions_signing_config, ?2), \
+         cardano_blocks_transactions_signing_config = coalesce(cardano_blocks_transactions_signing_config, ?3) \
+         WHERE epoch_setting_id = ?1",
+    )?
+    .execute((
+        text::number(*epoch),
+        settings.transactions.as_ref().map(text::json).transpose()?,
+        settings.blocks_transactions.as_ref().map(text::json).transpose()?,
+    ))?;
+    Ok(())
+}
+
 /// An epoch's settings.
 pub fn settings(db: &Connection, epoch: Epoch) -> Result<Option<Settings>> {
     let found = db

@@ -2,8 +2,14 @@
 
 use super::*;
 use crate::host::chain::{Blocks, ChainError, Step, View as Tip};
-use mithril_common::entities::StakeDistribution;
+use crate::host::engine::{SourceError, Sources};
+use crate::host::files::NodeFiles;
+use crate::host::immutable::CachePolicy;
+use mithril_common::crypto_helper::KesPeriod;
+use mithril_common::entities::{ChainPoint, Epoch, SignedEntityType, StakeDistribution};
+use semel_ops::shutdown::Stop;
 use std::sync::Mutex as Lock;
+use std::time::Duration;
 
 /// A node that has a chain and then says what a script has.
 #[derive(Debug, Default)]
@@ -29,7 +35,14 @@ impl Node {
 
 impl Observer for &'static Node {
     fn view(&self) -> Result<Tip, ChainError> {
-        Err(ChainError::Unsupported("this node"))
+        let chain = self.chain.lock().unwrap();
+        let tip = chain.last().and_then(|block| ParsedBlock::parse(block).ok()).unwrap();
+        Ok(Tip {
+            era: "Conway".to_owned(),
+            epoch: Epoch(1),
+            tip: ChainPoint::new(SlotNumber(tip.slot), BlockNumber(tip.number), hex::encode(tip.hash)),
+            kes_period: KesPeriod(0),
+        })
     }
 
     fn stakes(&self) -> Result<(Tip, StakeDistribution), ChainError> {
@@ -169,6 +182,97 @@ fn a_chain_that_goes_back_below_a_certified_block_is_refused_now_and_after_a_res
     agrees(&data, &parsed(&old), [43, 44, 63]);
     follow(&data, node(chain(80, 45, 5), vec![]), 1000).unwrap();
     agrees(&data, &parsed(&chain(80, 45, 5)), [44, 45, 79]);
+}
+
+/// The node's files as the aggregator has them; a node is believed at its third look.
+fn files(home: &Path, node: &'static Node) -> NodeFiles {
+    NodeFiles {
+        db: None,
+        observer: Arc::new(node),
+        store: crate::host::store::Store::open(&home.join("stores")).unwrap(),
+        digests: Lock::new(CachePolicy::Off),
+        maker: None,
+        chain: Some(ChainData::open(&home.join("chain-data"), Options::default()).unwrap()),
+        provers: Provers::default(),
+        preload_offset: BlockNumberOffset(10),
+        insistence: Lock::new(Insistence::after(Duration::ZERO)),
+        stop: Stop::new(),
+    }
+}
+
+fn refused(files: &NodeFiles, up_to: u64, text: &str) {
+    match files.transactions_root(BlockNumber(up_to)) {
+        Err(SourceError::Failed(why)) => assert!(why.contains(text), "{why}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_node_that_keeps_to_another_chain_is_followed_below_a_certified_block_and_nothing_old_is_proven() {
+    let home = tempfile::tempdir().unwrap();
+    let node = node(chain(64, 0, 0), vec![]);
+    let files = files(home.path(), node);
+    let root = files.transactions_root(BlockNumber(29)).unwrap();
+    files.certified(&SignedEntityType::CardanoTransactions(Epoch(1), BlockNumber(29)), "low", &root).unwrap();
+    let root = files.blocks_transactions_root(BlockNumber(63)).unwrap();
+    let high = SignedEntityType::CardanoBlocksTransactions(Epoch(1), BlockNumber(63), BlockNumberOffset(9));
+    files.certified(&high, "high", &root).unwrap();
+    let data = files.chain.as_ref().unwrap();
+
+    // A node that has fewer blocks than are here may still catch up, however often it is asked.
+    *node.chain.lock().unwrap() = chain(50, 40, 7);
+    (0..4).for_each(|_| refused(&files, 89, "catch up"));
+    let fork = chain(120, 40, 7);
+    *node.chain.lock().unwrap() = fork.clone();
+    refused(&files, 89, "below block 63");
+    // What is here already is no word of the node's.
+    files.blocks_transactions_root(BlockNumber(59)).unwrap();
+    refused(&files, 89, "below block 63");
+    assert!(files.provers.blocks_transactions().is_some());
+    files.transactions_root(BlockNumber(89)).unwrap();
+    agrees(data, &parsed(&fork), [29, 39, 44, 59, 89]);
+    assert!(files.provers.blocks_transactions().is_none(), "its blocks are gone");
+    let low = files.provers.transactions().unwrap();
+    assert_eq!(low.certified().certificate_hash, "low");
+    let hashes: Vec<String> =
+        parsed(&fork[..30]).iter().flat_map(|block| &block.transactions).map(hex::encode).collect();
+    let message = low.prove(&hashes).unwrap();
+    message.verify().unwrap();
+    assert_eq!(message.transactions_hashes().len(), hashes.len());
+    // And what is certified from now on holds again.
+    data.certify(BlockNumber(89)).unwrap();
+    *node.chain.lock().unwrap() = chain(140, 80, 9);
+    refused(&files, 119, "below block 89");
+}
+
+#[test]
+fn the_import_at_start_ends_so_many_blocks_below_the_tip() {
+    let home = tempfile::tempdir().unwrap();
+    let node = node(chain(64, 0, 0), vec![]);
+    let files = files(home.path(), node);
+    files.preload().unwrap();
+    assert_eq!(files.chain.as_ref().unwrap().highest().unwrap().0, BlockNumber(53));
+    *node.chain.lock().unwrap() = chain(5, 0, 0);
+    let (home, node) = (tempfile::tempdir().unwrap(), node);
+    self::files(home.path(), node).preload().unwrap();
+}
+
+#[test]
+fn nobody_is_followed_further_back_than_a_network_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let node = node(chain(2200, 0, 0), vec![]);
+    let files = files(home.path(), node);
+    files.transactions_root(BlockNumber(2199)).unwrap();
+    let data = files.chain.as_ref().unwrap();
+    data.certify(BlockNumber(2100)).unwrap();
+    *node.chain.lock().unwrap() = chain(2300, 30, 7);
+    (0..4).for_each(|_| refused(&files, 2299, "it is not believed"));
+    assert!(matches!(data.give_up(Some(BlockNumber(29))), Err(ChainDataError::BelowCertified { .. })));
+    // As far as a network goes, a place is known that the node has too.
+    *node.chain.lock().unwrap() = chain(2300, 45, 7);
+    (0..2).for_each(|_| refused(&files, 2299, "minutes"));
+    files.transactions_root(BlockNumber(2299)).unwrap();
+    agrees(data, &parsed(&chain(2300, 45, 7)), [44, 2299]);
 }
 
 #[test]
