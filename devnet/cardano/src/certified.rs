@@ -232,6 +232,8 @@ impl Certified {
             maker,
             chain,
             provers: Provers::default(),
+            preload_offset: BlockNumberOffset(conditions.security),
+            insistence: Mutex::default(),
             stop: stop.clone(),
         })
     }

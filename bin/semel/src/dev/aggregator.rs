@@ -409,8 +409,8 @@ fn leave(pool: &Pool, net: &CardanoNet, certified: &Certified, directory: &Path)
         ("STORE_RETENTION_LIMIT", "5".to_owned()),
         ("NETWORK_SECURITY_PARAMETER", security.clone()),
         ("PRELOAD_SECURITY_PARAMETER", security),
-        // Ten seconds are an epoch here.
-        ("SIGNATURE_PUBLISHER_SKIP_DELAYER", "true".to_owned()),
+        // By default ten seconds pass before it posts: here they are an epoch. With its delayer skipped it posts nothing.
+        ("SIGNATURE_PUBLISHER_DELAYER_DELAY_MS", SIGNER_INTERVAL.as_millis().to_string()),
         ("SIGNATURE_PUBLISHER_RETRY_DELAY_MS", SIGNER_INTERVAL.as_millis().to_string()),
     ];
     let environment = directory.join("signer.env");
