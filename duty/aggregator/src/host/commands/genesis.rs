@@ -1,6 +1,6 @@
 //! The first certificate of a chain.
 
-use super::{CommandError, era_of, file, ledger, observer, open_store};
+use super::{CommandError, file, ledger, observer, open_store};
 use crate::face::settings::Base;
 use crate::host::aggregator::{Aggregator, Setup};
 use crate::host::chain::Observer;
@@ -10,6 +10,7 @@ use crate::host::store::epochs::Settings;
 use mithril_common::crypto_helper::{GenesisEd25519Signature, GenesisEd25519VerificationKey};
 use mithril_common::entities::{
     BlockNumber, CardanoDbBeacon, ProtocolMessage, SignedEntityType, SignedEntityTypeDiscriminants as Kind,
+    SupportedEra,
 };
 use semel_guard::{Benign, Key};
 use std::path::Path;
@@ -46,21 +47,21 @@ fn no_files() -> SourceError {
 
 /// An engine that looks at the chain's epoch and the database, and changes neither.
 fn engine(base: &Base, genesis: GenesisEd25519VerificationKey) -> Result<Arc<Engine>, CommandError> {
-    let parameters = base.protocol_parameters.clone().ok_or_else(|| {
-        CommandError::Setting("PROTOCOL_PARAMETERS__K, __M and __PHI_F are needed to make a genesis certificate".into())
-    })?;
+    // Whoever served before recorded them; they are needed for the epochs that nobody recorded.
+    let of = |parameters| Settings { parameters, transactions: None, blocks_transactions: None };
     let observer: Arc<dyn Observer> = observer(base)?.into();
     let aggregator = Aggregator::open(Setup {
         options: Options {
             network: base.network_name.to_string(),
             genesis,
-            settings: Some(Settings { parameters, transactions: None, blocks_transactions: None }),
+            settings: base.protocol_parameters.clone().map(of),
             kinds: [Kind::MithrilStakeDistribution].into(),
             retention: None,
             interval: Duration::from_secs(60),
             node_version: String::new(),
         },
-        era: era_of(base, &observer),
+        // The message holds no era.
+        era: Box::new(|_| Ok(SupportedEra::Pythagoras.to_string())),
         observer,
         clock: Arc::new(chrono::Utc::now),
         ledger: ledger(),

@@ -139,7 +139,12 @@ impl Engine {
         let (current_settings, next_settings, registration_settings, stakes) = self.store.read(|db| {
             let of = |epoch| {
                 let known = epochs::settings(db, epoch)?.or_else(|| self.options.settings.clone());
-                known.ok_or_else(|| StoreError::value("an epoch's settings", "there are none"))
+                known.ok_or_else(|| {
+                    StoreError::value(
+                        "the settings of an epoch",
+                        "there are none: set PROTOCOL_PARAMETERS__K, __M and __PHI_F",
+                    )
+                })
             };
             Ok((of(now)?, of(next)?, of(then)?, epochs::stakes(db, now)?))
         })?;
