@@ -399,6 +399,22 @@ impl Reader<'_> {
         let transactions = config("cardano_transactions_signing_config");
         let blocks = config("cardano_blocks_transactions_signing_config");
         let ((security_parameter, step), (blocks_offset, blocks_step)) = (transactions?, blocks?);
+        let has_both = [
+            SignedEntityTypeDiscriminants::CardanoTransactions,
+            SignedEntityTypeDiscriminants::CardanoBlocksTransactions,
+        ]
+        .iter()
+        .all(|kind| types.contains(kind));
+        if has_both && blocks_offset > security_parameter {
+            // A signer takes a range of blocks whole that it has stored for transactions, also beyond the beacon.
+            let key = "cardano_blocks_transactions_signing_config.security_parameter";
+            let message = format!(
+                "{} is {blocks_offset}, for transactions {security_parameter}: signers then sign different roots of blocks",
+                variable(key)
+            );
+            let hint = format!("set it to {security_parameter} or less");
+            self.warning_at(&codes::CONTRADICTION, &self.place(key), message, Some(hint));
+        }
         Some(Entities {
             types,
             wants_retired,

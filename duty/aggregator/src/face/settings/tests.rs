@@ -552,3 +552,20 @@ fn events_are_kept_for_ever_unless_somebody_says_for_how_long() {
         assert_eq!(with(&more).value.unwrap().event_retention_days, kept);
     }
 }
+
+#[test]
+fn blocks_that_lag_behind_transactions_are_told() {
+    let types = ("SIGNED_ENTITY_TYPES", "CardanoTransactions,CardanoBlocksTransactions");
+    let told = |types, blocks| {
+        let outcome = with(&[
+            types,
+            ("CARDANO_TRANSACTIONS_SIGNING_CONFIG__SECURITY_PARAMETER", "100"),
+            ("CARDANO_BLOCKS_TRANSACTIONS_SIGNING_CONFIG__SECURITY_PARAMETER", blocks),
+        ]);
+        assert!(outcome.value.is_some());
+        outcome.found.to_string().contains("CONFIG-0312")
+    };
+    assert!(told(types, "101"));
+    assert!(!told(types, "100"));
+    assert!(!told(("SIGNED_ENTITY_TYPES", "CardanoBlocksTransactions"), "101"), "nothing is stored for transactions");
+}

@@ -17,25 +17,38 @@ const META_BYTES_MAX: u64 = 64 * 1024;
 
 /// Version of cardano-node, as far as it decides anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct NodeVersion(pub u64, pub u64, pub u64);
+pub struct NodeVersion(pub u64, pub u64, pub u64, pub Stage);
+
+/// Whether a version is out: one with a `-` and a name comes before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// `10.4.1-pre`.
+    Before,
+    /// `10.4.1`.
+    Out,
+}
 
 impl NodeVersion {
-    /// From `10.4.1`, with or without what follows a `-` or `+`.
+    /// From `10.4.1`, `10.4.1-pre` or `10.4.1+build`.
     ///
     /// # Errors
     /// When it is none.
     pub fn parse(text: &str) -> Result<NodeVersion, ArtifactError> {
-        let numbers: Option<Vec<u64>> =
-            text.split(['-', '+']).next().unwrap_or_default().split('.').map(|part| part.parse().ok()).collect();
+        let version = text.split('+').next().unwrap_or_default();
+        let (numbers, stage) = match version.split_once('-') {
+            Some((numbers, _)) => (numbers, Stage::Before),
+            None => (version, Stage::Out),
+        };
+        let numbers: Option<Vec<u64>> = numbers.split('.').map(|part| part.parse().ok()).collect();
         match numbers.as_deref() {
-            Some([major, minor, patch]) => Ok(NodeVersion(*major, *minor, *patch)),
+            Some([major, minor, patch]) => Ok(NodeVersion(*major, *minor, *patch, stage)),
             _ => Err(ArtifactError::NodeVersion(text.to_owned())),
         }
     }
 
     /// How many of the newest snapshots are packed: before 10.4.1 the newest one may be half written.
     pub fn snapshots(self) -> usize {
-        if self < NodeVersion(10, 4, 1) { 2 } else { 1 }
+        if self < NodeVersion(10, 4, 1, Stage::Out) { 2 } else { 1 }
     }
 }
 
@@ -156,10 +169,10 @@ mod tests {
             put(db.path(), &format!("ledger/{slot}/{tables}"), "tables");
         }
         assert_eq!(slots(db.path()), [900, 1000, 1100]);
-        let newest = LedgerSnapshot::open_newest(db.path(), NodeVersion(10, 7, 0)).unwrap();
+        let newest = LedgerSnapshot::open_newest(db.path(), NodeVersion(10, 7, 0, Stage::Out)).unwrap();
         let names: Vec<_> = newest.iter().map(|(name, _)| name.to_str().unwrap()).collect();
         assert_eq!(names, ["ledger/1100/meta", "ledger/1100/state", "ledger/1100/tables"]);
-        let two = LedgerSnapshot::open_newest(db.path(), NodeVersion(10, 4, 0)).unwrap();
+        let two = LedgerSnapshot::open_newest(db.path(), NodeVersion(10, 4, 0, Stage::Out)).unwrap();
         assert_eq!(two.len(), 6);
         assert!(two.iter().any(|(name, _)| name.ends_with("1000/tables/tvar")));
     }
@@ -183,18 +196,26 @@ mod tests {
         put(db.path(), "ledger/README.md", "x");
         put(db.path(), "ledger/77.bak", "x");
         assert_eq!(slots(db.path()), [] as [u64; 0]);
-        let none = LedgerSnapshot::open_newest(db.path(), NodeVersion(10, 7, 0));
+        let none = LedgerSnapshot::open_newest(db.path(), NodeVersion(10, 7, 0, Stage::Out));
         assert!(matches!(none, Err(ArtifactError::NoLedger(_))));
     }
 
     #[test]
     fn versions_are_three_numbers() {
-        assert_eq!(NodeVersion::parse("10.4.1").unwrap(), NodeVersion(10, 4, 1));
-        assert_eq!(NodeVersion::parse("11.0.1-pre+x").unwrap(), NodeVersion(11, 0, 1));
+        assert_eq!(NodeVersion::parse("10.4.1").unwrap(), NodeVersion(10, 4, 1, Stage::Out));
+        assert_eq!(NodeVersion::parse("11.0.1-pre+x").unwrap(), NodeVersion(11, 0, 1, Stage::Before));
         for wrong in ["", "10", "10.4", "10.4.x", "v10.4.1", "10.4.1.2"] {
             assert!(NodeVersion::parse(wrong).is_err(), "{wrong}");
         }
-        let forms = [("10.4.0", 2), ("10.4.1", 1), ("9.9.9", 2), ("11.0.0", 1)];
+        let forms = [
+            ("10.4.0", 2),
+            ("10.4.1-pre", 2),
+            ("10.4.1", 1),
+            ("10.4.1+x", 1),
+            ("10.4.2-pre", 1),
+            ("9.9.9", 2),
+            ("11.0.0", 1),
+        ];
         for (version, snapshots) in forms {
             assert_eq!(NodeVersion::parse(version).unwrap().snapshots(), snapshots, "{version}");
         }

@@ -152,6 +152,10 @@ impl Runtime {
             Err(error) => failures.push(error),
             Ok((state, actions, failed)) => {
                 failures.extend(failed);
+                let before = self.engine.standing().state;
+                if before != state {
+                    tracing::debug!(?before, now = ?state, epoch = *view.epoch, block = *view.tip.block_number, "state");
+                }
                 self.engine.stand(|standing| standing.state = state);
                 for action in actions {
                     match self.carry_out(action) {
@@ -250,7 +254,9 @@ impl Runtime {
             return;
         }
         let is_started = self.spawn("draft", move |this| {
+            let began = Instant::now();
             let opened = this.engine.draft(&data, &entity).and_then(|message| Ok(this.engine.open(message)?));
+            tracing::debug!(entity = %entity, milliseconds = %began.elapsed().as_millis(), "drafted");
             this.lock().drafting.remove(&kind);
             match opened {
                 Ok(Some(open)) => {

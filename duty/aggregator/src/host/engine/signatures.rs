@@ -103,6 +103,7 @@ impl Engine {
             // Here, so that of two signatures of one party the one that is kept last is also counted last.
             Ok(counting.count(&kept.party_id, &indexes))
         })?;
+        tracing::debug!(entity = %open.message.entity, party = signature.party_id, is_quorum, "a signature counts");
         if is_quorum {
             self.tell(Event::Look);
         }

@@ -8,6 +8,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+use std::time::Instant;
 
 /// Where the API begins.
 pub const BASE: &str = "/aggregator";
@@ -54,10 +55,16 @@ pub fn router(shared: Shared) -> Router {
 /// Whatever every request and reply has.
 async fn around(request: Request, next: Next) -> Response {
     let origin = request.headers().contains_key(header::ORIGIN);
+    let asked = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
     let mut reply = match *request.method() {
         Method::OPTIONS => preflight(),
         _ => next.run(request).await,
     };
+    if let Some((method, path, began)) = asked {
+        let (status, milliseconds) = (reply.status().as_u16(), began.elapsed().as_millis());
+        tracing::debug!(%method, path, status, %milliseconds, "answered");
+    }
     let headers = reply.headers_mut();
     headers.insert(VERSION_HEADER, HeaderValue::from_static(API_VERSION));
     if origin {
