@@ -97,13 +97,11 @@ fn certify(network: &Network, data: &ChainData, highest: BlockNumber) -> Result<
 
 fn proofs(load: &Load, what: &str, figures: (f64, f64), results: &mut Results<'_>) -> Result<(), CommandError> {
     let (goal, reference) = figures;
-    let before = cost::server_seconds();
     let loaded = load::run(load)?;
-    let spent = cost::server_seconds() - before;
     let count = loaded.statuses.values().sum::<u64>() as f64;
     let note = format!(
         "{:.0} /s per processor of the server, {:.1} kB each",
-        count / spent,
+        count / loaded.server_seconds,
         loaded.bytes as f64 / count / 1e3
     );
     results.push(Row::new(what, loaded.rate(), "/s").at_least(goal).reference(reference).note(note));

@@ -3,6 +3,7 @@
 //! In a closed loop the next request follows the answer. At a rate, requests are due at equal distances whatever the answers do,
 //! and the clock of each starts when it was due: a server that stalls pays for everything that waited behind it.
 
+use super::cost;
 use crate::host::commands::CommandError;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -51,6 +52,8 @@ pub(super) struct Loaded {
     pub(super) seconds: f64,
     /// Bytes of bodies.
     pub(super) bytes: u64,
+    /// Processor time of everything but the clients.
+    pub(super) server_seconds: f64,
 }
 
 impl Loaded {
@@ -91,7 +94,10 @@ pub(super) fn run(load: &Load) -> Result<Loaded, CommandError> {
     let failed = |why: io::Error| CommandError::Host("the clients of the benchmark", why);
     let thread = std::thread::Builder::new().name("load".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        tokio::task::LocalSet::new().block_on(&runtime, all(load))
+        let server = || cost::process_seconds() - cost::thread_seconds();
+        let before = server();
+        let loaded = tokio::task::LocalSet::new().block_on(&runtime, all(load))?;
+        Ok(Loaded { server_seconds: server() - before, ..loaded })
     });
     thread.map_err(failed)?.join().map_err(|_| super::failed("the clients ended early"))?.map_err(failed)
 }

@@ -23,13 +23,11 @@ pub(super) fn measure(network: &Network, plan: &Plan, results: &mut Results<'_>)
             end: End::Time(plan.span),
             rate: None,
         };
-        let before = cost::server_seconds();
         let loaded = load::run(&load)?;
-        let spent = cost::server_seconds() - before;
         let name = path.split(&hash).next().unwrap_or(&path);
         let count = loaded.statuses.values().sum::<u64>() as f64;
         let each = loaded.bytes as f64 / count.max(1.0);
-        let note = format!("{each:.0} bytes each; {:.0} /s per processor of the server", count / spent);
+        let note = format!("{each:.0} bytes each; {:.0} /s per processor of the server", count / loaded.server_seconds);
         results.push(Row::new(format!("GET {name}, 20 signers"), loaded.rate(), "/s").at_least(10_000.0).note(note));
         results.push(Row::new("  p99 with 100 clients", loaded.percentile_ms(0.99), "ms").at_most(50.0));
         results.push(Row::new("  answers that are not 200", loaded.others(200) as f64, "").at_most(0.0));
