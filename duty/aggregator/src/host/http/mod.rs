@@ -79,9 +79,11 @@ struct Inside {
     options: Options,
     events: Events,
     cache: cache::Cache,
-    writes: Semaphore,
-    reads: Semaphore,
-    proofs: Semaphore,
+    writes: Arc<Semaphore>,
+    reads: Arc<Semaphore>,
+    proofs: Arc<Semaphore>,
+    // One per core, given in the order of asking: proofs are all computation, and more at once only wait for each other.
+    provers: Arc<Semaphore>,
     downloads: Arc<Semaphore>,
     // In bytes.
     large_bodies: Arc<Semaphore>,
@@ -101,11 +103,25 @@ impl Shared {
             options,
             events,
             cache: cache::Cache::default(),
-            writes: Semaphore::new(WRITES_MAX),
-            reads: Semaphore::new(READS_MAX),
-            proofs: Semaphore::new(PROOFS_MAX),
+            writes: Arc::new(Semaphore::new(WRITES_MAX)),
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+            proofs: Arc::new(Semaphore::new(PROOFS_MAX)),
+            provers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
             downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             large_bodies: Arc::new(Semaphore::new(BODIES_LARGE_MAX)),
         }))
     }
+}
+
+/// Works on a thread that may wait, and gives its place back when it is done, also when whoever asked has gone.
+async fn work<T: Send + 'static>(
+    place: impl Send + 'static,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, tokio::task::JoinError> {
+    tokio::task::spawn_blocking(move || {
+        let done = work();
+        drop(place);
+        done
+    })
+    .await
 }

@@ -1,6 +1,6 @@
 //! Proofs that transactions and blocks are certified.
 
-use super::{Shared, reply};
+use super::{Shared, reply, work};
 use crate::face::metrics;
 use crate::host::store::entities;
 use axum::extract::{RawQuery, State};
@@ -13,6 +13,7 @@ use mithril_common::messages::{
 };
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// Who makes proofs, at the newest certificate. A call takes a fraction of a millisecond to some milliseconds.
 pub trait Prover: fmt::Debug + Send + Sync {
@@ -92,9 +93,11 @@ async fn answer(
         Err(why) => return reply::refused(StatusCode::BAD_REQUEST, asked.label(), &why),
     };
     // Whoever finds no place at once is told so: a queue behind a full queue helps nobody.
-    let Ok(_place) = shared.0.proofs.try_acquire() else { return reply::busy() };
+    let Ok(place) = Arc::clone(&shared.0.proofs).try_acquire_owned() else { return reply::busy() };
+    // It is never closed.
+    let Ok(turn) = Arc::clone(&shared.0.provers).acquire_owned().await else { return reply::busy() };
     let this = shared.clone();
-    let made = tokio::task::spawn_blocking(move || match this.prove(asked, &hashes)? {
+    let made = work((place, turn), move || match this.prove(asked, &hashes)? {
         Some(body) => Ok::<_, String>((Some(body), false)),
         None => Ok((None, this.is_awaited(asked)?)),
     });
@@ -137,9 +140,7 @@ impl Shared {
             Asked::BlocksV2 => encode(prover.blocks_v2(hashes)?),
         }
     }
-}
 
-impl Shared {
     /// Whether there is something to prove, though nobody proves it now.
     fn is_awaited(&self, asked: Asked) -> Result<bool, String> {
         let kind = match asked {

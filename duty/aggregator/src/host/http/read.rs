@@ -1,7 +1,7 @@
 //! Everything that is read.
 
 use super::reply::{self, Keep};
-use super::{API_VERSION, EPOCHS_BACK_MAX, LIST_MAX, Shared};
+use super::{API_VERSION, EPOCHS_BACK_MAX, LIST_MAX, Shared, work};
 use crate::core::entity;
 use crate::face::metrics::{self, ByClient};
 use crate::host::store::entities::{self, Artifact};
@@ -25,6 +25,7 @@ use mithril_common::messages::{
     ProtocolConfigurationMessage, SignerMessagePart, SignerWithStakeMessagePart,
 };
 use serde::Serialize;
+use std::sync::Arc;
 
 /// No chain comes to this epoch; offsets of a few epochs are added without a check.
 const EPOCH_MAX: u64 = 1 << 40;
@@ -41,9 +42,9 @@ impl Shared {
         if let Some(body) = self.0.cache.get(&path, version) {
             return reply::json(StatusCode::OK, body, keep);
         }
-        let Ok(_place) = self.0.reads.acquire().await else { return reply::busy() };
+        let Ok(place) = Arc::clone(&self.0.reads).acquire_owned().await else { return reply::busy() };
         let this = self.clone();
-        let built = tokio::task::spawn_blocking(move || build(&this)).await;
+        let built = work(place, move || build(&this)).await;
         match built {
             Ok(Ok(Some(body))) => {
                 let body = Bytes::from(body);
@@ -55,14 +56,12 @@ impl Shared {
             Err(error) => reply::failed(&error.to_string()),
         }
     }
-}
 
-impl Shared {
     /// A reply that is built each time: what it tells changes with every registration.
     async fn tell(&self, build: impl FnOnce(&Shared) -> Found + Send + 'static) -> Response {
-        let Ok(_place) = self.0.reads.acquire().await else { return reply::busy() };
+        let Ok(place) = Arc::clone(&self.0.reads).acquire_owned().await else { return reply::busy() };
         let this = self.clone();
-        match tokio::task::spawn_blocking(move || build(&this)).await {
+        match work(place, move || build(&this)).await {
             Ok(Ok(Some(body))) => reply::json(StatusCode::OK, Bytes::from(body), Keep::Never),
             Ok(Ok(None)) => reply::empty(StatusCode::NOT_FOUND),
             Ok(Err(error)) => reply::database(&error),

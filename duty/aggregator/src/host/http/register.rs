@@ -3,7 +3,7 @@
 //! The work of a registration (pairings, a commit) is done on threads that may block; as many of them share commits.
 
 use super::reply::{self, REGISTRATION_CLOSED};
-use super::{BODY_MAX, BODY_SMALL, Shared};
+use super::{BODY_MAX, BODY_SMALL, Shared, work};
 use crate::core::registration;
 use crate::face::metrics::{ByClient, ByOrigin, ClientType};
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
@@ -73,8 +73,8 @@ fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn turn(shared: &Shared) -> Result<tokio::sync::SemaphorePermit<'_>, No> {
-    match tokio::time::timeout(TURN_TIME_MAX, shared.0.writes.acquire()).await {
+async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, No> {
+    match tokio::time::timeout(TURN_TIME_MAX, Arc::clone(&shared.0.writes).acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(Box::new(reply::busy())),
     }
@@ -86,10 +86,10 @@ pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body
     ByOrigin::SignerRegistrations.add(&origin, 1);
     let done = async {
         let received = body(&shared, &headers, sent).await?;
-        let _turn = turn(&shared).await?;
+        let turn = turn(&shared).await?;
         let (engine, events) = (Arc::clone(&shared.0.engine), shared.0.events.clone());
         let version = headers.get(MITHRIL_SIGNER_VERSION_HEADER).and_then(|text| text.to_str().ok()).map(str::to_owned);
-        let registered = tokio::task::spawn_blocking(move || {
+        let registered = work(turn, move || {
             let message: RegisterSignerMessage =
                 serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNER, &error))?;
             // What the message's type does not know is read beside it.
@@ -165,9 +165,9 @@ pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: B
     ByOrigin::Signatures.add("HTTP", 1);
     let done = async {
         let received = body(&shared, &headers, sent).await?;
-        let _turn = turn(&shared).await?;
+        let turn = turn(&shared).await?;
         let engine = Arc::clone(&shared.0.engine);
-        let registered = tokio::task::spawn_blocking(move || {
+        let registered = work(turn, move || {
             let message: RegisterSignatureMessageHttp =
                 serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNATURE, &error))?;
             let entity = match message.signed_entity_type {
