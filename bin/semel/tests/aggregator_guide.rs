@@ -385,16 +385,14 @@ fn a_leader_with_the_guide_s_files_certifies_after_an_offline_genesis() {
     assert_log(&host.log());
 }
 
-/// All names and help texts of the guide's table; the retired type is counted nowhere.
+/// All names and help texts of the guide's table.
 fn assert_metrics(metrics: &str, guide: &str) {
     let rows = guide.lines().filter_map(|line| line.strip_prefix("| **mithril_aggregator_")?.split_once("**"));
     let rows: Vec<_> = rows.map(|(name, rest)| (name, rest.trim_matches(['|', ' ']))).collect();
     assert_eq!(rows.len(), 25);
-    let retired =
-        ["artifact_detail_cardano_db_total_served_since_startup", "cardano_db_total_restoration_since_startup"];
     for (name, help) in rows {
         let has_help = metrics.contains(&format!("# HELP mithril_aggregator_{name} {help}\n"));
-        assert!(has_help || retired.contains(&name), "{name} {help}:\n{metrics}");
+        assert!(has_help, "{name} {help}:\n{metrics}");
     }
     let number = |name: &str| -> u64 {
         let line = metrics.lines().find(|line| line.starts_with(&format!("mithril_aggregator_{name}_since_startup")));

@@ -151,6 +151,12 @@ pub fn default_directory() -> PathBuf {
     }
 }
 
+/// The same; where neither can be made, the ledger is below `other`: a service may have no home and no directory but its own.
+pub fn default_directory_or(other: &Path) -> PathBuf {
+    let directory = default_directory();
+    if directory.exists() || can_be_made(&directory) { directory } else { other.join("ledger") }
+}
+
 /// Whether this user could make a directory. Nothing is made: commands that only look ask this, too.
 fn can_be_made(directory: &Path) -> bool {
     let above = directory.ancestors().find(|above| above.exists());

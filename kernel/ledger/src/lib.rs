@@ -39,7 +39,7 @@ mod witness;
 pub use claim::Claim;
 pub use error::{LedgerError, LedgerErrorKind};
 pub use examine::{Examined, Finding, examine, mend};
-pub use host::{Binding, Filesystem, HostIdentity, default_directory, filesystem_of};
+pub use host::{Binding, Filesystem, HostIdentity, default_directory, default_directory_or, filesystem_of};
 pub use journal::{Journal, Known, SYNC_SECONDS, Status};
 pub use options::{Durability, Options, RESERVE_HEIGHTS_DEFAULT};
 pub use record::{Kind, RECORD_LEN, Record, SubjectId, subject_id};

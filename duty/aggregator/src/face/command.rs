@@ -4,6 +4,7 @@ use super::args::{Arguments, Command, Database, EnvFile, Genesis, Globals, OWN_W
 use super::settings::{Base, Layers, Outcome, Settings, Surroundings, stores_directory};
 use super::{configure, logs, tools};
 use crate::host::commands::{self, CommandError, database, look};
+use semel_ledger::LedgerErrorKind;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 
@@ -173,9 +174,12 @@ pub(super) fn failed(error: CommandError) -> Report {
         }
         CommandError::Chain(_) => report.code_id("AGG-0015").hint("see whether the node runs, and `doctor`"),
         CommandError::Engine(_) => report.code_id("AGG-0016").hint("see `doctor`"),
-        CommandError::Start(StartError::Ledger(_)) => {
-            report.code_id("AGG-0017").hint("stop the server that holds the ledger, or name another with SEMEL_LEDGER")
-        }
+        CommandError::Start(StartError::Ledger(why)) => report.code_id("AGG-0017").hint(match why.kind {
+            LedgerErrorKind::Io(_) | LedgerErrorKind::Permissions(_) => {
+                "name a directory that this user alone may write with SEMEL_LEDGER, or give the unit a StateDirectory"
+            }
+            _ => "stop the server that holds the ledger, or name another with SEMEL_LEDGER",
+        }),
         CommandError::Start(_) | CommandError::ChainData(_) | CommandError::Artifact(_) | CommandError::Host(..) => {
             report.code_id("AGG-0018").hint("see `doctor`")
         }

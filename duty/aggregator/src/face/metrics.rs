@@ -2,8 +2,8 @@
 //!
 //! | Family | Labels | From when |
 //! |---|---|---|
-//! | [`ByClient`] | `origin_tag`, `client_type` | first use |
-//! | [`ByOrigin`] | `origin_tag` | first use |
+//! | [`ByClient`] | `origin_tag`, `client_type` | the start, with `NA` |
+//! | [`ByOrigin`] | `origin_tag` | the start, with `NA` or `HTTP` |
 //! | [`Plain`] | none | the start |
 //! | `semel_aggregator_*` | see [`Gauge`] | first use |
 //!
@@ -11,6 +11,7 @@
 //! that, so that nobody outside makes labels. Counters of details and proofs rise before a request is checked: a 404 counts, too.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 use std::time::Duration;
 
 /// Who asks, as `mithril-client-type` says.
@@ -78,7 +79,7 @@ counters! {
         /// Certificates. Also exported without the prefix, as mithril-aggregator 0.9 does.
         CertificateDetail = "certificate_detail_total_served",
             "Certificate details served since startup on a Mithril aggregator node";
-        /// The retired snapshots: stays away, or 0.
+        /// The retired snapshots: stays 0.
         CardanoDbDetail = "artifact_detail_cardano_db_total_served",
             "Number of Cardano immutable files full artifact details served since startup on a Mithril aggregator node";
         /// Restorations of the retired snapshots.
@@ -203,21 +204,17 @@ pub enum Gauge {
     OpenMessageProgress,
     /// Seconds since the newest certificate.
     CertificateAgeSeconds,
-    /// Epochs that a follower is behind its leader.
-    LeaderLagEpochs,
-    /// Highest block that the prover knows.
+    /// Highest block that proofs are made for, label `entity`.
     ProverBlock,
     /// Bytes of a database, label `database`.
     DatabaseBytes,
-    /// Whether the DMQ node answers: 0 or 1.
-    DmqConnected,
     /// Artifacts that wait to be made.
     ArtifactsQueued,
 }
 
 impl Gauge {
     /// All of them.
-    pub const ALL: [Gauge; 12] = [
+    pub const ALL: [Gauge; 10] = [
         Self::State,
         Self::Epoch,
         Self::Signers,
@@ -225,10 +222,8 @@ impl Gauge {
         Self::OpenMessageIndexes,
         Self::OpenMessageProgress,
         Self::CertificateAgeSeconds,
-        Self::LeaderLagEpochs,
         Self::ProverBlock,
         Self::DatabaseBytes,
-        Self::DmqConnected,
         Self::ArtifactsQueued,
     ];
 
@@ -252,14 +247,12 @@ impl Gauge {
             Self::CertificateAgeSeconds => {
                 ("semel_aggregator_certificate_age_seconds", None, "Seconds since the newest certificate was sealed.")
             }
-            Self::LeaderLagEpochs => {
-                ("semel_aggregator_leader_lag_epochs", None, "Epochs that this follower is behind its leader.")
+            Self::ProverBlock => {
+                ("semel_aggregator_prover_block", Some("entity"), "Highest block that proofs are made for.")
             }
-            Self::ProverBlock => ("semel_aggregator_prover_block", None, "Highest block that proofs are made for."),
             Self::DatabaseBytes => {
                 ("semel_aggregator_database_bytes", Some("database"), "Bytes of a database on the disk.")
             }
-            Self::DmqConnected => ("semel_aggregator_dmq_connected", None, "1 while the DMQ node answers."),
             Self::ArtifactsQueued => ("semel_aggregator_artifacts_queued", None, "Artifacts that wait to be made."),
         }
     }
@@ -278,29 +271,24 @@ impl Gauge {
 pub enum Timed {
     /// A request, label: class of routes.
     Request,
-    /// The check of a single signature, label: `HTTP` or `DMQ`.
+    /// A single signature, from its arrival until it counts, label: `HTTP`.
     SignatureCheck,
     /// From the quorum to the certificate, label: entity.
     Sealing,
-    /// A message's way through the DMQ node to us, label: `DMQ`.
-    Dmq,
 }
 
 impl Timed {
     /// All of them.
-    pub const ALL: [Timed; 4] = [Self::Request, Self::SignatureCheck, Self::Sealing, Self::Dmq];
+    pub const ALL: [Timed; 3] = [Self::Request, Self::SignatureCheck, Self::Sealing];
 
     /// Name, label, and what it tells.
     pub const fn row(self) -> (&'static str, &'static str, &'static str) {
         match self {
             Self::Request => ("semel_aggregator_request_seconds", "class", "Time to answer a request."),
             Self::SignatureCheck => {
-                ("semel_aggregator_signature_check_seconds", "origin_tag", "Time to check a single signature.")
+                ("semel_aggregator_signature_check_seconds", "origin_tag", "Time until a single signature counts.")
             }
             Self::Sealing => ("semel_aggregator_sealing_seconds", "entity", "Time from the quorum to the certificate."),
-            Self::Dmq => {
-                ("semel_aggregator_dmq_seconds", "origin_tag", "Age of a signature when it came over the DMQ node.")
-            }
         }
     }
 
@@ -325,6 +313,14 @@ impl ByClient {
 }
 
 impl ByOrigin {
+    /// The label at the start.
+    const fn origin(self) -> &'static str {
+        match self {
+            Self::SignerRegistrations | Self::SignerRegistrationsTaken => "NA",
+            Self::Signatures | Self::SignaturesTaken => "HTTP",
+        }
+    }
+
     /// Counts `n` of them.
     pub fn add(self, origin: &str, n: u64) {
         counter!(self.name(), "origin_tag" => origin.to_owned()).increment(n);
@@ -335,6 +331,17 @@ impl Plain {
     /// Counts `n` of them.
     pub fn add(self, n: u64) {
         counter!(self.name()).increment(n);
+    }
+}
+
+/// Label of a type.
+pub const fn entity_label(kind: Kind) -> &'static str {
+    match kind {
+        Kind::MithrilStakeDistribution => "MithrilStakeDistribution",
+        Kind::CardanoStakeDistribution => "CardanoStakeDistribution",
+        Kind::CardanoDatabase => "CardanoDatabase",
+        Kind::CardanoTransactions => "CardanoTransactions",
+        Kind::CardanoBlocksTransactions => "CardanoBlocksTransactions",
     }
 }
 
@@ -359,14 +366,16 @@ pub fn count_block_proof(hashes: u64, origin: &str, client: ClientType) {
     ByClient::BlockProofHashesV2.add(origin, client, hashes);
 }
 
-/// Says once what each metric is, and starts those without labels at 0.
+/// Says once what each metric is, and starts each at 0: those with labels under the ones of nobody in particular.
 pub fn start() {
     for metric in ByClient::ALL {
         describe_counter!(metric.name(), metric.help());
+        metric.add(ClientType::Na.label(), ClientType::Na, 0);
     }
     describe_counter!(CERTIFICATE_DETAIL_WITHOUT_PREFIX, ByClient::CertificateDetail.help());
     for metric in ByOrigin::ALL {
         describe_counter!(metric.name(), metric.help());
+        metric.add(metric.origin(), 0);
     }
     for metric in Plain::ALL {
         describe_counter!(metric.name(), metric.help());
@@ -439,13 +448,19 @@ mod tests {
     }
 
     #[test]
-    fn those_without_labels_are_there_from_the_start_and_the_others_from_first_use() {
+    fn every_counter_is_there_from_the_start() {
         let text = rendered(|| {});
         for metric in Plain::ALL {
             let (name, help) = (metric.name(), metric.help());
             assert!(text.contains(&format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} 0\n")), "{text}");
         }
-        assert!(!text.contains("certificate_detail"), "{text}");
+        for metric in ByClient::ALL {
+            let line = format!("{}{{origin_tag=\"NA\",client_type=\"NA\"}} 0\n", metric.name());
+            assert!(text.contains(&line), "{line}{text}");
+        }
+        for metric in ByOrigin::ALL {
+            assert!(text.contains(&format!("{}{{origin_tag=", metric.name())), "{text}");
+        }
         let text = rendered(|| {
             count_certificate_detail("EXPLORER", ClientType::parse("CLI"));
             count_certificate_detail("NA", ClientType::parse("something else"));

@@ -1,6 +1,7 @@
 //! The node's files and chain, as the engine and the HTTP server need them: roots, artifacts, proofs.
 
 use crate::core::merkle::MerkleError;
+use crate::face::metrics::{Gauge, entity_label};
 use crate::host::artifact::{ArtifactError, DatabaseMaker};
 use crate::host::chain::Observer;
 use crate::host::chaindata::{Certified, ChainData, ChainDataError, Insistence, Provers, ROLL_BACK_MAX, Verdict};
@@ -237,10 +238,12 @@ impl Sources for NodeFiles {
             SignedEntityType::CardanoTransactions(_, block) => {
                 let prover = self.import(*block)?.transactions_prover(by(*block)).map_err(chain)?;
                 self.provers.set_transactions(prover);
+                Gauge::ProverBlock.set(entity_label(entity.into()), **block as f64);
             }
             SignedEntityType::CardanoBlocksTransactions(_, block, offset) => {
                 let prover = self.import(*block)?.blocks_transactions_prover(by(*block), *offset).map_err(chain)?;
                 self.provers.set_blocks_transactions(prover);
+                Gauge::ProverBlock.set(entity_label(entity.into()), **block as f64);
             }
             _ => {}
         }

@@ -514,3 +514,28 @@ fn a_proof_of_what_is_certified_is_worth_waiting_for() {
     let v2 = format!("/proof/v2/cardano-transaction?transaction_hashes={hash}");
     assert_eq!(get(server.address(), &v2).status, 404, "of another type");
 }
+
+#[test]
+fn the_standing_tells_what_keeps_certificates_from_being_made() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture(2);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.settle();
+    let server = serve(&stage, None);
+    let standing = || get(server.address(), "/semel/standing").json();
+    assert_eq!(standing()["state"], "blocked");
+    assert_eq!(standing()["why"], "there is no genesis certificate");
+    stage.begin(&fixture);
+    let standing = standing();
+    assert_eq!((&standing["state"], &standing["why"]), (&"signing".into(), &Value::Null));
+    let open = &standing["open_messages"][0];
+    assert_eq!((&open["indexes"], &open["is_certified"]), (&0.into(), &false.into()));
+    assert!(
+        open["quorum"].as_u64().unwrap() > 0 && open["type"] == "MithrilStakeDistribution" && open["beacon"].is_u64(),
+        "{open}"
+    );
+    for path in ["/certificate/%ff", "/artifact/%c3%28/x", "/signers/registered/%80"] {
+        let reply = get(server.address(), path);
+        assert_eq!((reply.status, reply.body.len(), reply.header("content-type")), (404, 0, None), "{path}");
+    }
+}

@@ -20,6 +20,21 @@ pub enum Uploader {
         /// Service account, JSON.
         credentials: SecretText,
     },
+    /// A bucket of a service that speaks S3.
+    S3 {
+        /// Its name.
+        bucket: String,
+        /// The service; none: Amazon's.
+        endpoint: Option<String>,
+        /// Its region.
+        region: String,
+        /// Access key.
+        access_key_id: String,
+        /// Its secret.
+        secret_access_key: SecretText,
+        /// Where clients find it; none: the bucket at the service.
+        public_url: Option<String>,
+    },
 }
 
 /// How archives are compressed.
@@ -85,6 +100,14 @@ pub struct Artifacts {
     pub ancillary_signer: Option<AncillarySigner>,
 }
 
+/// Kinds of places for archives.
+#[derive(Clone, Copy)]
+enum Kind {
+    Gcp,
+    S3,
+    Local,
+}
+
 impl Reader<'_> {
     /// `is_certified`: CardanoDatabase is among the types.
     pub(super) fn artifacts(&self, is_certified: bool) -> Option<Artifacts> {
@@ -118,16 +141,51 @@ impl Reader<'_> {
     }
 
     fn uploader(&self, is_certified: bool) -> Option<Uploader> {
-        let is_gcp = self.choice("snapshot_uploader_type", &[("gcp", true), ("local", false)]);
+        let kinds = [("gcp", Kind::Gcp), ("s3", Kind::S3), ("local", Kind::Local)];
+        let kind = self.choice("snapshot_uploader_type", &kinds);
         let use_cdn_domain = self.flag("snapshot_use_cdn_domain");
-        if !is_gcp? || !is_certified {
-            return Some(Uploader::Local);
+        match kind? {
+            Kind::Gcp if is_certified => self.google(use_cdn_domain?),
+            Kind::S3 if is_certified => self.s3(),
+            _ => Some(Uploader::Local),
         }
-        let (bucket, credentials) = ("snapshot_bucket_name", "google_application_credentials_json");
-        for key in [bucket, credentials].into_iter().filter(|key| self.entry(key).is_none()) {
+    }
+
+    fn needed(&self, keys: &[&str], why: &str) {
+        for key in keys.iter().filter(|key| self.entry(key).is_none()) {
             let hint = "SNAPSHOT_UPLOADER_TYPE=local serves archives from this host's disk";
-            self.missing(key, "archives go to a bucket at Google", Some(hint.to_owned()));
+            self.missing(key, why, Some(hint.to_owned()));
         }
+    }
+
+    fn s3(&self) -> Option<Uploader> {
+        self.needed(
+            &["snapshot_bucket_name", "aws_access_key_id", "aws_secret_access_key"],
+            "archives go to a bucket of S3",
+        );
+        let text = |key| self.text(key).map(|said| said.to_string());
+        let url = |key| {
+            let Some(said) = text(key) else { return Some(None) };
+            if (said.starts_with("https://") || said.starts_with("http://")) && !said.contains(['?', '#', '@']) {
+                return Some(Some(said));
+            }
+            self.error(&codes::OUT_OF_RANGE, key, format!("{} is no http or https address", variable(key)));
+            None
+        };
+        let (endpoint, public_url) = (url("aws_endpoint_url"), url("snapshot_public_url"));
+        Some(Uploader::S3 {
+            bucket: text("snapshot_bucket_name")?,
+            access_key_id: text("aws_access_key_id")?,
+            secret_access_key: SecretText::new(self.text("aws_secret_access_key")?.as_str()),
+            region: text("aws_region")?,
+            endpoint: endpoint?,
+            public_url: public_url?,
+        })
+    }
+
+    fn google(&self, use_cdn_domain: bool) -> Option<Uploader> {
+        let (bucket, credentials) = ("snapshot_bucket_name", "google_application_credentials_json");
+        self.needed(&[bucket, credentials], "archives go to a bucket at Google");
         let (bucket, credentials) = (self.text(bucket), self.text(credentials));
         if credentials.as_ref().is_some_and(|json| !is_json_object(json)) {
             let key = "google_application_credentials_json";
@@ -136,7 +194,7 @@ impl Reader<'_> {
             return None;
         }
         let credentials = SecretText::new(credentials?.as_str());
-        Some(Uploader::Gcp { bucket: bucket?.to_string(), use_cdn_domain: use_cdn_domain?, credentials })
+        Some(Uploader::Gcp { bucket: bucket?.to_string(), use_cdn_domain, credentials })
     }
 
     fn ancillary_signer(&self, is_certified: bool) -> Result<Option<AncillarySigner>, ()> {

@@ -37,10 +37,6 @@ pub struct Http {
 pub struct Import {
     /// Blocks below the tip that the import at start leaves out.
     pub preload_security_parameter: BlockNumberOffset,
-    /// Blocks that are taken from the node at once.
-    pub roll_forwards_per_poll_max: usize,
-    /// Pause between two such takings; none: no pause.
-    pub throttling: Option<Duration>,
     /// Go on when a block cannot be parsed.
     pub allow_unparsable_block: bool,
 }
@@ -124,8 +120,8 @@ impl Reader<'_> {
             self.warning(&codes::RETIRED, "allow_unparsable_block", message);
         }
         let preload = self.number("preload_security_parameter", 0..=u64::from(u32::MAX));
-        let forwards = self.size("cardano_transactions_block_streamer_max_roll_forwards_per_poll", 1..=1_000_000);
-        let pause = self.interval("cardano_transactions_block_streamer_throttling_interval", 1, 0..=INTERVAL_MS_MAX);
+        self.number("cardano_transactions_block_streamer_max_roll_forwards_per_poll", 0..=u64::MAX);
+        self.number("cardano_transactions_block_streamer_throttling_interval", 0..=u64::MAX);
         for accepted in [
             "cardano_transactions_prover_cache_pool_size",
             "cardano_transactions_database_connection_pool_size",
@@ -139,8 +135,6 @@ impl Reader<'_> {
         }
         Some(Import {
             preload_security_parameter: BlockNumberOffset(preload?),
-            roll_forwards_per_poll_max: forwards?,
-            throttling: Some(pause?).filter(|pause| !pause.is_zero()),
             // Without a network there are other errors.
             allow_unparsable_block: allowed.unwrap_or(false),
         })

@@ -83,7 +83,6 @@ fn defaults_are_those_of_the_table() {
     );
     assert_eq!(settings.artifacts.compression, Compression::Zstandard { level: 9, workers: 4 });
     assert!(matches!(settings.artifacts.uploader, Uploader::Local));
-    assert_eq!(settings.import.throttling, Some(Duration::from_millis(50)));
     assert_eq!(settings.role, Role::Leader { parameters: ProtocolParameters::new(5, 100, 0.7) });
 }
 
@@ -259,6 +258,33 @@ fn gzip_is_zstandard_unless_it_is_demanded() {
     let demanded = [("SNAPSHOT_COMPRESSION_ALGORITHM", "gzip"), ("SNAPSHOT_GZIP_COMPATIBILITY", "true")];
     assert_eq!(read(&demanded).artifacts.compression, Compression::Gzip);
     assert_eq!(errors(&[("ZSTANDARD_PARAMETERS__LEVEL", "23")]), ["CONFIG-0306"]);
+}
+
+#[test]
+fn an_s3_bucket_has_a_key_and_perhaps_an_address() {
+    let secret = format!(r#"{{"type": "secret-key", "secret_key": "{}"}}"#, "07".repeat(32));
+    let base = [
+        ("SIGNED_ENTITY_TYPES", "CardanoDatabase"),
+        ("SNAPSHOT_UPLOADER_TYPE", "s3"),
+        ("ANCILLARY_FILES_SIGNER_CONFIG", &secret),
+    ];
+    assert_eq!(errors(&base), ["CONFIG-0310"; 3]);
+    let key = [
+        ("SNAPSHOT_BUCKET_NAME", "b"),
+        ("AWS_ACCESS_KEY_ID", "id"),
+        ("AWS_SECRET_ACCESS_KEY", "hunter2"),
+        ("AWS_ENDPOINT_URL", "http://minio:9000"),
+    ];
+    let base = [&base[..], &key].concat();
+    let Uploader::S3 { bucket, endpoint, region, secret_access_key, public_url, .. } = read(&base).artifacts.uploader
+    else {
+        panic!("it is S3")
+    };
+    assert_eq!((bucket.as_str(), endpoint.as_deref(), region.as_str()), ("b", Some("http://minio:9000"), "us-east-1"));
+    assert_eq!((secret_access_key.expose(), public_url), ("hunter2", None));
+    for wrong in ["minio:9000", "https://cdn.example.com/?a=b", "https://user@cdn.example.com"] {
+        assert_eq!(errors(&[&base[..], &[("SNAPSHOT_PUBLIC_URL", wrong)]].concat()), ["CONFIG-0306"], "{wrong}");
+    }
 }
 
 #[test]

@@ -48,12 +48,17 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// Below `root`; nothing is made there yet.
+    pub fn at(root: &Path) -> Layout {
+        Layout { root: root.to_path_buf() }
+    }
+
     /// Makes the directories below `root` and deletes what an end left behind: `pending_snapshot/` and unfinished archives.
     ///
     /// # Errors
     /// When it cannot be written.
     pub fn open(root: &Path) -> Result<Layout, ArtifactError> {
-        let layout = Layout { root: root.to_path_buf() };
+        let layout = Layout::at(root);
         let pending = layout.pending();
         match fs::remove_dir_all(&pending) {
             Err(why) if why.kind() != io::ErrorKind::NotFound => return Err(ArtifactError::file(&pending, why)),

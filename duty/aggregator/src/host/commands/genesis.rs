@@ -64,7 +64,7 @@ fn engine(base: &Base, genesis: GenesisEd25519VerificationKey) -> Result<Arc<Eng
         era: Box::new(|_| Ok(SupportedEra::Pythagoras.to_string())),
         observer,
         clock: Arc::new(chrono::Utc::now),
-        ledger: ledger(),
+        ledger: ledger(base),
         store: open_store(base)?,
         sources: Arc::new(NoFiles),
     })?;

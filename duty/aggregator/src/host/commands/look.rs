@@ -82,6 +82,31 @@ fn write_walked(path: &Path, walked: &Walked) -> std::io::Result<()> {
     std::fs::rename(&half, path)
 }
 
+/// What a server of ours says of itself.
+fn standing_lines(standing: &serde_json::Value) -> Vec<(&'static str, String)> {
+    let text = |key: &str| standing.get(key).and_then(serde_json::Value::as_str).map(str::to_owned);
+    let number =
+        |value: &serde_json::Value, key: &str| value.get(key).and_then(serde_json::Value::as_u64).unwrap_or_default();
+    let state = text("state").unwrap_or_else(|| "–".to_owned());
+    let mut lines = vec![("state", text("why").map_or_else(|| state.clone(), |why| format!("{state}: {why}")))];
+    if standing.get("last_cycle_failed") == Some(&serde_json::Value::Bool(true)) {
+        lines.push(("trouble", "the last cycle did not end well; the log says why, and it is tried again".to_owned()));
+    }
+    for open in standing.get("open_messages").and_then(serde_json::Value::as_array).into_iter().flatten() {
+        if open.get("is_certified") == Some(&serde_json::Value::Bool(false)) {
+            let kind = open.get("type").and_then(serde_json::Value::as_str).unwrap_or("–");
+            let beacon = open.get("beacon").map(ToString::to_string).unwrap_or_default();
+            let (have, needed) = (number(open, "indexes"), number(open, "quorum"));
+            lines.push(("signing", format!("{kind} {beacon}: {have} of {needed} indexes")));
+        }
+    }
+    let queued = number(standing, "artifacts_queued");
+    if queued > 0 {
+        lines.push(("queued", format!("{queued} artifacts are still to be made")));
+    }
+    lines
+}
+
 /// Tells what a running aggregator does; without settings, `what.url` has to be there.
 ///
 /// # Errors
@@ -93,20 +118,28 @@ pub fn status(what: &Status, settings: Option<&Settings>, shell: &Shell) -> Resu
         format!("http://{host}:{}/aggregator", address.port())
     });
     let url = what.url.clone().or(served).unwrap_or_default();
-    let told = crate::host::walk::origin::fetch_json(&url, "/status")
-        .map_err(|error| CommandError::Status { url: url.clone(), why: error.to_string() })?;
+    // Other programs do not have it.
+    let standing = crate::host::walk::origin::fetch_json(&url, "/semel/standing").ok();
+    let told = match (crate::host::walk::origin::fetch_json(&url, "/status"), &standing) {
+        (Ok(told), _) => told,
+        // No epoch has been entered yet: the rest is told all the same.
+        (Err(_), Some(_)) => serde_json::Value::Null,
+        (Err(error), None) => return Err(CommandError::Status { url, why: error.to_string() }),
+    };
     let certificates = crate::host::walk::origin::fetch_json(&url, "/certificates")
         .map_err(|error| CommandError::Status { url: url.clone(), why: error.to_string() })?;
     let newest = certificates.get(0).cloned().unwrap_or_default();
     let done = match what.json {
-        true => shell.json(&json!({ "url": url, "status": told, "newest_certificate": newest })),
+        true => shell.json(
+            &json!({ "schema": 1, "url": url, "standing": standing, "status": told, "newest_certificate": newest }),
+        ),
         false => {
             let text = |value: &serde_json::Value, key: &str| match value.get(key) {
                 Some(serde_json::Value::String(text)) => text.clone(),
                 Some(value) => value.to_string(),
                 None => "–".to_owned(),
             };
-            let lines = [
+            let mut lines = vec![
                 ("aggregator", url.clone()),
                 ("network", text(&told, "cardano_network")),
                 ("epoch", format!("{} ({})", text(&told, "epoch"), text(&told, "cardano_era"))),
@@ -129,6 +162,7 @@ pub fn status(what: &Status, settings: Option<&Settings>, shell: &Shell) -> Resu
                 ("certificate", format!("{} of epoch {}", text(&newest, "hash"), text(&newest, "epoch"))),
                 ("sealed", newest.pointer("/metadata/sealed_at").and_then(|at| at.as_str()).unwrap_or("–").to_owned()),
             ];
+            lines.splice(1..1, standing.iter().flat_map(standing_lines));
             lines.iter().try_for_each(|(name, value)| shell.line(format!("{name:<12} {value}")))
         }
     };

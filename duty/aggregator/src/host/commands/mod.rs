@@ -26,6 +26,7 @@ use crate::host::keys::KeysError;
 use crate::host::store::{Store, StoreError};
 use crate::host::walk::WalkError;
 use crate::host::walk::origin::OriginError;
+use mithril_common::entities::SupportedEra;
 use semel_ops::env;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -138,13 +139,18 @@ fn era_of(base: &Base, observer: &Arc<dyn Observer>) -> EraOf {
         if let Some(next) = eras.next.filter(|next| next.era.is_none()) {
             tracing::warn!(era = next.marker.name, "an era is announced that this version does not know: update it");
         }
+        if eras.current != SupportedEra::Pythagoras {
+            tracing::warn!(era = %eras.current, "certificates are made as in pythagoras: proofs (SNARK) of a later era are not part of this version");
+        }
         Ok(eras.current.to_string())
     })
 }
 
-/// The ledger of this host.
-fn ledger() -> semel_ledger::Options {
-    let directory = env::var(env::SEMEL_LEDGER).map_or_else(semel_ledger::default_directory, PathBuf::from);
+/// The ledger: where it is said to be, the host's or the user's, or beside the databases.
+fn ledger(base: &Base) -> semel_ledger::Options {
+    let beside = || semel_ledger::default_directory_or(&base.data_stores_directory);
+    let directory = env::var(env::SEMEL_LEDGER).map_or_else(beside, PathBuf::from);
+    tracing::info!(directory = %directory.display(), "ledger");
     semel_ledger::Options::at(directory)
 }
 

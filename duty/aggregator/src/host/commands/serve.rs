@@ -5,7 +5,8 @@ use crate::face::metrics::{self, Gauge};
 use crate::face::settings::{self, AncillarySigner, Compression as Algorithm, Role, Settings, Uploader as Where};
 use crate::host::aggregator::{Aggregator, Running, Setup, chain_directory};
 use crate::host::artifact::{
-    Bucket, Compression, DatabaseMaker, Layout, LocalUploader, ManifestKey, ManifestSigner, RemoteUploader, Uploader,
+    Bucket, Compression, DatabaseMaker, Layout, LocalUploader, ManifestKey, ManifestSigner, RemoteUploader, S3,
+    Uploader,
 };
 use crate::host::chain::Observer;
 use crate::host::chaindata::{self, ChainData, Provers};
@@ -171,12 +172,16 @@ fn start(
         era: era_of(base, &observer),
         observer,
         clock: Arc::new(chrono::Utc::now),
-        ledger: ledger(),
+        ledger: ledger(base),
         store,
         sources: Arc::clone(&files) as Arc<_>,
     })?
     .with_events(events)
     .with_tls(tls);
+    if files.maker.is_some() {
+        // Only who holds the ledger: what it deletes may be another's work.
+        Layout::open(&settings.artifacts.directory)?;
+    }
     let archives = matches!(settings.artifacts.uploader, Where::Local)
         .then(|| settings.artifacts.directory.join("cardano-database"));
     let options = http::Options {
@@ -256,6 +261,17 @@ fn maker(settings: &Settings, transfers: &tokio::runtime::Handle) -> Result<Data
             };
             Arc::new(RemoteUploader::new(&bucket, transfers.clone()).map_err(|error| unusable(&error))?)
         }
+        Where::S3 { bucket, endpoint, region, access_key_id, secret_access_key, public_url } => {
+            let bucket = Bucket::S3(S3 {
+                bucket: bucket.clone(),
+                endpoint: endpoint.clone(),
+                region: region.clone(),
+                access_key_id: access_key_id.clone(),
+                secret_access_key: secret_access_key.expose().to_owned(),
+                public_url: public_url.clone(),
+            });
+            Arc::new(RemoteUploader::new(&bucket, transfers.clone()).map_err(|error| unusable(&error))?)
+        }
     };
     Ok(DatabaseMaker {
         db: settings.base.db_directory.clone(),
@@ -265,7 +281,7 @@ fn maker(settings: &Settings, transfers: &tokio::runtime::Handle) -> Result<Data
             Algorithm::Zstandard { level, workers } => Compression { level, workers, ..Compression::default() },
             Algorithm::Gzip => Compression { algorithm: artifact::Algorithm::Gzip, ..Compression::default() },
         },
-        layout: Layout::open(&artifacts.directory)?,
+        layout: Layout::at(&artifacts.directory),
         manifest: manifest(artifacts, transfers)?,
         uploaders: vec![uploader],
         digests_route: format!("{}/artifact/cardano-database/digests", url.trim_end_matches('/')),
@@ -319,9 +335,11 @@ fn publish(engine: &Engine) {
         Gauge::Signers.set("", signers.0 as f64);
         Gauge::StakeCoverage.set("", signers.1 as f64 / data.stake.max(1) as f64);
     }
-    for open in engine.open_messages().iter().filter(|open| !open.is_certified()) {
-        let (have, needed) = open.progress();
-        let name = entity_name(Kind::from(&open.message.entity));
+    for open in engine.open_messages() {
+        let (counted, needed) = open.progress();
+        // What was counted is forgotten with the certificate.
+        let have = if open.is_certified() { needed } else { counted };
+        let name = metrics::entity_label(Kind::from(&open.message.entity));
         Gauge::OpenMessageIndexes.set(name, have as f64);
         Gauge::OpenMessageProgress.set(name, have as f64 / needed.max(1) as f64);
     }
@@ -334,16 +352,6 @@ fn publish(engine: &Engine) {
     }
     if let Ok(metadata) = std::fs::metadata(engine.store().path()) {
         Gauge::DatabaseBytes.set("main", metadata.len() as f64);
-    }
-}
-
-fn entity_name(kind: Kind) -> &'static str {
-    match kind {
-        Kind::MithrilStakeDistribution => "MithrilStakeDistribution",
-        Kind::CardanoStakeDistribution => "CardanoStakeDistribution",
-        Kind::CardanoDatabase => "CardanoDatabase",
-        Kind::CardanoTransactions => "CardanoTransactions",
-        Kind::CardanoBlocksTransactions => "CardanoBlocksTransactions",
     }
 }
 

@@ -11,8 +11,6 @@ use mithril_common::entities::{
 
 /// Types over blocks of the chain.
 pub(super) const BLOCK_KINDS: [Kind; 2] = [Kind::CardanoTransactions, Kind::CardanoBlocksTransactions];
-/// Times that an artifact is tried: four days.
-const ATTEMPTS_MAX: u64 = 200;
 /// Longest wait before an artifact is tried again.
 const RETRY_MAX: TimeDelta = TimeDelta::minutes(30);
 
@@ -47,12 +45,6 @@ impl Engine {
                 Ok(())
             }
             Err(error) => {
-                if pending.attempts >= ATTEMPTS_MAX {
-                    tracing::error!(entity = %pending.entity, %error, "this artifact is given up");
-                    let entity = pending.entity.clone();
-                    self.store.write(move |db| entities::give_up(db, &entity))?;
-                    return Err(error);
-                }
                 // 1 s, 2 s, 4 s … half an hour.
                 let wait = TimeDelta::seconds(1 << pending.attempts.min(11)).min(RETRY_MAX);
                 let (entity, until, why) = (pending.entity.clone(), self.now() + wait, error.to_string());

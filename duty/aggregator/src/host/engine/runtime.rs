@@ -3,7 +3,7 @@
 use super::artifacts::BLOCK_KINDS;
 use super::{Engine, EngineError, EraFailure, Event};
 use crate::core::runtime::{Action, Facts, Open, State, decide};
-use crate::face::metrics::Plain;
+use crate::face::metrics::{Plain, Timed, entity_label};
 use crate::host::chain::{ChainError, View};
 use crate::host::engine::seal::Aggregated;
 use crate::host::store::entities::Pending;
@@ -32,7 +32,7 @@ struct Jobs {
     /// Types whose artifact is being made.
     making: BTreeSet<Kind>,
     /// What was aggregated and waits to be sealed.
-    aggregated: Vec<(SignedEntityType, Result<Aggregated, EngineError>)>,
+    aggregated: Vec<(SignedEntityType, Instant, Result<Aggregated, EngineError>)>,
     /// Types whose certificate could not be made, and when that is tried again.
     paused: BTreeMap<Kind, Instant>,
     /// Whether the first blocks are being imported: nothing over blocks is drafted meanwhile.
@@ -154,7 +154,7 @@ impl Runtime {
                 failures.extend(failed);
                 let before = self.engine.standing().state;
                 if before != state {
-                    tracing::debug!(?before, now = ?state, epoch = *view.epoch, block = *view.tip.block_number, "state");
+                    tell(before, state, *view.epoch);
                 }
                 self.engine.stand(|standing| standing.state = state);
                 for action in actions {
@@ -286,8 +286,9 @@ impl Runtime {
             jobs.paused.remove(&kind);
         }
         let is_started = self.spawn("aggregate", move |this| {
+            let begun = Instant::now();
             let aggregated = this.engine.aggregate(&open);
-            this.lock().aggregated.push((entity, aggregated));
+            this.lock().aggregated.push((entity, begun, aggregated));
             this.engine.tell(Event::Look);
         });
         if !is_started {
@@ -298,13 +299,16 @@ impl Runtime {
     fn seal_aggregated(&self) -> Vec<EngineError> {
         let mut failures = Vec::new();
         loop {
-            let Some((entity, aggregated)) = self.lock().aggregated.pop() else { return failures };
+            let Some((entity, begun, aggregated)) = self.lock().aggregated.pop() else { return failures };
             let kind = Kind::from(&entity);
             self.lock().aggregating.remove(&kind);
             // None: the epoch has gone by.
             let Some(open) = self.engine.open_state(&entity) else { continue };
             match aggregated.and_then(|aggregated| self.engine.seal(&open, aggregated)) {
-                Ok(_) => Plain::Certificates.add(1),
+                Ok(_) => {
+                    Plain::Certificates.add(1);
+                    Timed::Sealing.record(entity_label(kind), begun.elapsed());
+                }
                 Err(error) => {
                     // Not at once again: what refuses now refuses in a moment, and each refusal is written down.
                     self.lock().paused.insert(kind, Instant::now() + SEAL_PAUSE);
@@ -352,7 +356,7 @@ impl Runtime {
             std::thread::sleep(Duration::from_millis(5));
             let mut jobs = self.lock();
             // Nobody seals any more.
-            for (entity, _) in std::mem::take(&mut jobs.aggregated) {
+            for (entity, ..) in std::mem::take(&mut jobs.aggregated) {
                 jobs.aggregating.remove(&Kind::from(&entity));
             }
         }
@@ -405,5 +409,14 @@ impl Engine {
         if matches!(error, EngineError::Era(EraFailure::Unknown(_))) {
             self.tell(Event::Stop);
         }
+    }
+}
+
+/// Writes down that the state changed; between ready and signing it does so all the time.
+fn tell(before: State, now: State, epoch: u64) {
+    match (before, now) {
+        (_, State::Blocked(why)) => tracing::warn!(epoch, "nothing is certified: {why}"),
+        (State::Blocked(_), _) => tracing::info!(epoch, state = now.name(), "certificates can be made again"),
+        _ => tracing::debug!(epoch, before = before.name(), state = now.name(), "state"),
     }
 }

@@ -26,10 +26,12 @@ pub mod tls;
 
 use crate::host::engine::Engine;
 use crate::host::events::Events;
+use axum::response::Response;
 use proofs::Prover;
 use std::path::PathBuf;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Version of the API, as every reply says it.
 pub const API_VERSION: &str = "0.1.71";
@@ -48,6 +50,8 @@ const READS_MAX: usize = 64;
 const PROOFS_MAX: usize = 512;
 /// Downloads at once; each holds a descriptor and 64 KiB.
 const DOWNLOADS_MAX: usize = 512;
+/// Longest wait of a request for its turn.
+const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Bytes of a body that needs no room of its own: as many connections as there may be, 16,384, hold 256 MiB of such.
 const BODY_SMALL: usize = 16 * 1024;
 /// Bytes of larger bodies at once, those that are still on their way included: 512 of the longest.
@@ -110,6 +114,14 @@ impl Shared {
             downloads: Arc::new(Semaphore::new(DOWNLOADS_MAX)),
             large_bodies: Arc::new(Semaphore::new(BODIES_LARGE_MAX)),
         }))
+    }
+}
+
+/// A place of its class, or that there is none within a while.
+async fn turn(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Box<Response>> {
+    match tokio::time::timeout(TURN_TIME_MAX, Arc::clone(places).acquire_owned()).await {
+        Ok(Ok(place)) => Ok(place),
+        _ => Err(Box::new(reply::busy())),
     }
 }
 

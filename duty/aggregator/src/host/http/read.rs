@@ -1,8 +1,9 @@
 //! Everything that is read.
 
 use super::reply::{self, Keep};
-use super::{API_VERSION, EPOCHS_BACK_MAX, LIST_MAX, Shared, work};
+use super::{API_VERSION, EPOCHS_BACK_MAX, LIST_MAX, Shared, turn, work};
 use crate::core::entity;
+use crate::core::runtime::State as Condition;
 use crate::face::metrics::{self, ByClient};
 use crate::host::store::entities::{self, Artifact};
 use crate::host::store::{Result as StoreResult, StoreError, certificates as rows, epochs, snark};
@@ -25,7 +26,6 @@ use mithril_common::messages::{
     ProtocolConfigurationMessage, SignerMessagePart, SignerWithStakeMessagePart,
 };
 use serde::Serialize;
-use std::sync::Arc;
 
 /// No chain comes to this epoch; offsets of a few epochs are added without a check.
 const EPOCH_MAX: u64 = 1 << 40;
@@ -42,7 +42,15 @@ impl Shared {
         if let Some(body) = self.0.cache.get(&path, version) {
             return reply::json(StatusCode::OK, body, keep);
         }
-        let Ok(place) = Arc::clone(&self.0.reads).acquire_owned().await else { return reply::busy() };
+        let place = match turn(&self.0.reads).await {
+            Ok(place) => place,
+            Err(busy) => return *busy,
+        };
+        // Somebody before may have built the same.
+        let version = self.0.engine.version();
+        if let Some(body) = self.0.cache.get(&path, version) {
+            return reply::json(StatusCode::OK, body, keep);
+        }
         let this = self.clone();
         let built = work(place, move || build(&this)).await;
         match built {
@@ -59,7 +67,10 @@ impl Shared {
 
     /// A reply that is built each time: what it tells changes with every registration.
     async fn tell(&self, build: impl FnOnce(&Shared) -> Found + Send + 'static) -> Response {
-        let Ok(place) = Arc::clone(&self.0.reads).acquire_owned().await else { return reply::busy() };
+        let place = match turn(&self.0.reads).await {
+            Ok(place) => place,
+            Err(busy) => return *busy,
+        };
         let this = self.clone();
         match work(place, move || build(&this)).await {
             Ok(Ok(Some(body))) => reply::json(StatusCode::OK, Bytes::from(body), Keep::Never),
@@ -72,6 +83,40 @@ impl Shared {
 
 fn encode<T: Serialize>(message: &T) -> Found {
     serde_json::to_vec(message).map(Some).map_err(|error| StoreError::value("JSON", error))
+}
+
+/// `GET /semel/standing`: what no route of the reference tells. Causes of failures are for the log alone.
+pub async fn standing(State(shared): State<Shared>) -> Response {
+    let engine = &shared.0.engine;
+    let (standing, open) = (engine.standing(), engine.open_messages());
+    let open: Vec<_> = open
+        .iter()
+        .map(|open| {
+            let (indexes, quorum) = open.progress();
+            let is_certified = open.is_certified();
+            let entity = &open.message.entity;
+            let beacon: serde_json::Value =
+                entity.get_json_beacon().ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+            serde_json::json!({"type": entity.to_string(), "beacon": beacon, "indexes": indexes, "quorum": quorum, "is_certified": is_certified})
+        })
+        .collect();
+    let why = match standing.state {
+        Condition::Blocked(why) => Some(why.to_string()),
+        _ => None,
+    };
+    let queued = engine.pending_artifacts().map_or(0, |pending| pending.len());
+    reply::message(
+        StatusCode::OK,
+        &serde_json::json!({
+            "schema": 1,
+            "state": standing.state.name(),
+            "why": why,
+            "last_cycle_failed": standing.trouble.is_some(),
+            "block": standing.view.map(|view| *view.tip.block_number),
+            "open_messages": open,
+            "artifacts_queued": queued,
+        }),
+    )
 }
 
 /// `GET /`

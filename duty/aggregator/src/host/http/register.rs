@@ -3,9 +3,9 @@
 //! The work of a registration (pairings, a commit) is done on threads that may block; as many of them share commits.
 
 use super::reply::{self, REGISTRATION_CLOSED};
-use super::{BODY_MAX, BODY_SMALL, Shared, work};
+use super::{BODY_MAX, BODY_SMALL, Shared, turn, work};
 use crate::core::registration;
-use crate::face::metrics::{ByClient, ByOrigin, ClientType};
+use crate::face::metrics::{ByClient, ByOrigin, ClientType, Timed};
 use crate::host::engine::{RegisterSignatureError, RegisterSignerError, SignatureOutcome};
 use crate::host::events::Event;
 use crate::host::store::snark::SnarkFields;
@@ -24,13 +24,11 @@ use mithril_common::messages::{
     SignedEntityTypeMessage,
 };
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Time for a body to arrive.
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
-/// Time that a request waits for its turn.
-const TURN_TIME_MAX: Duration = Duration::from_secs(5);
 /// Lottery indexes that a message may list. The parameter m of mainnet is 16,948.
 const INDEXES_MAX: usize = 65_536;
 
@@ -73,20 +71,13 @@ fn length(headers: &HeaderMap) -> Option<usize> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn turn(shared: &Shared) -> Result<OwnedSemaphorePermit, No> {
-    match tokio::time::timeout(TURN_TIME_MAX, Arc::clone(&shared.0.writes).acquire_owned()).await {
-        Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Box::new(reply::busy())),
-    }
-}
-
 /// `POST /register-signer`
 pub async fn signer(State(shared): State<Shared>, headers: HeaderMap, sent: Body) -> Response {
     let origin = shared.origin(&headers);
     ByOrigin::SignerRegistrations.add(&origin, 1);
     let done = async {
         let received = body(&shared, &headers, sent).await?;
-        let turn = turn(&shared).await?;
+        let turn = turn(&shared.0.writes).await?;
         let (engine, events) = (Arc::clone(&shared.0.engine), shared.0.events.clone());
         let version = headers.get(MITHRIL_SIGNER_VERSION_HEADER).and_then(|text| text.to_str().ok()).map(str::to_owned);
         let registered = work(turn, move || {
@@ -165,8 +156,9 @@ pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: B
     ByOrigin::Signatures.add("HTTP", 1);
     let done = async {
         let received = body(&shared, &headers, sent).await?;
-        let turn = turn(&shared).await?;
+        let turn = turn(&shared.0.writes).await?;
         let engine = Arc::clone(&shared.0.engine);
+        let begun = Instant::now();
         let registered = work(turn, move || {
             let message: RegisterSignatureMessageHttp =
                 serde_json::from_slice(&received.bytes).map_err(|error| undecodable(NO_SIGNATURE, &error))?;
@@ -192,7 +184,9 @@ pub async fn signature(State(shared): State<Shared>, headers: HeaderMap, sent: B
                 .register_signature(&entity, &message.signed_message, &signature)
                 .map_err(|error| signature_refused(&error))
         });
-        registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?
+        let registered = registered.await.map_err(|error| Box::new(reply::failed(&error.to_string())))?;
+        Timed::SignatureCheck.record("HTTP", begun.elapsed());
+        registered
     };
     match done.await {
         Ok(SignatureOutcome::Registered) => {

@@ -1,6 +1,7 @@
 //! Paths, and what every request and reply goes through.
 
 use super::{API_VERSION, Shared, files, proofs, read, register, reply};
+use crate::face::metrics::Timed;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -20,6 +21,7 @@ pub fn router(shared: Shared) -> Router {
     let paths = [
         ("", get(read::features)),
         ("/status", get(read::status)),
+        ("/semel/standing", get(read::standing)),
         ("/epoch-settings", get(read::epoch_settings)),
         ("/protocol-configuration/{epoch}", get(read::protocol_configuration)),
         ("/certificates", get(read::certificates)),
@@ -55,14 +57,23 @@ pub fn router(shared: Shared) -> Router {
 /// Whatever every request and reply has.
 async fn around(request: Request, next: Next) -> Response {
     let origin = request.headers().contains_key(header::ORIGIN);
-    let asked = tracing::enabled!(tracing::Level::DEBUG)
-        .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
+    let (class, began) = (class(request.uri().path()), Instant::now());
+    let asked =
+        tracing::enabled!(tracing::Level::DEBUG).then(|| (request.method().clone(), request.uri().path().to_owned()));
     let mut reply = match *request.method() {
         Method::OPTIONS => preflight(),
         _ => next.run(request).await,
     };
-    if let Some((method, path, began)) = asked {
-        let (status, milliseconds) = (reply.status().as_u16(), began.elapsed().as_millis());
+    // Of the library below: a path that is no text. Nothing is there.
+    let is_foreign =
+        reply.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/"));
+    if is_foreign {
+        reply = reply::empty(StatusCode::NOT_FOUND);
+    }
+    let took = began.elapsed();
+    Timed::Request.record(class, took);
+    if let Some((method, path)) = asked {
+        let (status, milliseconds) = (reply.status().as_u16(), took.as_millis());
         tracing::debug!(%method, path, status, %milliseconds, "answered");
     }
     let headers = reply.headers_mut();
@@ -72,6 +83,20 @@ async fn around(request: Request, next: Next) -> Response {
         headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("mithril-api-version"));
     }
     reply
+}
+
+/// Class of a path, for its time.
+fn class(path: &str) -> &'static str {
+    let path = path.strip_prefix(BASE).unwrap_or_default();
+    let classes = [
+        ("/proof", "proof"),
+        ("/register-", "registration"),
+        ("/artifact", "artifact"),
+        ("/certificate", "certificate"),
+        ("/cardano-database-download", "download"),
+        ("/statistics", "statistics"),
+    ];
+    classes.iter().find(|(start, _)| path.starts_with(start)).map_or("other", |(_, class)| class)
 }
 
 fn preflight() -> Response {

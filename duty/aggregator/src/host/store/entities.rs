@@ -136,13 +136,6 @@ pub fn postpone(db: &Connection, entity: &SignedEntityType, until: &DateTime<Utc
     Ok(())
 }
 
-/// Takes an artifact off the list that can never be made any more.
-pub fn give_up(db: &Connection, entity: &SignedEntityType) -> Result<()> {
-    db.prepare_cached("DELETE FROM semel_artifact_queue WHERE signed_entity_type_id = ?1 AND beacon = ?2")?
-        .execute((entity.index(), beacon(entity)?))?;
-    Ok(())
-}
-
 /// What is still to be made, first come first.
 pub fn pending(db: &Connection) -> Result<Vec<Pending>> {
     let mut statement = db.prepare_cached(
