@@ -392,3 +392,56 @@ fn keys_that_cannot_be_used_are_named_with_what_is_wrong() {
     is_well(&node, 1);
     signer.said("consensus.key: mode 0644");
 }
+
+#[test]
+fn a_ledger_that_is_deleted_under_the_signer_stops_it_from_signing() {
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let signer = stage.start(&stage.config(&[node.address().to_string()]));
+    let mut remote = called(&node);
+    remote.sign_vote(&prevote(1, 1)).unwrap();
+    fs::remove_dir_all(stage.path("ledger")).unwrap();
+    signer.said("its files were removed or replaced");
+    assert!(remote.sign_vote(&prevote(2, 1)).is_err());
+}
+
+#[test]
+fn a_dry_run_raises_nothing_and_makes_no_state_file() {
+    let (stage, node) = after_height_50();
+    let behind = stage.read("consensus.json");
+    fs::write(stage.path("consensus.json"), r#"{"height":"80","round":"0","step":2,"block_id":{}}"#).unwrap();
+    let mut signer = stage.start_with(&stage.path("tmkms.toml"), &["--dry-run"]);
+    signer.said("a dry run changes neither");
+    assert!(called(&node).sign_vote(&prevote(60, 1)).is_err(), "nothing is signed");
+    signer.signal(rustix::process::Signal::TERM);
+    assert!(signer.ended().success());
+    assert!(stage.read("consensus.json").contains("\"80\""));
+    fs::remove_file(stage.path("consensus.json")).unwrap();
+    let mut signer = stage.start_with(&stage.path("tmkms.toml"), &["--dry-run"]);
+    signer.said("the state file is missing");
+    signer.signal(rustix::process::Signal::TERM);
+    assert!(signer.ended().success());
+    assert!(!stage.path("consensus.json").exists());
+    fs::write(stage.path("consensus.json"), behind).unwrap();
+    // Sessions of those before are still in the queue of the other node.
+    let fresh = stage::node(Family::V034);
+    let _signer = stage.start(&stage.config(&[fresh.address().to_string()]));
+    called(&fresh).sign_vote(&prevote(51, 1)).unwrap();
+}
+
+#[test]
+fn root_does_not_close_heights_in_a_ledger_that_the_signer_does_not_read() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("root_does_not_close_heights_in_a_ledger_that_the_signer_does_not_read", "this user is not root");
+    }
+    let stage = Stage::new();
+    let config = stage.config(&["unix:///nowhere.sock".into()]);
+    fs::write(stage.path("consensus.json"), r#"{"height":"1","round":"0","step":1,"block_id":null}"#).unwrap();
+    std::os::unix::fs::chown(stage.path("consensus.json"), Some(65_534), None).unwrap();
+    let arguments = ["kms", "state", "set-floor", "-c", config.to_str().unwrap(), "900"];
+    let mut command = semel();
+    let ran = command.env_remove("SEMEL_LEDGER").env("HOME", stage.path("home")).args(arguments).output().unwrap();
+    let text = String::from_utf8_lossy(&ran.stderr);
+    assert!(!ran.status.success() && text.contains("STATE-0105") && text.contains("sudo -u '#65534'"), "{text}");
+    assert!(!stage.path("home").exists());
+}

@@ -2,7 +2,8 @@
 
 use crate::error::{KeyError, KeyErrorKind};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rustix::fs::RenameFlags;
 use std::fmt;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -74,6 +75,12 @@ pub fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     }
     Ok(bytes)
 }
+
+/// With or without `=` at the end, as tmkms reads it.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// The bytes that a base64 text stands for; white space around it does not count.
 pub(crate) fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyErrorKind> {

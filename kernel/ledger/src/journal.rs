@@ -289,6 +289,12 @@ impl Journal {
         }
     }
 
+    /// Admits nothing any more, as after a failed write: whoever calls it knows that the medium does not keep what is written.
+    pub fn halt(&self, why: &str) {
+        let shared = self.shared();
+        shared.fail(&mut shared.lock(), why);
+    }
+
     /// Every key of every volume of a ledger, merged, without opening it for writing. Reserved bounds count as signed.
     pub fn inspect(directory: &Path) -> Result<Vec<Known>, LedgerError> {
         let mut merged = State::default();

@@ -45,7 +45,7 @@ pub(crate) struct Bench {
     #[arg(long, value_name = "DIR", overrides_with = "dir")]
     dir: Option<PathBuf>,
     /// Requests per second of each validator, all due at the same moments [default: the next follows the answer]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = rate)]
     rate: Option<f64>,
     /// Unix sockets instead of TCP
     #[arg(long)]
@@ -62,6 +62,14 @@ pub(crate) struct Bench {
     /// The table as JSON
     #[arg(long)]
     json: bool,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().map_err(|error| error.to_string())?;
+    match rate.is_finite() && rate >= 0.001 {
+        true => Ok(rate),
+        false => Err("a rate is 0.001 requests a second or more".into()),
+    }
 }
 
 impl Bench {

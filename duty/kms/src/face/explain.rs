@@ -275,6 +275,10 @@ const KERNEL: &[(&str, &str)] = &[
         "The ledger does not know the key whose state is to be exported, or is not there. Name the right one with --ledger: a state of height 0 protects nothing.",
     ),
     (
+        "STATE-0105",
+        "Root was asked to raise a floor for a signer of another user. Without --ledger that is root's own ledger, which the signer does not read.",
+    ),
+    (
         "DOC-0101",
         "The configurations as a whole: the errors that `config check` finds stand beside this, each with its own code.",
     ),

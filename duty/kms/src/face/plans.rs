@@ -55,9 +55,18 @@ pub(super) fn tenants<'a>(
     configs: &'a [config::Config],
     keyring: &mut Keyring,
 ) -> Result<Vec<(&'a config::Config, Tenant<'a>)>, Report> {
+    tenants_of(configs, |_| true, keyring)
+}
+
+/// Those chains that are wanted: keys of others are not touched, whatever device has them.
+pub(super) fn tenants_of<'a>(
+    configs: &'a [config::Config],
+    wanted: impl Fn(&config::Chain) -> bool,
+    keyring: &mut Keyring,
+) -> Result<Vec<(&'a config::Config, Tenant<'a>)>, Report> {
     let mut out = Vec::new();
     for config in configs {
-        for chain in &config.chains {
+        for chain in config.chains.iter().filter(|chain| wanted(chain)) {
             let key = keyring.key(config, chain)?;
             let chain_id = ChainId::new(&chain.id.value).map_err(|error| Report::of(&error))?;
             let subject = Subject { key: key.public_key().clone(), chain: chain_id };

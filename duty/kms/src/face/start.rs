@@ -13,6 +13,8 @@ use semel_ops::log::{LogFormat, LogOptions};
 use semel_ops::metrics::Metrics;
 use semel_ops::shutdown::{Signals, Stop, StopReason};
 use semel_ops::{harden, http, log, metrics, systemd};
+use std::ffi::OsString;
+use std::os::unix::fs::DirEntryExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -144,6 +146,7 @@ fn serve(
             settings.ledger.display()
         );
     }
+    let files = inodes(&service.journal().status().volume);
     let begun = Instant::now();
     let mut reloads = Reloads::none();
     let mut published = begun;
@@ -171,6 +174,11 @@ fn serve(
         if published.elapsed() >= PUBLISH {
             published = Instant::now();
             publish(&status, &health, &settings.ledger);
+            let there = inodes(&status.volume);
+            if status.failed.is_none() && files.iter().any(|file| !there.contains(file)) {
+                // What is written now is lost with this process.
+                service.journal().halt("its files were removed or replaced while it was open");
+            }
         }
         if let Some(why) = status.failed
             && ledger_condition.failing(&why)
@@ -195,6 +203,12 @@ fn serve(
         StopReason::Failed => Err(Report::new("every validator has ended").hint("`reconnect = true` dials again")),
         _ => Ok(()),
     }
+}
+
+/// Names and inodes of what is in a directory: a ledger makes all its files when it is opened, and keeps them.
+fn inodes(directory: &Path) -> Vec<(OsString, u64)> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| (entry.file_name(), entry.ino())).collect()
 }
 
 /// What is looked at now and then, as metrics.

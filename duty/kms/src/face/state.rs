@@ -2,7 +2,7 @@
 
 use super::args::{DialectArg, State, Which};
 use super::keyring::Keyring;
-use super::plans::{Tenant, tenants};
+use super::plans::{Tenant, tenants_of};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
 use crate::host::state::{StateError, read, state_of_history};
@@ -13,6 +13,7 @@ use semel_ledger::interchange::{Dialect, StateFile, floor_of};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde_json::json;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -33,11 +34,10 @@ pub(super) fn state_report(error: &StateError) -> Report {
 
 /// Every chain that is meant, with its key.
 fn chosen<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Vec<Tenant<'a>>, Report> {
-    let all = tenants(configs, &mut Keyring::default())?.into_iter().map(|(_, tenant)| tenant);
-    let wanted = |tenant: &Tenant<'_>| {
-        which.chain.as_ref().is_none_or(|name| tenant.chain.id.value == *name || tenant.chain.name == *name)
-    };
-    let found: Vec<Tenant<'a>> = all.filter(wanted).collect();
+    let wanted =
+        |chain: &config::Chain| which.chain.as_ref().is_none_or(|name| chain.id.value == *name || chain.name == *name);
+    let found = tenants_of(configs, wanted, &mut Keyring::default())?;
+    let found: Vec<Tenant<'a>> = found.into_iter().map(|(_, tenant)| tenant).collect();
     if found.is_empty() {
         return Err(Report::new("no such chain in the configuration").exit(Exit::Misuse));
     }
@@ -160,6 +160,7 @@ fn raise(
     dry_run: bool,
     shell: &Shell,
 ) -> Result<(), Report> {
+    refuse_stranger(which, configs, tenant)?;
     let present = known(which, configs, tenant)?.floor;
     let (chain, lane) = (&tenant.chain.id.value, Lane::Tendermint);
     let change = format!("{chain}: {} → {}", reached(present), lane.show(floor));
@@ -179,6 +180,26 @@ fn raise(
         _ => shell.status("Raised", change),
     }
     Ok(())
+}
+
+/// Root's own ledger is not that of a service that runs as another user, and a floor in it would protect nothing.
+fn refuse_stranger(which: &Which, configs: &[config::Config], tenant: &Tenant<'_>) -> Result<(), Report> {
+    let is_named = which.ledger.ledger.is_some()
+        || configs.iter().any(|config| config.semel.as_ref().is_some_and(|semel| semel.ledger.is_some()));
+    if is_named || !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let state = &tenant.chain.state_file.value;
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|meta| meta.uid());
+    let owner = owner(state).or_else(|| owner(&semel_ops::harden::directory_of(state))).unwrap_or_default();
+    if owner == 0 {
+        return Ok(());
+    }
+    let text = format!("{} belongs to user {owner}, whose ledger may be another than root's", state.display());
+    let hint = format!(
+        "run this as the user of the signer (`sudo -u '#{owner}' …`), or name its ledger with --ledger; the signer's log has `ledger in DIR`"
+    );
+    Err(Report::new(text).code_id("STATE-0105").hint(hint))
 }
 
 fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shell) -> Result<(), Report> {

@@ -144,11 +144,25 @@ impl Service {
                         key.provider(),
                         algorithm(&subject)
                     );
-                    let (mirror, news) = state::reconcile(&self.journal, &subject, &state_file, require_state)?;
-                    say(&subject, &news);
-                    if let Some(hook) = hook {
-                        hook.raise_floor(&self.journal, &subject, &self.stop)?;
-                    }
+                    let mirror = match self.dry_run {
+                        // Nothing is signed, so nothing has to be raised: a wrong file closes no height.
+                        true => {
+                            tracing::info!(
+                                "[{}] {}",
+                                subject.chain,
+                                state::preview(&self.journal, &subject, &state_file, require_state)?
+                            );
+                            None
+                        }
+                        false => {
+                            let (mirror, news) = state::reconcile(&self.journal, &subject, &state_file, require_state)?;
+                            say(&subject, &news);
+                            if let Some(hook) = hook {
+                                hook.raise_floor(&self.journal, &subject, &self.stop)?;
+                            }
+                            Some(mirror)
+                        }
+                    };
                     if let Some(hold) = self.journal.hold(&subject) {
                         tracing::warn!(
                             "[{}] this key signs nothing yet: {}, so it watches for {HOLD_HEIGHTS} heights above the first that a node asks for (GUARD-0007)",
@@ -157,7 +171,7 @@ impl Service {
                         );
                     }
                     let guard = Guard::new(self.journal.clone());
-                    let chain = Arc::new(Chain::new(subject.clone(), key, guard, Some(mirror)));
+                    let chain = Arc::new(Chain::new(subject.clone(), key, guard, mirror));
                     self.chains.push(Served { chain: Arc::clone(&chain), key_text, state_file });
                     chain
                 }

@@ -271,13 +271,13 @@ pub fn adopt_state(ledger: &impl Ledger, subject: &Subject, state: &StateFile) -
     Ok(true)
 }
 
-/// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
-pub fn reconcile(
+/// What the file and the ledger say, and what follows from it. Nothing is changed.
+fn held_against(
     ledger: &impl Ledger,
     subject: &Subject,
     path: &Path,
     require: bool,
-) -> Result<(Mirror, StateNews), StateError> {
+) -> Result<(Option<StateFile>, StateNews), StateError> {
     let lane = Lane::Tendermint;
     let file = read(path)?;
     if let Some(state) = &file {
@@ -291,7 +291,6 @@ pub fn reconcile(
         (None, Some(floor)) => StateNews::Rewritten(lane.show(floor)),
         (Some(None), None) => StateNews::Same("nothing signed yet".into()),
         (Some(Some(wanted)), floor) if floor.is_none_or(|floor| wanted > floor) => {
-            file.as_ref().map_or(Ok(false), |state| adopt_state(ledger, subject, state))?;
             StateNews::Adopted(lane.show(wanted))
         }
         (Some(said), Some(floor)) if said == Some(floor) => StateNews::Same(lane.show(floor)),
@@ -300,9 +299,32 @@ pub fn reconcile(
             ledger: floor.map_or("that nothing was signed".into(), |floor| lane.show(floor)),
         },
     };
+    Ok((file, news))
+}
+
+/// What both say, in words, for a start that changes neither.
+pub fn preview(ledger: &impl Ledger, subject: &Subject, path: &Path, require: bool) -> Result<String, StateError> {
+    let (file, _) = held_against(ledger, subject, path, require)?;
+    let known = ledger.history(subject, Lane::Tendermint)?.floor;
+    let said = |floor: Option<Mark>| floor.map_or("nothing signed".into(), |floor| Lane::Tendermint.show(floor));
+    let file = file.map_or_else(|| "is missing".to_owned(), |file| format!("says {}", said(floor_of(&file))));
+    Ok(format!("the state file {file}, the ledger says {}; a dry run changes neither", said(known)))
+}
+
+/// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
+pub fn reconcile(
+    ledger: &impl Ledger,
+    subject: &Subject,
+    path: &Path,
+    require: bool,
+) -> Result<(Mirror, StateNews), StateError> {
+    let (file, news) = held_against(ledger, subject, path, require)?;
+    if let (StateNews::Adopted(_), Some(state)) = (&news, &file) {
+        adopt_state(ledger, subject, state)?;
+    }
     let failed = |error| StateError::Mirror { path: path.into(), error };
     let mut mirror = Mirror::open(path).map_err(failed)?;
-    let history = ledger.history(subject, lane)?;
+    let history = ledger.history(subject, Lane::Tendermint)?;
     let state = match (&news, file) {
         // The file alone knows the block; it stays as it is.
         (StateNews::Adopted(_) | StateNews::Same(_), Some(file)) if !is_whole(&history) => {

@@ -28,12 +28,13 @@ fn bad<T>(message: impl Into<String>, hint: impl Into<String>) -> Result<T, BadA
 
 /// Reads `addr` of a validator.
 pub(super) fn parse(text: &str) -> Result<Address, BadAddress> {
-    match text.split_once("://") {
-        Some(("unix", path)) => unix(path),
-        Some(("tcp", rest)) => tcp(rest),
-        None => tcp(text),
-        Some(("noise", rest)) => noise(rest),
-        Some((scheme, rest)) => bad(
+    let Some((scheme, rest)) = text.split_once("://") else { return tcp(text) };
+    match scheme.to_ascii_lowercase().as_str() {
+        "unix" => unix(rest),
+        // A slash at its end says nothing.
+        "tcp" => tcp(rest.strip_suffix('/').unwrap_or(rest)),
+        "noise" => noise(rest),
+        _ => bad(
             format!("{:?} is no scheme of a node's address", short(scheme)),
             format!("write tcp://{} or unix:///path/to/socket", short(rest)),
         ),
@@ -166,6 +167,7 @@ mod tests {
         for (text, address) in [
             ("tcp://10.1.1.1:26658", plain("10.1.1.1", 26658)),
             ("10.1.1.1:26658", plain("10.1.1.1", 26658)),
+            ("TCP://10.1.1.1:26658/", plain("10.1.1.1", 26658)),
             ("tcp://node-1.example.org:1", plain("node-1.example.org", 1)),
             ("tcp://[::1]:65535", plain("::1", 65535)),
             ("[fe80::1]:26658", plain("fe80::1", 26658)),
@@ -199,7 +201,7 @@ mod tests {
             ("tcp://10.1.1.1:0", "is no port"),
             ("tcp://10.1.1.1:65536", "is no port"),
             ("tcp://10.1.1.1:+1", "is no port"),
-            ("tcp://10.1.1.1:26658/", "is no port"),
+            ("tcp://10.1.1.1:26658//", "is no port"),
             ("tcp://:26658", "is no host"),
             ("tcp://a b:26658", "is no host"),
             ("tcp://::1:26658", "in brackets"),

@@ -65,12 +65,18 @@ pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Fact
         for device in &config.yubihsm {
             if let Password::File(path) = &device.auth.password {
                 let hint = "write the password of the authentication key into it, mode 0600";
-                is_there(path, "the password file", hint, true, found);
+                if is_there(path, "the password file", hint, true, found) {
+                    not_empty(path, "the password file", hint, found);
+                }
             }
         }
         for token in &config.pkcs11 {
             if let Password::File(path) = &token.pin {
-                is_there(path, "the PIN file", "write the user PIN of the token into it, mode 0600", true, found);
+                let hint = "write the user PIN of the token into it, mode 0600";
+                if is_there(path, "the PIN file", hint, true, found) {
+                    // A token counts an empty PIN as a wrong one.
+                    not_empty(path, "the PIN file", hint, found);
+                }
             }
         }
         for chain in &config.chains {
@@ -162,6 +168,14 @@ fn is_there(path: &Spanned<PathBuf>, what: &str, hint: &str, secret: bool, found
     let message = format!("cannot read {what} {shown}: {reason}");
     found.push(Diagnostic::error(&codes::FILE, &path.place, message).hint(hint));
     false
+}
+
+fn not_empty(path: &Spanned<PathBuf>, what: &str, hint: &str, found: &Diagnostics) {
+    let content = std::fs::read(&path.value).map(zeroize::Zeroizing::new);
+    if content.is_ok_and(|content| content.trim_ascii().is_empty()) {
+        let message = format!("{what} {} is empty", path.display());
+        found.push(Diagnostic::error(&codes::FILE, &path.place, message).hint(hint));
+    }
 }
 
 fn private(path: &Spanned<PathBuf>, what: &str, metadata: &Metadata, found: &Diagnostics) {

@@ -209,16 +209,16 @@ fn adapter(mut table: Reader<'_>) -> Option<Adapter> {
 
 fn tcp(table: &mut Reader<'_>, key: &'static str) -> Option<(String, u16)> {
     let text = table.string(key)?;
-    let (message, hint) = match text.split_once("://") {
-        Some(("tcp", rest)) => match address::host_port(rest) {
+    let (scheme, rest) = text.split_once("://").unwrap_or(("tcp", &text));
+    let (message, hint) = match scheme.eq_ignore_ascii_case("tcp") {
+        true => match address::host_port(rest.strip_suffix('/').unwrap_or(rest)) {
             Ok(address) => return Some(address),
             Err(bad) => (bad.message, bad.hint),
         },
-        Some((scheme, _)) => (
+        false => (
             format!("\"{}\" is no scheme of a connector's address", scheme.escape_debug()),
             "write tcp://HOST:PORT; yubihsm-connector listens on 127.0.0.1:12345".to_owned(),
         ),
-        None => ("there is no tcp://".to_owned(), "write tcp://HOST:PORT".to_owned()),
     };
     let message = format!("`{key}` in {} is not valid: {message}", table.name());
     table.found().push(Diagnostic::error(&codes::ADDRESS, &text.place, message).hint(hint));

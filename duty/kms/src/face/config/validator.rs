@@ -42,7 +42,7 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
                         `head -c 32 /dev/urandom | base64 > kms-identity.key && chmod 600 kms-identity.key`";
             table.found().push(Diagnostic::error(&codes::NO_SECRET_KEY, &place, message).hint(hint));
         }
-        Some(Address::Unix(_) | Address::Abstract(_)) => {
+        Some(address) if is_socket(address) => {
             if let Some(timeout) = &timeout {
                 let message = "`timeout` is not used on a unix socket";
                 let found = Diagnostic::warning(&codes::NO_EFFECT, &timeout.place, message);
@@ -55,6 +55,7 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
         noise_is_new(&table, addr, version);
     }
     table.finish();
+    let timeout = timeout.filter(|_| !addr.as_ref().is_some_and(|addr| is_socket(&addr.value)));
     let value = addr.map(|addr| Validator {
         addr,
         chain: String::new(),
@@ -68,6 +69,11 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
         place,
     });
     RawValidator { reference, value }
+}
+
+/// Whether it is a socket of this host.
+fn is_socket(address: &Address) -> bool {
+    matches!(address, Address::Unix(_) | Address::Abstract(_))
 }
 
 /// No node that speaks amino listens with Noise.

@@ -585,6 +585,24 @@ fn files_with_a_wrong_content_are_named_with_what_is_wrong() {
 }
 
 #[test]
+fn a_password_without_a_letter_is_found_before_a_device_counts_it_as_wrong() {
+    let fixture = Fixture::new();
+    fixture.secret("password", b" \n");
+    let errors = errors(&fixture.check(&on_device()));
+    assert_eq!(errors.len(), 1, "{}", listing(&errors));
+    assert!(errors[0].code.id == "CONFIG-0113" && errors[0].message.contains("is empty"), "{}", errors[0].message);
+}
+
+#[test]
+fn a_timeout_counts_for_nothing_on_a_socket_of_this_host() {
+    let text = GOOD.replace("run/node.sock\"", "run/node.sock\"\ntimeout = 1");
+    let fixture = Fixture::new();
+    let checked = fixture.check(&text);
+    let timeouts: Vec<_> = checked.configs[0].validators.iter().map(|validator| validator.timeout.as_secs()).collect();
+    assert_eq!(timeouts, [10, 10]);
+}
+
+#[test]
 fn every_length_of_a_key_that_tmkms_takes_is_taken() {
     use base64::Engine;
     for (bytes, good) in
@@ -598,6 +616,8 @@ fn every_length_of_a_key_that_tmkms_takes_is_taken() {
     let fixture = Fixture::new();
     fixture.secret("consensus.key", &[7; 32]);
     assert!(!fixture.check(GOOD).found.has_errors(), "32 raw bytes");
+    fixture.secret("consensus.key", KEY.trim_end_matches('=').as_bytes());
+    assert!(!fixture.check(GOOD).found.has_errors(), "without the signs at its end");
 }
 
 #[test]
