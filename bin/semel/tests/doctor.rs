@@ -250,12 +250,19 @@ fn a_node_that_a_running_signer_has_is_left_to_it() {
 #[test]
 fn a_floor_that_was_put_above_what_was_signed_is_no_danger_and_a_lost_position_is() {
     let ledger = ["--ledger", "DIR/ledger", "--i-accept-volatile-ledger"];
+    let stage = signed();
+    let ran = stage.run(&[&["kms", "state", "set-floor", "-c", "DIR/tmkms.toml", "500"], &ledger[..]].concat());
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let (code, checks) = examine(&stage, &[]);
+    assert_eq!((code, verdict(&checks, "DOC-0305")), (0, vec!["pass"]), "{checks:#?}");
     let rows: [&[&[&str]]; 2] = [
-        &[&["kms", "state", "set-floor", "-c", "DIR/tmkms.toml", "500"]],
+        &[&["ledger", "import", "DIR/high.json"]],
         &[&["handover", "export", "-o", "DIR/out"], &["handover", "accept", "DIR/out"]],
     ];
     for commands in rows {
         let stage = signed();
+        let high = stage.read("consensus.json").replace("\"height\":\"5\"", "\"height\":\"500\"");
+        stage.secret("high.json", &high);
         for command in commands {
             let ran = stage.run(&[command, &ledger[..]].concat());
             assert_eq!(ran.code, 0, "{ran:?}");

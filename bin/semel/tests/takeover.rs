@@ -230,6 +230,8 @@ fn commands_read_beside_a_running_signer_and_do_not_write() {
     // Once it has ended the floor rises, and holds at the next start.
     let floor = run(&["set-floor", "100"]);
     assert_eq!(floor.code, 0, "{floor:?}");
+    // A step back to tmkms goes by the file alone.
+    assert!(stage.read("consensus.json").contains("\"height\":\"100\""), "{}", stage.read("consensus.json"));
     let _signer = stage.start(&stage.path("tmkms.toml"));
     let mut remote = called(&node);
     assert_eq!(refusal(remote.sign_vote(&prevote(100, 1))).0, 2);

@@ -9,7 +9,7 @@ use crate::host::state::{StateError, read, state_of_history};
 use semel_admin::{Floor, Wait, put_out};
 use semel_guard::{History, Lane, Mark, Subject};
 use semel_ledger::Journal;
-use semel_ledger::interchange::{Dialect, StateFile, floor_of};
+use semel_ledger::interchange::{Dialect, Mirror, StateFile, floor_of};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde_json::json;
@@ -178,6 +178,17 @@ fn raise(
     match semel_admin::raise(options, &[floor], Wait::AsBefore)? {
         0 => unchanged(),
         _ => shell.status("Raised", change),
+    }
+    // The file of a signer that is not there yet is the signer's to make.
+    let path = &tenant.chain.state_file.value;
+    let said = read(path).map_err(|error| state_report(&error))?.map(|file| floor_of(&file));
+    let history = known(which, configs, tenant)?;
+    if said.is_some_and(|said| said < history.floor) {
+        let failed = |error| state_report(&StateError::Mirror { path: path.clone(), error });
+        Mirror::open(path)
+            .and_then(|mut mirror| mirror.write(&state_of_history(&tenant.subject, &history)))
+            .map_err(failed)?;
+        shell.status("Wrote", path.display());
     }
     Ok(())
 }

@@ -155,10 +155,17 @@ impl Service {
                             None
                         }
                         false => {
-                            let (mirror, news) = state::reconcile(&self.journal, &subject, &state_file, require_state)?;
+                            let (mut mirror, news) =
+                                state::reconcile(&self.journal, &subject, &state_file, require_state)?;
                             say(&subject, &news);
                             if let Some(hook) = hook {
+                                let before = self
+                                    .journal
+                                    .history(&subject, Lane::Tendermint)
+                                    .map_err(state::StateError::from)?
+                                    .floor;
                                 hook.raise_floor(&self.journal, &subject, &self.stop)?;
+                                state::follow(&self.journal, &subject, before, &mut mirror, &state_file)?;
                             }
                             Some(mirror)
                         }

@@ -311,6 +311,22 @@ pub fn preview(ledger: &impl Ledger, subject: &Subject, path: &Path, require: bo
     Ok(format!("the state file {file}, the ledger says {}; a dry run changes neither", said(known)))
 }
 
+/// Writes a floor that rose since `before` into the file, too: a step back to another signer goes by the file alone.
+pub fn follow(
+    ledger: &impl Ledger,
+    subject: &Subject,
+    before: Option<Mark>,
+    mirror: &mut Mirror,
+    path: &Path,
+) -> Result<(), StateError> {
+    let history = ledger.history(subject, Lane::Tendermint)?;
+    if history.floor > before {
+        let state = state_of_history(subject, &history);
+        mirror.write(&state).map_err(|error| StateError::Mirror { path: path.into(), error })?;
+    }
+    Ok(())
+}
+
 /// Brings the ledger and the file to the higher of what they say, and opens the file for writing.
 pub fn reconcile(
     ledger: &impl Ledger,

@@ -313,9 +313,8 @@ fn states(doctor: &mut Doctor, command: &Examine, configs: &[config::Config]) {
                 // A floor that nothing was signed at was put there: by `set-floor`, an import, a handover, a reservation.
                 let signed = lane.and_then(|(_, history)| history.recent.last().map(|entry| entry.mark));
                 let text = format!(
-                    "{chain}: the state file is at {}/{}, the ledger at {}{}",
-                    state.height,
-                    state.round,
+                    "{chain}: the state file is at {}, the ledger at {}{}",
+                    file.map_or_else(|| "nothing".into(), |mark| Lane::Tendermint.show(mark)),
                     highest.map_or_else(|| "nothing".into(), |mark| Lane::Tendermint.show(mark)),
                     if signed < highest && file < highest { ", where its floor was put" } else { "" }
                 );
