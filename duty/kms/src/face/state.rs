@@ -179,9 +179,9 @@ fn raise(
         0 => unchanged(),
         _ => shell.status("Raised", change),
     }
-    // The file of a signer that is not there yet is the signer's to make.
+    // One that is not there is the signer's to make, and one that is none the operator's to put right.
     let path = &tenant.chain.state_file.value;
-    let said = read(path).map_err(|error| state_report(&error))?.map(|file| floor_of(&file));
+    let said = read(path).ok().flatten().map(|file| floor_of(&file));
     let history = known(which, configs, tenant)?;
     if said.is_some_and(|said| said < history.floor) {
         let failed = |error| state_report(&StateError::Mirror { path: path.clone(), error });
