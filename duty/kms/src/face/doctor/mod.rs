@@ -8,7 +8,7 @@ mod units;
 use super::args::Configs;
 use super::config::{self, Look};
 use super::keyring::{Keyring, kind, place};
-use super::plans::tenants;
+use super::plans::{Tenant, tenants};
 use super::users::name_of;
 use crate::host::state::read;
 use clap::Args;
@@ -86,6 +86,8 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
         files(&mut doctor, config);
     }
     ledger(&mut doctor, command, &checked.configs);
+    // Once: a token counts every wrong PIN.
+    let mut all = Vec::new();
     if checked.found.has_errors() {
         doctor.check(
             "DOC-0301",
@@ -94,7 +96,13 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
             "",
         );
     } else {
-        states(&mut doctor, command, &checked.configs);
+        match tenants(&checked.configs, &mut Keyring::default()) {
+            Ok(found) => all = found,
+            Err(report) => {
+                doctor.check("DOC-0302", Verdict::Fail, report.to_string(), report.hint_text().unwrap_or_default());
+            }
+        }
+        states(&mut doctor, command, &checked.configs, &all);
     }
     let running = running(command, &checked.configs);
     let numbers: Vec<u32> = running.iter().filter_map(number).collect();
@@ -110,7 +118,7 @@ pub fn run(command: &Examine, shell: &Shell) -> Result<(), Report> {
         }
     }
     if let Some(rpc) = &command.rpc {
-        node::chain(&mut doctor, rpc, &checked.configs);
+        node::chain(&mut doctor, rpc, &all);
     }
     doctor.conclude(command.json, shell)
 }
@@ -133,6 +141,11 @@ fn files(doctor: &mut Doctor, config: &config::Config) {
     for device in &config.yubihsm {
         if let config::Password::File(path) = &device.auth.password {
             secrets.push(("password", path.value.as_path()));
+        }
+    }
+    for token in &config.pkcs11 {
+        if let config::Password::File(path) = &token.pin {
+            secrets.push(("PIN", path.value.as_path()));
         }
     }
     for (what, path) in secrets {
@@ -274,17 +287,10 @@ fn ledger(doctor: &mut Doctor, command: &Examine, configs: &[config::Config]) {
 }
 
 /// State files belong to their key and chain, and are not behind the ledger.
-fn states(doctor: &mut Doctor, command: &Examine, configs: &[config::Config]) {
+fn states(doctor: &mut Doctor, command: &Examine, configs: &[config::Config], all: &[(&config::Config, Tenant<'_>)]) {
     let directory = super::start::directory_of(command.place.ledger.as_ref(), configs);
     let known = if directory.exists() { Journal::inspect(&directory).unwrap_or_default() } else { Vec::new() };
-    let all = match tenants(configs, &mut Keyring::default()) {
-        Ok(all) => all,
-        Err(report) => {
-            doctor.check("DOC-0302", Verdict::Fail, report.to_string(), report.hint_text().unwrap_or_default());
-            return;
-        }
-    };
-    for (_, tenant) in &all {
+    for (_, tenant) in all {
         let (chain, path) = (&tenant.chain.id.value, &tenant.chain.state_file.value);
         doctor.pass("DOC-0302", format!("{chain} signs with {}", tenant.key_text));
         let ledger = known.iter().find(|known| known.subject == tenant.subject);

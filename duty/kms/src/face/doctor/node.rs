@@ -1,8 +1,7 @@
 //! The nodes: names, ports, handshakes, and what their chain says of our keys.
 
 use super::super::config::{self, Address};
-use super::super::keyring::Keyring;
-use super::super::plans::{load_identity, node, tenants};
+use super::super::plans::{Tenant, load_identity, node};
 use super::number;
 use crate::host::channel::meet;
 use crate::host::stream::Stream;
@@ -129,7 +128,7 @@ fn validators(rpc: &str) -> Result<Vec<String>, String> {
 }
 
 /// The chain knows our keys, and our states are not behind it.
-pub(super) fn chain(doctor: &mut Doctor, rpc: &str, configs: &[config::Config]) {
+pub(super) fn chain(doctor: &mut Doctor, rpc: &str, all: &[(&config::Config, Tenant<'_>)]) {
     let (status, addresses) = match (get(rpc, "/status"), validators(rpc)) {
         (Ok(status), Ok(addresses)) => (status, addresses),
         (Err(why), _) | (_, Err(why)) => {
@@ -145,7 +144,9 @@ pub(super) fn chain(doctor: &mut Doctor, rpc: &str, configs: &[config::Config]) 
     let network = text(&status, "/node_info/network");
     let tip: u64 = text(&status, "/sync_info/latest_block_height").parse().unwrap_or(0);
     doctor.pass("DOC-0504", format!("{rpc} is a node of {network}, at height {tip}"));
-    let Ok(all) = tenants(configs, &mut Keyring::default()) else { return };
+    if all.is_empty() {
+        return;
+    }
     let mine: Vec<_> = all.iter().filter(|(_, tenant)| tenant.chain.id.value == network).collect();
     doctor.demand(
         "DOC-0505",
