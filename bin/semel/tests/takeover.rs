@@ -211,7 +211,8 @@ fn commands_read_beside_a_running_signer_and_do_not_write() {
     let run = |words: &[&str]| stage.run(&[&["kms", "state"], words, &ledger].concat());
 
     let shown = run(&["show", "--json"]);
-    let rows: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let shown: serde_json::Value = serde_json::from_str(&shown.stdout).unwrap();
+    let rows = &shown["chains"];
     assert_eq!((&rows[0]["chain"], &rows[0]["height"], &rows[0]["step"]), (&CHAIN.into(), &41.into(), &3.into()));
     assert_eq!(rows[0]["state_file_height"], 41);
     let exported = run(&["export", "--format", "cometbft"]);

@@ -95,6 +95,7 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
         let rows: Vec<_> = rows
             .iter()
             .map(|(tenant, ledger, file)| {
+                let position = reached(ledger.floor);
                 let ledger = state_of_history(&tenant.subject, ledger);
                 json!({
                     "chain": tenant.chain.id.value,
@@ -102,12 +103,13 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
                     "height": ledger.height,
                     "round": ledger.round,
                     "step": ledger.step.map(|step| step as u8),
+                    "position": position,
                     "state_file": tenant.chain.state_file.value,
                     "state_file_height": file.as_ref().map(|file| file.height),
                 })
             })
             .collect();
-        return said(shell.json(&rows));
+        return said(shell.json(&json!({ "schema": 1, "chains": rows })));
     }
     for (tenant, ledger, file) in rows {
         let chain = &tenant.chain.id.value;
@@ -244,7 +246,9 @@ fn compare(which: &Which, path: &Path, as_json: bool, shell: &Shell) -> Result<(
         std::cmp::Ordering::Greater => "ahead",
     };
     if as_json {
-        return said(shell.json(&json!({ "file": position(&file), "ledger": reached(ledger), "file_is": word })));
+        return said(
+            shell.json(&json!({ "schema": 1, "file": position(&file), "ledger": reached(ledger), "file_is": word })),
+        );
     }
     said(shell.line(format!("file: {}  ledger: {}  the file is {word}", position(&file), reached(ledger))))
 }

@@ -45,7 +45,7 @@ impl Diagnostics {
     /// The findings as one JSON object.
     pub fn to_json(&self) -> Value {
         let items: Vec<Value> = self.sorted().iter().map(value).collect();
-        json!({ "errors": self.errors(), "warnings": self.warnings(), "diagnostics": items })
+        json!({ "schema": 1, "errors": self.errors(), "warnings": self.warnings(), "diagnostics": items })
     }
 }
 
