@@ -8,7 +8,8 @@ use proptest::prelude::Rng;
 use proptest::test_runner::TestRng;
 use semel_aggregator::core::certificates::{Flaw, verify_alone, verify_genesis, verify_link};
 use semel_aggregator::host::store::{Store, certificates};
-use semel_aggregator::host::walk::{WalkError, Walked, origin, walk};
+use semel_aggregator::host::walk::origin::{Origin, OriginError};
+use semel_aggregator::host::walk::{WalkError, Walked, join, origin, walk};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -83,6 +84,85 @@ fn a_walk_that_was_stopped_goes_on_where_it_was() {
     assert_eq!(walked, whole);
 }
 
+/// Certificates in memory, of which some are asked for under other names.
+struct Forged<'a> {
+    by_hash: &'a BTreeMap<String, Certificate>,
+    forged: &'a Certificate,
+}
+
+impl Origin for Forged<'_> {
+    fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
+        let found = if hash == self.forged.hash { Some(self.forged) } else { self.by_hash.get(hash) };
+        found.cloned().ok_or_else(|| OriginError::Missing { hash: hash.to_owned(), place: "memory".to_owned() })
+    }
+
+    fn newest(&self) -> Result<String, OriginError> {
+        Ok(self.forged.hash.clone())
+    }
+}
+
+/// Walks from the forged certificate; each step of the walk must have come further than the one before.
+fn walk_forged(by_hash: &BTreeMap<String, Certificate>, forged: &Certificate) -> Result<Walked, WalkError> {
+    let mut last = 0;
+    walk(&Forged { by_hash, forged }, &key(), Walked::begin(&forged.hash), &mut |walked| {
+        assert!(walked.certificates > last, "the walk of {} stands still", forged.hash);
+        last = walked.certificates;
+        ControlFlow::Continue(())
+    })
+}
+
+#[test]
+fn a_certificate_that_continues_nothing_ends_the_walk() {
+    let Some(path) = data("a_certificate_that_continues_nothing_ends_the_walk", "devnet/certificates.json") else {
+        return;
+    };
+    let by_hash: BTreeMap<String, Certificate> =
+        chain(&path).iter().map(|(hash, value)| (hash.clone(), decode(value).unwrap())).collect();
+    for original in by_hash.values().filter(|one| !one.is_genesis()) {
+        let mut orphan = original.clone();
+        orphan.previous_hash = String::new();
+        orphan.hash = orphan.try_compute_hash().unwrap();
+        let error = walk_forged(&by_hash, &orphan).unwrap_err();
+        assert!(matches!(error, WalkError::Flawed { flaw: Flaw::Orphan, .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_walk_goes_on_when_the_chain_has_grown() {
+    let Some(path) = data("a_walk_goes_on_when_the_chain_has_grown", "devnet/certificates.json") else { return };
+    let origin = origin::open(path.to_str().unwrap()).unwrap();
+    let newest = origin.newest().unwrap();
+    let go_on = &mut |_: &Walked| ControlFlow::Continue(());
+    let all: Vec<Certificate> = chain(&path).values().map(|value| decode(value).unwrap()).collect();
+    let whole = walk(origin.as_ref(), &key(), Walked::begin(&newest), go_on).unwrap();
+    assert_eq!(whole.top.len() as u64, whole.certificates);
+    for old in all.iter().filter(|one| *one.epoch < 24) {
+        let mut kept = None;
+        let stopped = walk(origin.as_ref(), &key(), Walked::begin(&old.hash), &mut |walked| {
+            kept = Some(walked.clone());
+            // Below the first of the epoch: the newest itself may lie beside the way.
+            if walked.certificates > 1 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        let kept = kept.unwrap();
+        if stopped.is_ok() {
+            continue;
+        }
+        let joined = join(origin.as_ref(), &key(), &newest, &kept, go_on).unwrap();
+        assert_eq!((&joined.reached, joined.is_complete), (&kept.reached, false));
+        assert_eq!(joined.top.as_slice(), whole.top.get(..joined.top.len()).unwrap());
+        assert_eq!(walk(origin.as_ref(), &key(), joined, go_on).unwrap(), whole);
+        // A file without the top still joins at its newest certificate, when that lies on the way.
+        let bare = Walked { top: Vec::new(), ..kept };
+        let joined = join(origin.as_ref(), &key(), &newest, &bare, go_on).unwrap();
+        assert_eq!(joined.is_complete, !whole.top.contains(&old.hash), "{}", old.hash);
+        let walked = if joined.is_complete { joined } else { walk(origin.as_ref(), &key(), joined, go_on).unwrap() };
+        assert_eq!((walked.certificates, &walked.reached), (whole.certificates, &whole.reached));
+    }
+    // What is of another chain is not believed: the whole way is walked.
+    let strange = Walked { reached: whole.reached.clone(), certificates: 900, ..Walked::begin(&"ab".repeat(32)) };
+    assert_eq!(join(origin.as_ref(), &key(), &newest, &strange, go_on).unwrap(), whole);
+}
+
 #[test]
 fn certificates_come_out_of_the_database_as_they_went_in() {
     let Some(path) = data("certificates_come_out_of_the_database_as_they_went_in", "devnet/certificates.json") else {
@@ -135,15 +215,20 @@ fn mutate(value: &mut Value, random: &mut TestRng) {
         Value::String(text) if !text.is_empty() => {
             let at = pick(random, text.len());
             let mut bytes = text.clone().into_bytes();
-            match random.next_u64() % 3 {
-                0 => drop(bytes.remove(at)),
-                1 => bytes.insert(at, b'0' + (random.next_u64() % 10) as u8),
+            match random.next_u64() % 16 {
+                0 => bytes.clear(),
+                1..=5 => drop(bytes.remove(at)),
+                6..=10 => bytes.insert(at, b'0' + (random.next_u64() % 10) as u8),
                 _ => *bytes.get_mut(at).unwrap() ^= 1 << (random.next_u64() % 5),
             }
             *text = String::from_utf8(bytes).unwrap_or_default();
         }
         _ => *value = Value::String("x".into()),
     }
+}
+
+fn hash(certificate: &Value) -> String {
+    certificate.get("hash").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn holds(certificate: &Certificate, by_hash: &BTreeMap<String, Certificate>) -> bool {
@@ -166,7 +251,7 @@ fn a_hundred_thousand_certificates_that_are_not_quite_the_same_do_not_hold() {
         all.iter().map(|(hash, value)| (hash.clone(), decode(value).unwrap())).collect();
     let values: Vec<&Value> = all.values().collect();
     let mut random = TestRng::deterministic_rng(proptest::test_runner::RngAlgorithm::ChaCha);
-    let (mut undecodable, mut refused, mut same) = (0, 0, 0);
+    let (mut undecodable, mut refused, mut same, mut walked) = (0, 0, 0, 0);
     for round in 0..100_000_usize {
         let original = *values.get(round % values.len()).unwrap();
         let mut mutated = original.clone();
@@ -187,9 +272,19 @@ fn a_hundred_thousand_certificates_that_are_not_quite_the_same_do_not_hold() {
         }
         // What signers do not sign (times, names) is held by the hash alone: a forgery with a hash of its own is another
         // certificate, which nobody asks for and which nothing continues.
-        let is_asked_for = original.get("hash").and_then(Value::as_str) == Some(certificate.hash.as_str());
+        let is_asked_for = hash(original) == certificate.hash;
         assert!(!(is_asked_for && holds(&certificate, &by_hash)), "{round}: {mutated}");
         refused += 1;
+        if round % 17 == 0 {
+            walked += 1;
+            // Another spelling of what nobody signs may lead to the genesis; what is signed may not.
+            if let (Ok(_), Some(original)) = (walk_forged(&by_hash, &certificate), by_hash.get(&hash(original))) {
+                assert_eq!(certificate.protocol_message, original.protocol_message, "{round}: {mutated}");
+                assert_eq!(certificate.signed_message, original.signed_message, "{round}: {mutated}");
+                assert_eq!(certificate.previous_hash, original.previous_hash, "{round}: {mutated}");
+            }
+        }
     }
-    assert!(refused > 20_000 && undecodable + refused + same == 100_000, "{undecodable} {refused} {same}");
+    assert!(refused > 20_000 && walked > 1_000, "{undecodable} {refused} {same} {walked}");
+    assert_eq!(undecodable + refused + same, 100_000);
 }
