@@ -5,7 +5,8 @@ use crate::host::artifact::LedgerSnapshot;
 use crate::host::chain::Observer;
 use crate::host::commands;
 use crate::host::immutable::ImmutableFiles;
-use crate::host::store::{FILE, Store, certificates};
+use crate::host::store::read_only::ReadOnly;
+use crate::host::store::{FILE, StoreError, VERSION, certificates};
 use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 use semel_ops::doctor::{Doctor, Verdict};
 use std::path::Path;
@@ -118,10 +119,20 @@ fn files(settings: &Settings, doctor: &mut Doctor) {
 fn stores(settings: &Settings, doctor: &mut Doctor) {
     let directory = &settings.base.data_stores_directory;
     writable("AGG-0111", directory, "DATA_STORES_DIRECTORY", doctor);
-    if !directory.join(FILE).exists() {
+    if std::fs::metadata(directory.join(FILE)).map_or(0, |file| file.len()) == 0 {
         return doctor.check("AGG-0112", Verdict::Skipped, "there is no database yet", "");
     }
-    match Store::open(directory) {
+    match ReadOnly::open(directory) {
+        // It can be read; what serves it needs its own version.
+        Ok(store) if store.version() != VERSION => {
+            let found = StoreError::Older { path: store.path().to_owned(), found: store.version() }.to_string();
+            doctor.check(
+                "AGG-0112",
+                Verdict::Fail,
+                found,
+                "take it over into an empty directory with `database import`",
+            );
+        }
         Ok(store) => {
             let genesis = store.read(certificates::latest_genesis).ok().flatten();
             let count = store.read(certificates::count).unwrap_or_default();

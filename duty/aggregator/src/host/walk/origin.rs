@@ -1,6 +1,7 @@
 //! Where certificates come from: an aggregator, a database of one, a file.
 
-use crate::host::store::{FILE, Store, StoreError, certificates};
+use crate::host::store::read_only::ReadOnly;
+use crate::host::store::{FILE, StoreError, certificates};
 use crate::wire::certificate as wire;
 use mithril_common::entities::Certificate;
 use mithril_common::messages::{CertificateListMessage, CertificateMessage};
@@ -79,7 +80,7 @@ pub fn open(text: &str) -> Result<Box<dyn Origin + Sync>, OriginError> {
         return Err(OriginError::Place { place: text.to_owned(), why });
     }
     match path.is_dir() {
-        true => Ok(Box::new(Local(Store::open(path)?, path.to_owned()))),
+        true => Ok(Box::new(Local(ReadOnly::open(path)?, path.to_owned()))),
         false => Ok(Box::new(File::read(path)?)),
     }
 }
@@ -172,8 +173,8 @@ impl Origin for Remote {
     }
 }
 
-/// A database.
-struct Local(Store, PathBuf);
+/// A database, which is only read.
+struct Local(ReadOnly, PathBuf);
 
 impl Origin for Local {
     fn certificate(&self, hash: &str) -> Result<Certificate, OriginError> {
