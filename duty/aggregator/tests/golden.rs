@@ -1,5 +1,5 @@
 //! Real certificates: a whole chain of a development network, one of preprod, and a hundred thousand that are not quite the same.
-#![expect(clippy::unwrap_used, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
 
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
 use mithril_common::entities::Certificate;
@@ -7,14 +7,20 @@ use mithril_common::messages::CertificateMessage;
 use proptest::prelude::Rng;
 use proptest::test_runner::TestRng;
 use semel_aggregator::core::certificates::{Flaw, verify_alone, verify_genesis, verify_link};
+use semel_aggregator::face::args::Verify;
+use semel_aggregator::host::commands::CommandError;
+use semel_aggregator::host::commands::verify::verify_until;
 use semel_aggregator::host::store::{Store, certificates};
 use semel_aggregator::host::walk::origin::{Origin, OriginError};
 use semel_aggregator::host::walk::{WalkError, Walked, join, origin, walk};
+use semel_ops::shell::{Format, Shell};
+use semel_ops::shutdown::{Stop, StopReason};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// The key that the genesis of the development network verifies with; it is nowhere published, and belongs to a test network.
 const DEVNET_KEY: &str = "5b33322c3235332c3138362c3230312c3137372c31312c3131372c3133352c3138372c3136372c3138312c3138382c32322c35392c3230362c3130352c3233312c3135302c3231352c33302c37382c3231322c37362c31362c3235322c3138302c37322c3133342c3133372c3234372c3136312c36385d";
@@ -50,7 +56,7 @@ fn every_certificate_of_the_development_network_leads_to_its_genesis() {
     else {
         return;
     };
-    let origin = origin::open(path.to_str().unwrap()).unwrap();
+    let origin = origin::open(path.to_str().unwrap(), &Stop::new()).unwrap();
     let all = chain(&path);
     assert_eq!(all.len(), 43);
     for hash in all.keys() {
@@ -62,7 +68,7 @@ fn every_certificate_of_the_development_network_leads_to_its_genesis() {
 #[test]
 fn a_walk_that_was_stopped_goes_on_where_it_was() {
     let Some(path) = data("a_walk_that_was_stopped_goes_on_where_it_was", "devnet/certificates.json") else { return };
-    let origin = origin::open(path.to_str().unwrap()).unwrap();
+    let origin = origin::open(path.to_str().unwrap(), &Stop::new()).unwrap();
     let newest = origin.newest().unwrap();
     let whole = walk(origin.as_ref(), &key(), Walked::begin(&newest), &mut |_| ControlFlow::Continue(())).unwrap();
     let mut kept = Walked::begin(&newest);
@@ -130,7 +136,7 @@ fn a_certificate_that_continues_nothing_ends_the_walk() {
 #[test]
 fn a_walk_goes_on_when_the_chain_has_grown() {
     let Some(path) = data("a_walk_goes_on_when_the_chain_has_grown", "devnet/certificates.json") else { return };
-    let origin = origin::open(path.to_str().unwrap()).unwrap();
+    let origin = origin::open(path.to_str().unwrap(), &Stop::new()).unwrap();
     let newest = origin.newest().unwrap();
     let go_on = &mut |_: &Walked| ControlFlow::Continue(());
     let all: Vec<Certificate> = chain(&path).values().map(|value| decode(value).unwrap()).collect();
@@ -161,6 +167,85 @@ fn a_walk_goes_on_when_the_chain_has_grown() {
     // What is of another chain is not believed: the whole way is walked.
     let strange = Walked { reached: whole.reached.clone(), certificates: 900, ..Walked::begin(&"ab".repeat(32)) };
     assert_eq!(join(origin.as_ref(), &key(), &newest, &strange, go_on).unwrap(), whole);
+}
+
+#[test]
+fn a_kept_walk_is_used_or_it_is_said_why_not() {
+    let Some(path) = data("a_kept_walk_is_used_or_it_is_said_why_not", "devnet/certificates.json") else { return };
+    let whose = path.to_str().unwrap().to_owned();
+    let origin = origin::open(&whose, &Stop::new()).unwrap();
+    let newest = origin.newest().unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("walk.json");
+    let mut what =
+        Verify { whose, genesis_verification_key: key(), from: None, resume: Some(file.clone()), json: false };
+    let whole = walk(origin.as_ref(), &key(), Walked::begin(&newest), &mut |_| ControlFlow::Continue(())).unwrap();
+    let at = |begin: usize, certificates: usize| Walked {
+        newest: whole.top[begin].clone(),
+        reached: whole.top[begin + certificates - 1].clone(),
+        certificates: certificates as u64,
+        is_complete: false,
+        top: whole.top[begin..begin + certificates].to_vec(),
+        ..whole.clone()
+    };
+    let strange = Walked { newest: "ab".repeat(32), top: Vec::new(), ..at(2, 3) };
+    for (kept, from, said) in [
+        (None, None, ""),
+        (Some(at(0, 3)), None, "Resuming after 3"),
+        (Some(at(2, 3)), None, "Resuming after 3"),
+        (Some(whole.clone()), None, "came to the genesis"),
+        (Some(strange), None, "no certificate that it names"),
+        (Some(at(2, 3)), Some(newest.clone()), "began with another"),
+        (Some(at(0, 3)), Some(newest.clone()), "Resuming after 3"),
+    ] {
+        match kept {
+            Some(kept) => std::fs::write(&file, serde_json::to_vec(&kept).unwrap()).unwrap(),
+            None => drop(std::fs::remove_file(&file)),
+        }
+        what.from = from;
+        let (shell, told) = Shell::capture(Format::Text);
+        assert_eq!(verify_until(&what, &Stop::new(), false, &shell).unwrap(), whole, "{said}");
+        assert!(told.err().contains(said) && told.err().is_empty() == said.is_empty(), "{said}: {}", told.err());
+        assert_eq!(told.err().contains("is not used"), !said.is_empty() && !said.contains("Resuming"));
+        let kept: Walked = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!(kept, whole, "{said}");
+    }
+    std::fs::write(&file, "garbage").unwrap();
+    let (shell, told) = Shell::capture(Format::Text);
+    assert_eq!(verify_until(&what, &Stop::new(), false, &shell).unwrap(), whole);
+    assert!(told.err().contains("it keeps no walk"), "{}", told.err());
+    // A step that cannot be kept ends the walk.
+    what.resume = Some(place.path().join("none/walk.json"));
+    let error = verify_until(&what, &Stop::new(), false, &shell).unwrap_err();
+    assert!(matches!(error, CommandError::File { .. }), "{error}");
+}
+
+#[test]
+fn a_walk_ends_at_once_while_an_aggregator_keeps_it_waiting() {
+    let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let what = Verify {
+        whose: format!("http://{}/aggregator", server.local_addr().unwrap()),
+        genesis_verification_key: key(),
+        from: None,
+        resume: None,
+        json: false,
+    };
+    // The first waits for the list, the second for a certificate.
+    for from in [None, Some("ab".repeat(32))] {
+        let what = Verify { from, ..what.clone() };
+        let stop = Stop::new();
+        let (told, server) = (stop.clone(), server.try_clone().unwrap());
+        let signal = std::thread::spawn(move || {
+            let (waiting, _) = server.accept().unwrap();
+            told.stop(StopReason::Interrupted);
+            (waiting, Instant::now())
+        });
+        let (shell, _) = Shell::capture(Format::Text);
+        let error = verify_until(&what, &stop, false, &shell).unwrap_err();
+        let (_waiting, begun) = signal.join().unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(matches!(error, CommandError::Walk { why: WalkError::Stopped(0), .. }), "{error}");
+    }
 }
 
 #[test]

@@ -137,7 +137,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "AGG-0012",
         "A certificate does not hold, or another was given than was asked for. What it certifies must not be believed.",
     ),
-    ("AGG-0013", "An aggregator does not answer, or not as an aggregator does."),
+    (
+        "AGG-0013",
+        "An aggregator does not answer, or not as an aggregator does; or a directory or file lacks a certificate that is asked for.",
+    ),
     (
         "AGG-0014",
         "The database cannot be used: another version made it, it is locked, or it is damaged. A database of an older \
@@ -156,6 +159,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0019", "A setting or key that the command needs is missing or cannot be used."),
     ("AGG-0020", "A signed genesis payload is not the 64 bytes of an Ed25519 signature."),
     ("AGG-0021", "The server ended by itself, because it could not go on safely."),
+    (
+        "AGG-0022",
+        "The walk down a chain of certificates was interrupted. What it looked at holds; nothing is said about the rest.",
+    ),
     ("AGG-0101", "Doctor: whether the settings can be used."),
     ("AGG-0102", "Doctor: whether the Cardano node is as new as Mithril's networks ask for."),
     ("AGG-0103", "Doctor: whether the node's socket is there."),

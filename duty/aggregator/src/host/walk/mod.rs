@@ -11,6 +11,7 @@
 //! Every turn of the check takes a certificate, or is the last one: an origin can make a walk fail, and not go on for ever.
 
 pub mod origin;
+pub mod pin;
 
 use crate::core::certificates::{self, Flaw};
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
@@ -149,7 +150,12 @@ fn walk_until(
                 }
             }
         });
-        check(&fetched, genesis, from, is_last, progress)
+        let done = check(&fetched, genesis, from, is_last, progress);
+        if done.is_err() {
+            // What is asked for ahead is not needed; its thread is waited for.
+            origin.abandon();
+        }
+        done
     })
 }
 
@@ -201,8 +207,10 @@ fn check(
             is_done = certificate.is_genesis() || is_last(&certificate.hash);
             newer = Some(certificate);
         }
-        if let Some(error) = failed {
-            return Err(error);
+        match failed {
+            Some(WalkError::Origin(OriginError::Abandoned)) => return Err(WalkError::Stopped(walked.certificates)),
+            Some(error) => return Err(error),
+            None => {}
         }
         if progress(&walked).is_break() && !is_done {
             return Err(WalkError::Stopped(walked.certificates));
