@@ -177,4 +177,9 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0112", "Doctor: whether there is a genesis certificate."),
     ("AGG-0113", "Doctor: whether clients can reach what they are told."),
     ("AGG-0114", "Doctor: whether the address can be told to anybody."),
+    ("AGG-0115", "Doctor: whether the address is free, or the server of this network runs there already."),
+    ("AGG-0116", "Doctor: whether the ledger can be written."),
+    ("AGG-0117", "Doctor: whether certificate and key can be used for TLS."),
+    ("AGG-0118", "Doctor: whether the credentials of the bucket can be used."),
+    ("AGG-0119", "Doctor: whether ancillary files can be signed."),
 ];

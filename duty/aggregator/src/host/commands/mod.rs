@@ -146,7 +146,7 @@ fn era_of(base: &Base, observer: &Arc<dyn Observer>) -> EraOf {
 }
 
 /// The ledger of this host.
-fn ledger() -> semel_ledger::Options {
+pub(super) fn ledger() -> semel_ledger::Options {
     let directory = env::var(env::SEMEL_LEDGER).map_or_else(semel_ledger::default_directory, PathBuf::from);
     semel_ledger::Options::at(directory)
 }

@@ -18,6 +18,8 @@ const REPLY_MAX: usize = 64 << 20;
 const FILE_MAX: u64 = 1 << 30;
 /// Time for a reply.
 const REPLY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Time for a reply that says what a server does.
+const STATUS_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Why a certificate cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -110,7 +112,7 @@ pub fn open(text: &str, stop: &Stop) -> Result<Box<dyn Origin + Sync>, OriginErr
     let path = Path::new(text);
     match Kind::of(text) {
         Kind::Url => {
-            let remote = Remote::new(text, None)?;
+            let remote = Remote::new(text, None, REPLY_TIME_MAX)?;
             let abandoned = remote.abandoned.clone();
             let on_stop = stop.on_stop(move || {
                 abandoned.send_replace(true);
@@ -149,11 +151,11 @@ impl Drop for Runtime {
 }
 
 impl Remote {
-    fn new(url: &str, trusted: Option<&Path>) -> Result<Remote, OriginError> {
+    fn new(url: &str, trusted: Option<&Path>, time_max: Duration) -> Result<Remote, OriginError> {
         let place = |why: String| OriginError::Place { place: url.to_owned(), why };
         // Whoever was first has installed one.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        let mut client = reqwest::Client::builder().timeout(REPLY_TIME_MAX);
+        let mut client = reqwest::Client::builder().timeout(time_max);
         if let Some(certificate) = trusted {
             let trust = pin::only(certificate).map_err(|error| place(error.to_string()))?;
             client = client.tls_backend_preconfigured(trust).no_proxy();
@@ -223,7 +225,9 @@ fn undecodable(place: &str) -> impl FnOnce(wire::Undecodable) -> OriginError {
 /// # Errors
 /// When nobody answers, or not with JSON.
 pub fn fetch_json(url: &str, path: &str, trusted: Option<&Path>) -> Result<serde_json::Value, OriginError> {
-    let body = Remote::new(url, trusted)?.get(path)?.ok_or_else(|| OriginError::Empty(format!("{url}{path}")))?;
+    let body = Remote::new(url, trusted, STATUS_TIME_MAX)?
+        .get(path)?
+        .ok_or_else(|| OriginError::Empty(format!("{url}{path}")))?;
     serde_json::from_slice(&body)
         .map_err(|error| OriginError::Undecodable { place: format!("{url}{path}"), why: error.to_string() })
 }
