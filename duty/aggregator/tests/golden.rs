@@ -1,5 +1,5 @@
 //! Real certificates: a whole chain of a development network, one of preprod, and a hundred thousand that are not quite the same.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may stop")]
+#![expect(clippy::unwrap_used, reason = "a test may stop")]
 
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
 use mithril_common::entities::Certificate;

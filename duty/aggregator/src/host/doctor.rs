@@ -118,7 +118,7 @@ fn files(settings: &Settings, doctor: &mut Doctor) {
     doctor.demand("AGG-0108", snapshots > 0, Verdict::Fail, found, "the node must run with the in-memory backend");
     let directory = &settings.artifacts.directory;
     writable("AGG-0109", directory, "SNAPSHOT_DIRECTORY", doctor);
-    if let (Uploader::Local, Ok(stat)) = (&settings.artifacts.uploader, rustix::fs::statvfs(&nearest(directory))) {
+    if let (Uploader::Local, Ok(stat)) = (&settings.artifacts.uploader, rustix::fs::statvfs(nearest(directory))) {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let found = format!("{} GiB are free for archives", free >> 30);
         doctor.demand("AGG-0110", free >= FREE_MIN, Verdict::Warn, found, "archives of mainnet need hundreds of GiB");

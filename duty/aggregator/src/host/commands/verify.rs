@@ -1,7 +1,8 @@
 //! `verify`: a chain of certificates, from the newest down to the genesis, and how far it is.
 //!
-//! With `--resume` the walk is kept in a file after every step. The next one goes on from there; when the chain has grown meanwhile, it
-//! walks what is new down to a certificate that the file says was walked. A file that cannot be used is told, and the walk begins anew.
+//! With `--resume` the walk is kept in a file after every step. The next one goes on from there; when the chain has
+//! grown meanwhile, it walks what is new down to a certificate that the file says was walked. A file that cannot be
+//! used is told, and the walk begins anew.
 
 use super::CommandError;
 use crate::face::args::Verify;

@@ -1,7 +1,7 @@
 //! A main database that is only looked at: ours while it is served, a copy, one of mithril-aggregator.
 //!
-//! Nothing is written: not the file, nor anything beside it. Versions 29 to 44 are read; columns that an earlier version lacks are
-//! empty.
+//! Nothing is written: not the file, nor anything beside it (after an end without closing, SQLite makes the index of
+//! the log anew). Versions 29 to 44 are read; columns that an earlier version lacks are empty.
 //!
 //! | Journal of the file | A log (`-wal`) beside it | How it is opened |
 //! |---|---|---|
@@ -47,9 +47,9 @@ impl ReadOnly {
             false => connect(&whole, false)?,
         };
         match version {
-            None => return Err(StoreError::value("a database of an aggregator", "it has no version")),
-            Some(found) if found > schema::VERSION => return Err(StoreError::Newer { path, found }),
-            Some(found) if found < VERSION_MIN => return Err(StoreError::Older { path, found }),
+            None => Err(StoreError::value("a database of an aggregator", "it has no version")),
+            Some(found) if found > schema::VERSION => Err(StoreError::Newer { path, found }),
+            Some(found) if found < VERSION_MIN => Err(StoreError::Older { path, found }),
             Some(version) => {
                 add_columns(&connection)?;
                 Ok(ReadOnly { path, version, connection: Mutex::new(connection) })
@@ -104,7 +104,8 @@ fn escaped(path: &Path) -> String {
     path.as_os_str().as_bytes().iter().map(one).collect()
 }
 
-/// A table of certificates in front of the real one, with the columns that an earlier version does not have. It lives in memory.
+/// A table of certificates in front of the real one, with the columns that an earlier version does not have. It lives
+/// in memory.
 fn add_columns(connection: &Connection) -> Result<()> {
     let mut statement = connection.prepare("SELECT name FROM pragma_table_info('certificate', 'main')")?;
     let there: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<rusqlite::Result<_>>()?;

@@ -5,10 +5,11 @@
 //! ```
 //!
 //! A certificate's hash is asked for and computed again, so whatever an origin gives, a walk that ends at the genesis key holds. A
-//! walk can be interrupted: what it came to is a hash, and from that hash it goes on. When the chain has grown meanwhile, what is new is
-//! walked down to a certificate that was walked already.
+//! walk can be interrupted: what it came to is a hash, and from that hash it goes on. When the chain has grown
+//! meanwhile, what is new is walked down to a certificate that was walked already.
 //!
-//! Every turn of the check takes a certificate, or is the last one: an origin can make a walk fail, and not go on for ever.
+//! Every turn of the check takes a certificate, or is the last one: an origin can make a walk fail, and not go on for
+//! ever.
 
 pub mod origin;
 pub mod pin;
@@ -27,8 +28,8 @@ const AHEAD: usize = 16;
 /// Certificates that are checked beside each other.
 const BATCH: usize = 8;
 
-/// Certificates at the top of a walk whose hashes are remembered. A chain that has grown continues the newest one, or the first of its
-/// epoch, which is the second of the walk.
+/// Certificates at the top of a walk whose hashes are remembered. A chain that has grown continues the newest one, or
+/// the first of its epoch, which is the second of the walk.
 const TOP_MAX: usize = 64;
 
 /// Where a walk is.
@@ -91,8 +92,8 @@ pub fn walk(
     walk_until(origin, genesis, from, &|_| false, progress)
 }
 
-/// Walks from `newest` down to a certificate that `earlier` has walked, and says where a walk is that has done both: it goes on where
-/// `earlier` is. When there is no such certificate on the way, this comes to the genesis.
+/// Walks from `newest` down to a certificate that `earlier` has walked, and says where a walk is that has done both: it
+/// goes on where `earlier` is. When there is no such certificate on the way, this comes to the genesis.
 ///
 /// # Errors
 /// As [`walk`].

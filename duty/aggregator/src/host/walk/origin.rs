@@ -104,7 +104,8 @@ pub trait Origin {
     fn abandon(&self) {}
 }
 
-/// The origin that a text names: a URL, a directory of stores, or a JSON file of certificates. After the stop it gives nothing more.
+/// The origin that a text names: a URL, a directory of stores, or a JSON file of certificates. After the stop it gives
+/// nothing more.
 ///
 /// # Errors
 /// When there is nothing of the kind.
@@ -220,7 +221,8 @@ fn undecodable(place: &str) -> impl FnOnce(wire::Undecodable) -> OriginError {
     move |error| OriginError::Undecodable { place, why: error.to_string() }
 }
 
-/// What an aggregator at `url` says on one of its routes. Over TLS it may be asked to show one certificate, the first in a PEM file.
+/// What an aggregator at `url` says on one of its routes. Over TLS it may be asked to show one certificate, the first
+/// in a PEM file.
 ///
 /// # Errors
 /// When nobody answers, or not with JSON.

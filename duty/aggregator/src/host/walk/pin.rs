@@ -1,6 +1,8 @@
-//! Trust in one certificate, whatever names are in it and whoever issued it: for asking the server of this configuration over TLS.
+//! Trust in one certificate, whatever names are in it and whoever issued it: for asking the server of this
+//! configuration over TLS.
 //!
-//! The server has to show the first certificate of a PEM file, byte for byte, and to prove that it has its key. Nobody else is trusted.
+//! The server has to show the first certificate of a PEM file, byte for byte, and to prove that it has its key. Nobody
+//! else is trusted.
 
 use crate::host::http::tls::TlsError;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
