@@ -429,3 +429,41 @@ fn an_aggregator_is_added_to_the_list_of_networks_once() {
     }
     assert_eq!(add("release-preprod", "http://b.example").code, 2);
 }
+
+#[test]
+fn a_chain_that_is_not_verified_is_told_to_programs_and_hints_fit_what_was_named() {
+    let stage = Stage::new();
+    assert_eq!(stage.face(&["genesis", "generate-keypair", "--target-path", "."]).code, 0);
+    let key = fs::read_to_string(stage.path("genesis.vk")).unwrap();
+    let file = stage.write("empty.json", "[]");
+    fs::create_dir(stage.path("empty")).unwrap();
+    for (whose, hint) in
+        [(&*file, "a JSON file"), ("empty", "name a stores directory"), ("http://127.0.0.1:1", "ends with /aggregator")]
+    {
+        let ran = stage.face(&["verify", whose, "--genesis-verification-key", &key, "--json"]);
+        let told: serde_json::Value = serde_json::from_str(&ran.stdout).unwrap();
+        assert_eq!((ran.code, &told["holds"], &told["code"]), (1, &false.into(), &"AGG-0013".into()), "{told}");
+        assert!(!told["why"].as_str().unwrap().is_empty() && ran.stderr.contains(hint), "{}", ran.stderr);
+    }
+    // Neither it nor the doctor makes a database, or changes one.
+    assert_eq!(stage.face(&["database", "migrate", "--stores-directory", "stores"]).code, 0);
+    let content = || {
+        let files = fs::read_dir(stage.path("stores")).unwrap().map(|entry| entry.unwrap().path());
+        let mut files: Vec<_> = files.map(|path| (path.clone(), fs::read(path).unwrap())).collect();
+        files.sort();
+        files
+    };
+    let before = content();
+    let ran = stage.face(&["verify", "stores", "--genesis-verification-key", &key]);
+    assert!(ran.code == 1 && ran.stderr.contains("there is no certificate in stores"), "{}", ran.stderr);
+    let settings =
+        format!("{LEADER}GENESIS_VERIFICATION_KEY={key}\nDATA_STORES_DIRECTORY=stores\nSERVER_IP=127.0.0.1\n");
+    let env = stage.write("a.env", &settings);
+    let ran =
+        stage.run_with(&stage.path("mithril-aggregator"), &["doctor", "--env-file", &env], &[("SEMEL_LEDGER", "led")]);
+    for code in ["AGG-0111", "AGG-0116"] {
+        assert!(ran.stdout.contains(&format!("  pass  {code}")), "{code}: {}", ran.stdout);
+    }
+    assert!(ran.stdout.contains("the database holds 0 certificates"), "{}", ran.stdout);
+    assert!(!stage.path("led").exists() && content() == before);
+}

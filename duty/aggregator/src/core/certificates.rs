@@ -44,6 +44,9 @@ pub enum Flaw {
     /// It names itself as the one before it.
     #[error("it continues itself")]
     Loop,
+    /// It names none before it, and no genesis key has signed it.
+    #[error("it continues no certificate, and is no genesis")]
+    Orphan,
     /// The one before it is another.
     #[error("it continues {named}, not {given}")]
     Previous {
@@ -79,6 +82,10 @@ pub fn verify_alone(certificate: &Certificate) -> Result<(), Flaw> {
     if certificate.is_chaining_to_itself() {
         return Err(Flaw::Loop);
     }
+    // What signers sign does not cover this name.
+    if certificate.previous_hash.is_empty() {
+        return Err(Flaw::Orphan);
+    }
     verify_content(certificate)?;
     signature
         .verify(
@@ -99,6 +106,9 @@ pub fn verify_genesis(certificate: &Certificate, key: &GenesisEd25519Verificatio
     let CertificateSignature::GenesisSignature(signature) = &certificate.signature else {
         return Err(Flaw::Kind("no genesis certificate"));
     };
+    if !certificate.previous_hash.is_empty() {
+        return Err(Flaw::Kind("a genesis certificate that continues another"));
+    }
     verify_content(certificate)?;
     key.verify(certificate.signed_message.as_bytes(), signature).map_err(|error| Flaw::Signature(format!("{error:#}")))
 }

@@ -137,7 +137,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "AGG-0012",
         "A certificate does not hold, or another was given than was asked for. What it certifies must not be believed.",
     ),
-    ("AGG-0013", "An aggregator does not answer, or not as an aggregator does."),
+    (
+        "AGG-0013",
+        "An aggregator does not answer, or not as an aggregator does; or a directory or file lacks a certificate that is asked for.",
+    ),
     (
         "AGG-0014",
         "The database cannot be used: another version made it, it is locked, or it is damaged. A database of an older \
@@ -156,6 +159,10 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0019", "A setting or key that the command needs is missing or cannot be used."),
     ("AGG-0020", "A signed genesis payload is not the 64 bytes of an Ed25519 signature."),
     ("AGG-0021", "The server ended by itself, because it could not go on safely."),
+    (
+        "AGG-0022",
+        "The walk down a chain of certificates was interrupted. What it looked at holds; nothing is said about the rest.",
+    ),
     ("AGG-0101", "Doctor: whether the settings can be used."),
     ("AGG-0102", "Doctor: whether the Cardano node is as new as Mithril's networks ask for."),
     ("AGG-0103", "Doctor: whether the node's socket is there."),
@@ -170,4 +177,9 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0112", "Doctor: whether there is a genesis certificate."),
     ("AGG-0113", "Doctor: whether clients can reach what they are told."),
     ("AGG-0114", "Doctor: whether the address can be told to anybody."),
+    ("AGG-0115", "Doctor: whether the address is free, or the server of this network runs there already."),
+    ("AGG-0116", "Doctor: whether the ledger can be written."),
+    ("AGG-0117", "Doctor: whether certificate and key can be used for TLS."),
+    ("AGG-0118", "Doctor: whether the credentials of the bucket can be used."),
+    ("AGG-0119", "Doctor: whether ancillary files can be signed."),
 ];

@@ -4,9 +4,12 @@ use super::args::{Arguments, Command, Database, EnvFile, Genesis, Globals, OWN_W
 use super::settings::{Base, Layers, Outcome, Settings, Surroundings, stores_directory};
 use super::{configure, logs, tools};
 use crate::host::commands::{self, CommandError, database, look};
+use crate::host::walk::WalkError;
+use crate::host::walk::origin::{Kind, OriginError};
 use semel_ledger::LedgerErrorKind;
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
+use serde_json::json;
 
 /// Hides, in the help, the words that mithril-aggregator does not have. They work all the same.
 pub fn hide_own_words(mut command: clap::Command) -> clap::Command {
@@ -69,7 +72,14 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
         Command::ProtocolConfiguration(verb) => tools::protocol_configuration(verb, shell, || base(&globals, shell)),
         Command::Config(verb) => configure::run(verb, &globals, shell),
         Command::Registry(verb) => tools::registry(&verb, shell),
-        Command::Verify(what) => look::verify(&what, shell).map_err(failed),
+        Command::Verify(what) => {
+            let verified = commands::verify::verify(&what, shell).map_err(failed);
+            if let (Err(report), true) = (&verified, what.json) {
+                let why = json!({ "holds": false, "why": report.message(), "code": report.code_text() });
+                tools::said(shell.json(&why))?;
+            }
+            verified
+        }
         Command::Status(what) => {
             let settings = match what.url {
                 Some(_) => None,
@@ -165,10 +175,11 @@ pub(super) fn failed(error: CommandError) -> Report {
     let report = Report::of(&error);
     match error {
         CommandError::Found(report) => *report,
-        CommandError::Walk(_) => report.code_id("AGG-0012").hint("ask another aggregator for the same certificate"),
-        CommandError::Origin(_) | CommandError::Status { .. } => {
-            report.code_id("AGG-0013").hint("see whether it runs, and whether the address ends with /aggregator")
+        CommandError::Walk { whose, why } => {
+            let (code, hint) = walk_failed(whose, &why);
+            report.code_id(code).hint(hint)
         }
+        CommandError::Status { .. } => report.code_id("AGG-0013").hint(NO_ANSWER),
         CommandError::Store(_) | CommandError::Events(_) => {
             report.code_id("AGG-0014").hint("see DATA_STORES_DIRECTORY, and who else has it open")
         }
@@ -187,5 +198,62 @@ pub(super) fn failed(error: CommandError) -> Report {
         CommandError::Payload { .. } => report.code_id("AGG-0020").hint("give what `genesis sign` has written"),
         CommandError::File { .. } | CommandError::Shell(_) | CommandError::Bench(_) => report.code_id("AGG-0001"),
         CommandError::Ended(_) => report.code_id("AGG-0021").hint("the log has the cause"),
+    }
+}
+
+const NO_ANSWER: &str = "see whether it runs, and whether the address ends with /aggregator";
+
+/// Code and hint of a walk that did not come to its end.
+fn walk_failed(whose: Kind, why: &WalkError) -> (&'static str, &'static str) {
+    match (why, whose) {
+        (WalkError::Stopped(_), _) => ("AGG-0022", "with --resume FILE it goes on where it was"),
+        (WalkError::Flawed { .. } | WalkError::Other { .. }, Kind::Url) => (
+            "AGG-0012",
+            "see whether the genesis key is of this network, and ask another aggregator for the certificate",
+        ),
+        (WalkError::Flawed { .. } | WalkError::Other { .. }, Kind::Directory) => {
+            ("AGG-0012", "see whether the genesis key is of this network; else restore the database")
+        }
+        (WalkError::Flawed { .. } | WalkError::Other { .. }, Kind::File) => {
+            ("AGG-0012", "see whether the genesis key is of this network; else fetch the certificates again")
+        }
+        (WalkError::Origin(OriginError::Store(_)), _) => {
+            ("AGG-0014", "see whether this user may read the directory, and which program made its database")
+        }
+        (WalkError::Origin(_), Kind::Url) => ("AGG-0013", NO_ANSWER),
+        (WalkError::Origin(_), Kind::Directory) => (
+            "AGG-0013",
+            "name a stores directory; certificates of forms that nobody can verify any more count as missing",
+        ),
+        (WalkError::Origin(_), Kind::File) => (
+            "AGG-0013",
+            "name a URL (https://…), a stores directory, or a JSON file of all certificates down to the genesis",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_walk_that_fails_has_the_code_of_its_cause_and_the_hint_of_its_origin() {
+        let other = || WalkError::Other { asked: "a".to_owned(), given: "b".to_owned() };
+        let missing = || OriginError::Missing { hash: "a".to_owned(), place: "here".to_owned() }.into();
+        let database = || OriginError::Store(crate::host::store::StoreError::Ended).into();
+        for (whose, why, code, hint) in [
+            (Kind::Url, other(), "AGG-0012", "another aggregator"),
+            (Kind::Directory, other(), "AGG-0012", "restore"),
+            (Kind::File, other(), "AGG-0012", "fetch"),
+            (Kind::Url, missing(), "AGG-0013", "/aggregator"),
+            (Kind::Directory, missing(), "AGG-0013", "stores directory"),
+            (Kind::File, missing(), "AGG-0013", "JSON file"),
+            (Kind::Directory, database(), "AGG-0014", "may read"),
+            (Kind::Url, WalkError::Stopped(7), "AGG-0022", "--resume"),
+        ] {
+            let report = failed(CommandError::Walk { whose, why });
+            assert_eq!(report.code_text(), Some(code));
+            assert!(report.hint_text().unwrap().contains(hint), "{code}: {report:?}");
+        }
     }
 }

@@ -1,14 +1,21 @@
 //! Checks of everything that an aggregator stands on. Nothing is written.
 
-use crate::face::settings::{ChainAccess, Settings, Uploader};
-use crate::host::artifact::LedgerSnapshot;
+use crate::face::settings::{AncillarySigner, ChainAccess, Settings, Uploader};
+use crate::host::artifact::{Bucket, CloudKms, LedgerSnapshot, RemoteUploader};
 use crate::host::chain::Observer;
-use crate::host::commands;
+use crate::host::commands::{self, look};
+use crate::host::http::tls::Tls;
 use crate::host::immutable::ImmutableFiles;
-use crate::host::store::{FILE, Store, certificates};
+use crate::host::keys;
+use crate::host::store::read_only::ReadOnly;
+use crate::host::store::{FILE, StoreError, VERSION, certificates};
+use crate::host::walk::origin::fetch_json;
 use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
+use rustix::fs::Access;
 use semel_ops::doctor::{Doctor, Verdict};
-use std::path::Path;
+use std::io::ErrorKind;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 
 /// Lowest version of a Cardano node that Mithril's list of networks asks of an aggregator.
 const NODE_MIN: (u64, u64, u64) = (10, 7, 1);
@@ -26,7 +33,10 @@ pub fn examine(settings: Option<&Settings>, doctor: &mut Doctor) {
     chain(settings, doctor);
     files(settings, doctor);
     stores(settings, doctor);
+    ledger(&commands::ledger(&settings.base).directory, doctor);
     address(settings, doctor);
+    tls(settings, doctor);
+    credentials(settings, doctor);
 }
 
 fn versions(settings: &Settings, doctor: &mut Doctor) {
@@ -108,7 +118,7 @@ fn files(settings: &Settings, doctor: &mut Doctor) {
     doctor.demand("AGG-0108", snapshots > 0, Verdict::Fail, found, "the node must run with the in-memory backend");
     let directory = &settings.artifacts.directory;
     writable("AGG-0109", directory, "SNAPSHOT_DIRECTORY", doctor);
-    if let (Uploader::Local, Ok(stat)) = (&settings.artifacts.uploader, rustix::fs::statvfs(directory)) {
+    if let (Uploader::Local, Ok(stat)) = (&settings.artifacts.uploader, rustix::fs::statvfs(nearest(directory))) {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let found = format!("{} GiB are free for archives", free >> 30);
         doctor.demand("AGG-0110", free >= FREE_MIN, Verdict::Warn, found, "archives of mainnet need hundreds of GiB");
@@ -118,10 +128,20 @@ fn files(settings: &Settings, doctor: &mut Doctor) {
 fn stores(settings: &Settings, doctor: &mut Doctor) {
     let directory = &settings.base.data_stores_directory;
     writable("AGG-0111", directory, "DATA_STORES_DIRECTORY", doctor);
-    if !directory.join(FILE).exists() {
+    if std::fs::metadata(directory.join(FILE)).map_or(0, |file| file.len()) == 0 {
         return doctor.check("AGG-0112", Verdict::Skipped, "there is no database yet", "");
     }
-    match Store::open(directory) {
+    match ReadOnly::open(directory) {
+        // It can be read; what serves it needs its own version.
+        Ok(store) if store.version() != VERSION => {
+            let found = StoreError::Older { path: store.path().to_owned(), found: store.version() }.to_string();
+            doctor.check(
+                "AGG-0112",
+                Verdict::Fail,
+                found,
+                "take it over into an empty directory with `database import`",
+            );
+        }
         Ok(store) => {
             let genesis = store.read(certificates::latest_genesis).ok().flatten();
             let count = store.read(certificates::count).unwrap_or_default();
@@ -138,14 +158,216 @@ fn address(settings: &Settings, doctor: &mut Doctor) {
     let is_local = url.host_str().is_some_and(|host| matches!(host, "0.0.0.0" | "127.0.0.1" | "localhost"));
     let found = format!("clients are told {url}");
     doctor.demand("AGG-0113", !is_local, Verdict::Warn, found, "set PUBLIC_SERVER_URL to what clients can reach");
-    let found = format!("{} is where it listens", settings.http.address);
-    doctor.demand("AGG-0114", settings.http.address.port() != 0, Verdict::Fail, found, "set SERVER_PORT");
+    let address = settings.http.address;
+    let found = format!("{address} is where it listens");
+    doctor.demand("AGG-0114", address.port() != 0, Verdict::Fail, found, "set SERVER_PORT");
+    match TcpListener::bind(address) {
+        Ok(_free) => doctor.pass("AGG-0115", format!("{address} is free to listen on")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => taken(settings, doctor),
+        Err(error) => {
+            let found = format!("nobody can listen on {address}: {error}");
+            doctor.check("AGG-0115", Verdict::Fail, found, "see SERVER_IP and SERVER_PORT")
+        }
+    }
 }
 
+/// Somebody listens there already: it may be the server that these settings are for.
+fn taken(settings: &Settings, doctor: &mut Doctor) {
+    let (url, address) = (look::served(&settings.http), settings.http.address);
+    let trusted = settings.http.tls.as_ref().map(|files| files.certificate.as_path());
+    let told = fetch_json(&url, "/status", trusted).ok();
+    let network = told.as_ref().and_then(|told| told.get("cardano_network")).and_then(|network| network.as_str());
+    let expected = settings.base.network_name.to_string();
+    let (is_ours, found) = match network {
+        Some(network) if network == expected => (true, format!("an aggregator of {network} runs at {address}")),
+        Some(network) => (false, format!("an aggregator of {network}, not {expected}, runs at {address}")),
+        None => (false, format!("{address} is taken by another program")),
+    };
+    doctor.demand("AGG-0115", is_ours, Verdict::Fail, found, "end it, or set SERVER_PORT to a port that is free");
+}
+
+fn ledger(directory: &Path, doctor: &mut Doctor) {
+    writable("AGG-0116", directory, "SEMEL_LEDGER", doctor);
+}
+
+fn tls(settings: &Settings, doctor: &mut Doctor) {
+    let Some(files) = &settings.http.tls else { return };
+    match Tls::open(files.clone()) {
+        Ok(_) => doctor.pass("AGG-0117", format!("TLS with {}", files.certificate.display())),
+        Err(error) => {
+            doctor.check("AGG-0117", Verdict::Fail, error.to_string(), "see SERVER_TLS_CERTIFICATE_PATH and _KEY_PATH")
+        }
+    }
+}
+
+/// Bucket and key of archives, put together as the server does.
+fn credentials(settings: &Settings, doctor: &mut Doctor) {
+    if !settings.entities.types.contains(&Kind::CardanoDatabase) {
+        return;
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return doctor.check("AGG-0118", Verdict::Skipped, format!("no thread can be had: {error}"), ""),
+    };
+    if let Uploader::Gcp { bucket, use_cdn_domain, credentials } = &settings.artifacts.uploader {
+        let place = Bucket::Google {
+            bucket: bucket.clone(),
+            use_cdn_domain: *use_cdn_domain,
+            credentials_json: credentials.expose().to_owned(),
+        };
+        match RemoteUploader::new(&place, runtime.handle().clone()) {
+            Ok(_) => doctor.pass("AGG-0118", format!("credentials for the bucket {bucket} can be used")),
+            Err(error) => {
+                let fix = "see GOOGLE_APPLICATION_CREDENTIALS_JSON and SNAPSHOT_BUCKET_NAME";
+                doctor.check("AGG-0118", Verdict::Fail, error.to_string(), fix)
+            }
+        }
+    }
+    let key = match &settings.artifacts.ancillary_signer {
+        None => Err("there is no key to sign ancillary files with".to_owned()),
+        Some(AncillarySigner::SecretKey(secret)) => {
+            let key = keys::secret_key(secret.expose()).map_err(|error| error.to_string());
+            key.map(|_| "ancillary files are signed with a key that is given here".to_owned())
+        }
+        Some(AncillarySigner::GcpKms { resource_name, credentials }) => {
+            let key = CloudKms::open(resource_name, credentials.json.expose(), runtime.handle().clone());
+            key.map(|_| format!("ancillary files are signed with {resource_name}")).map_err(|error| error.to_string())
+        }
+    };
+    runtime.shutdown_background();
+    match key {
+        Ok(found) => doctor.pass("AGG-0119", found),
+        Err(why) => doctor.check("AGG-0119", Verdict::Fail, why, "see ANCILLARY_FILES_SIGNER_CONFIG"),
+    }
+}
+
+/// Whether a directory is there and can be written, or can be made where its nearest ancestor is.
 fn writable(code: &'static str, directory: &Path, variable: &str, doctor: &mut Doctor) {
-    let access = rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok();
-    let parent = directory.parent().unwrap_or(Path::new("/"));
-    let can_be_made = !directory.exists() && rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).is_ok();
+    let nearest = nearest(directory);
+    let access = rustix::fs::access(&nearest, Access::WRITE_OK | Access::EXEC_OK).is_ok();
     let found = format!("{variable} is {}", directory.display());
-    doctor.demand(code, access || can_be_made, Verdict::Fail, found, "let this user write there");
+    let fix = format!("let this user write in {}", nearest.display());
+    doctor.demand(code, nearest.is_dir() && access, Verdict::Fail, found, fix);
+}
+
+/// The path itself, or the first above it that is there.
+fn nearest(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::face::settings::{Layers, Surroundings};
+    use semel_ops::shell::{Format, Shell};
+
+    fn settings(changes: &[(&str, &str)]) -> Settings {
+        let key = public_key();
+        let pairs = [
+            ("NETWORK", "devnet"),
+            ("NETWORK_MAGIC", "42"),
+            ("CARDANO_NODE_SOCKET_PATH", "/ipc/node.socket"),
+            ("CARDANO_NODE_VERSION", "10.7.1"),
+            ("PROTOCOL_PARAMETERS__K", "5"),
+            ("PROTOCOL_PARAMETERS__M", "100"),
+            ("PROTOCOL_PARAMETERS__PHI_F", "0.70"),
+            ("GENESIS_VERIFICATION_KEY", &key),
+        ];
+        let variables = pairs.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables.collect()));
+        let outcome = Settings::read(layers);
+        outcome.value.unwrap_or_else(|| panic!("{}", outcome.found))
+    }
+
+    /// A public key: that of a secret of ones.
+    fn public_key() -> String {
+        let public = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key();
+        hex::encode(public.as_bytes())
+    }
+
+    /// Verdicts by code, and what was printed.
+    fn told(look: impl FnOnce(&mut Doctor)) -> (Vec<(&'static str, Verdict)>, String) {
+        let mut doctor = Doctor::default();
+        look(&mut doctor);
+        let (shell, captured) = Shell::capture(Format::Text);
+        let _verdict = doctor.conclude(false, &shell);
+        (doctor.checks().iter().map(|check| (check.code, check.verdict)).collect(), captured.out())
+    }
+
+    #[test]
+    fn a_directory_that_can_be_made_is_as_good_as_one_that_is_there() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        for (directory, expected) in [
+            (place.path().to_owned(), Verdict::Pass),
+            (place.path().join("not/there/yet"), Verdict::Pass),
+            (PathBuf::from("stores"), Verdict::Pass),
+            (PathBuf::from("."), Verdict::Pass),
+            (PathBuf::from("./not/there/yet"), Verdict::Pass),
+            (file.clone(), Verdict::Fail),
+            (file.join("below"), Verdict::Fail),
+        ] {
+            let (verdicts, out) = told(|doctor| ledger(&directory, doctor));
+            assert_eq!(verdicts, [("AGG-0116", expected)], "{}: {out}", directory.display());
+        }
+    }
+
+    #[test]
+    fn a_port_is_free_or_ours_or_taken() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
+        let at = |port: &str| settings(&[("SERVER_IP", "127.0.0.1"), ("SERVER_PORT", port)]);
+        let of_port = |settings: Settings| {
+            let (verdicts, out) = told(|doctor| address(&settings, doctor));
+            (verdicts.into_iter().find(|(code, _)| *code == "AGG-0115").unwrap().1, out)
+        };
+        for (network, expected, said) in [
+            (Some("devnet"), Verdict::Pass, "an aggregator of devnet runs"),
+            (Some("preview"), Verdict::Fail, "of preview, not devnet"),
+            (None, Verdict::Fail, "another program"),
+        ] {
+            let listener = taken.try_clone().unwrap();
+            let server = std::thread::spawn(move || {
+                use std::io::{Read as _, Write as _};
+                let (mut stream, _) = listener.accept().unwrap();
+                let _asked = stream.read(&mut [0; 1024]);
+                let body = network.map_or("hello".to_owned(), |name| format!("{{\"cardano_network\":\"{name}\"}}"));
+                write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len())
+                    .unwrap();
+            });
+            let (verdict, out) = of_port(at(&port));
+            assert!(verdict == expected && out.contains(said), "{out}");
+            server.join().unwrap();
+        }
+        drop(taken);
+        assert_eq!(of_port(at(&port)).0, Verdict::Pass);
+        let elsewhere = settings(&[("SERVER_IP", "192.0.2.1"), ("SERVER_PORT", "18080")]);
+        assert_eq!(of_port(elsewhere).0, Verdict::Fail);
+    }
+
+    #[test]
+    fn tls_files_and_credentials_are_read_as_the_server_reads_them() {
+        let (verdicts, _) = told(|doctor| tls(&settings(&[]), doctor));
+        assert!(verdicts.is_empty());
+        let files = [("SERVER_TLS_CERTIFICATE_PATH", "/none/c.pem"), ("SERVER_TLS_KEY_PATH", "/none/k.pem")];
+        let (verdicts, out) = told(|doctor| tls(&settings(&files), doctor));
+        assert!(verdicts == [("AGG-0117", Verdict::Fail)] && out.contains("/none/c.pem"), "{out}");
+        let secret = hex::encode(format!("{:?}", [1; 32]));
+        let signer = format!("{{\"type\": \"secret-key\", \"secret_key\": \"{secret}\"}}");
+        let database = [("SIGNED_ENTITY_TYPES", "CardanoDatabase"), ("ANCILLARY_FILES_SIGNER_CONFIG", signer.as_str())];
+        let local = [&database[..], &[("SNAPSHOT_UPLOADER_TYPE", "local")]].concat();
+        let (verdicts, out) = told(|doctor| credentials(&settings(&local), doctor));
+        assert_eq!(verdicts, [("AGG-0119", Verdict::Pass)], "{out}");
+        let bucket = [
+            ("SNAPSHOT_UPLOADER_TYPE", "gcp"),
+            ("SNAPSHOT_BUCKET_NAME", "archives"),
+            ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "{\"type\": \"none that is known\"}"),
+        ];
+        let (verdicts, out) = told(|doctor| credentials(&settings(&[&database[..], &bucket].concat()), doctor));
+        assert_eq!(verdicts, [("AGG-0118", Verdict::Fail), ("AGG-0119", Verdict::Pass)], "{out}");
+        let (verdicts, _) = told(|doctor| credentials(&settings(&[]), doctor));
+        assert!(verdicts.is_empty());
+    }
 }

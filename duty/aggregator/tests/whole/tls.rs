@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::{Certificate, Client};
 use semel_aggregator::host::http::server::Server;
 use semel_aggregator::host::http::tls::{Files, Tls};
+use semel_aggregator::host::walk::origin::fetch_json;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -111,6 +112,31 @@ fn who_speaks_no_tls_or_stops_within_the_handshake_is_hung_up_on() {
         assert_eq!(stream.read(&mut [0; 1]).unwrap_or(0), 0);
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn the_server_of_this_host_is_asked_for_its_own_certificate_whatever_names_are_in_it() {
+    let place = tempfile::tempdir().unwrap();
+    let stage = Stage::new(place.path(), &fixture(3), 10);
+    stage.settle();
+    let files = files(place.path());
+    let made = rcgen::generate_simple_self_signed(["aggregator.example.com".to_owned()]).unwrap();
+    std::fs::write(&files.certificate, pem("CERTIFICATE", made.cert.der())).unwrap();
+    std::fs::write(&files.key, pem("PRIVATE KEY", &made.key_pair.serialize_der())).unwrap();
+    let tls = Arc::new(Tls::open(files.clone()).unwrap());
+    let server = Server::start_with("127.0.0.1:0".parse().unwrap(), app(&stage), 2, 0, Some(tls)).unwrap();
+    let url = format!("https://{}/aggregator", server.address());
+    let told = fetch_json(&url, "/status", Some(&files.certificate)).unwrap();
+    assert_eq!(told["cardano_network"], "devnet");
+    assert!(fetch_json(&url, "/status", None).is_err());
+    // Another certificate of the same names is another.
+    let other = place.path().join("other.pem");
+    let made = rcgen::generate_simple_self_signed(["aggregator.example.com".to_owned()]).unwrap();
+    std::fs::write(&other, pem("CERTIFICATE", made.cert.der())).unwrap();
+    assert!(fetch_json(&url, "/status", Some(&other)).is_err());
+    std::fs::write(&other, "nonsense").unwrap();
+    let refused = fetch_json(&url, "/status", Some(&other)).unwrap_err().to_string();
+    assert!(refused.contains("other.pem"), "{refused}");
 }
 
 #[test]

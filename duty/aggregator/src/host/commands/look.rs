@@ -1,86 +1,12 @@
-//! Looking: at a chain of certificates, at a running aggregator, at everything it stands on.
+//! Looking: at a running aggregator, at everything it stands on.
 
 use super::CommandError;
-use crate::face::args::{Doctor, Status, Verify};
-use crate::face::settings::Settings;
-use crate::host::walk::{Walked, origin, walk};
+use crate::face::args::{Doctor, Status};
+use crate::face::settings::{Http, Settings};
+use crate::host::walk::origin::fetch_json;
 use semel_ops::shell::Shell;
-use semel_ops::shutdown::{Signals, Stop};
 use serde_json::json;
-use std::ops::ControlFlow;
-use std::path::Path;
-use std::time::{Duration, Instant};
-
-/// Time between two lines of a long walk.
-const TELL_EVERY: Duration = Duration::from_secs(2);
-
-/// Walks and verifies a certificate chain.
-///
-/// # Errors
-/// A certificate is not valid, or cannot be had.
-pub fn verify(what: &Verify, shell: &Shell) -> Result<(), CommandError> {
-    let key = what.genesis_verification_key;
-    let origin = origin::open(&what.whose)?;
-    let newest = match &what.from {
-        Some(hash) => hash.clone(),
-        None => origin.newest()?,
-    };
-    let kept = what.resume.as_deref().and_then(|path| read_walked(path, &newest));
-    if let Some(kept) = &kept {
-        shell.status("Resuming", format!("after {} certificates, at epoch {}", kept.certificates, kept.epoch));
-    }
-    let stop = Stop::new();
-    let _signals = Signals::install(&stop).map_err(|error| CommandError::Host("cannot listen for signals", error))?;
-    let begun = Instant::now();
-    let mut told = begun;
-    let mut unwritten = None;
-    let walked = walk(origin.as_ref(), &key, kept.unwrap_or_else(|| Walked::begin(&newest)), &mut |walked| {
-        if told.elapsed() >= TELL_EVERY {
-            told = Instant::now();
-            shell.status("Verified", format!("{} certificates, down to epoch {}", walked.certificates, walked.epoch));
-        }
-        if let Some(path) = &what.resume
-            && let Err(error) = write_walked(path, walked)
-        {
-            unwritten = Some(error);
-            return ControlFlow::Break(());
-        }
-        if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    if let (Some(error), Some(path)) = (unwritten, &what.resume) {
-        return Err(CommandError::File { path: path.clone(), source: error });
-    }
-    let walked = walked?;
-    let done = match what.json {
-        true => shell.json(&json!({
-            "holds": true,
-            "newest": walked.newest,
-            "genesis": walked.reached,
-            "genesis_epoch": *walked.epoch,
-            "certificates": walked.certificates,
-            "seconds": begun.elapsed().as_secs_f64(),
-        })),
-        false => shell.line(format!(
-            "{} certificates hold, from {} to the genesis {} of epoch {}",
-            walked.certificates, walked.newest, walked.reached, walked.epoch
-        )),
-    };
-    done.map_err(CommandError::Shell)
-}
-
-/// What an earlier walk from the same certificate came to.
-fn read_walked(path: &Path, newest: &str) -> Option<Walked> {
-    let text = std::fs::read(path).ok()?;
-    let walked: Walked = serde_json::from_slice(&text).ok()?;
-    (walked.newest == newest && !walked.is_complete).then_some(walked)
-}
-
-fn write_walked(path: &Path, walked: &Walked) -> std::io::Result<()> {
-    let text = serde_json::to_vec(walked)?;
-    let half = path.with_extension("tmp");
-    std::fs::write(&half, text)?;
-    std::fs::rename(&half, path)
-}
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What a server of ours says of itself.
 fn standing_lines(standing: &serde_json::Value) -> Vec<(&'static str, String)> {
@@ -112,22 +38,23 @@ fn standing_lines(standing: &serde_json::Value) -> Vec<(&'static str, String)> {
 /// # Errors
 /// It does not answer.
 pub fn status(what: &Status, settings: Option<&Settings>, shell: &Shell) -> Result<(), CommandError> {
-    let served = settings.map(|settings| {
-        let address = settings.http.address;
-        let host = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { address.ip().to_string() };
-        format!("http://{host}:{}/aggregator", address.port())
-    });
+    let served = settings.map(|settings| served(&settings.http));
+    let trusted = settings.filter(|_| what.url.is_none()).and_then(|settings| settings.http.tls.as_ref());
+    let trusted = trusted.map(|files| files.certificate.as_path());
     let url = what.url.clone().or(served).unwrap_or_default();
+    let ask = |path| {
+        fetch_json(&url, path, trusted)
+            .map_err(|error| CommandError::Status { url: url.clone(), why: error.to_string() })
+    };
     // Other programs do not have it.
-    let standing = crate::host::walk::origin::fetch_json(&url, "/semel/standing").ok();
-    let told = match (crate::host::walk::origin::fetch_json(&url, "/status"), &standing) {
+    let standing = ask("/semel/standing").ok();
+    let told = match (ask("/status"), &standing) {
         (Ok(told), _) => told,
         // No epoch has been entered yet: the rest is told all the same.
         (Err(_), Some(_)) => serde_json::Value::Null,
-        (Err(error), None) => return Err(CommandError::Status { url, why: error.to_string() }),
+        (Err(error), None) => return Err(error),
     };
-    let certificates = crate::host::walk::origin::fetch_json(&url, "/certificates")
-        .map_err(|error| CommandError::Status { url: url.clone(), why: error.to_string() })?;
+    let certificates = ask("/certificates")?;
     let newest = certificates.get(0).cloned().unwrap_or_default();
     let done = match what.json {
         true => shell.json(
@@ -169,6 +96,17 @@ pub fn status(what: &Status, settings: Option<&Settings>, shell: &Shell) -> Resu
     done.map_err(CommandError::Shell)
 }
 
+/// Where a server with these settings is asked from this host.
+pub(in crate::host) fn served(http: &Http) -> String {
+    let ip = match http.address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    let scheme = if http.tls.is_some() { "https" } else { "http" };
+    format!("{scheme}://{}/aggregator", SocketAddr::new(ip, http.address.port()))
+}
+
 /// Looks at everything that the aggregator stands on.
 ///
 /// # Errors
@@ -177,4 +115,30 @@ pub fn doctor(what: &Doctor, settings: Option<&Settings>, shell: &Shell) -> Resu
     let mut doctor = semel_ops::doctor::Doctor::default();
     super::super::doctor::examine(settings, &mut doctor);
     doctor.conclude(what.json, shell).map_err(|report| CommandError::Found(Box::new(report)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::http::tls::Files;
+
+    #[test]
+    fn a_server_is_asked_as_it_listens() {
+        for (address, has_tls, expected) in [
+            ("0.0.0.0:8080", false, "http://127.0.0.1:8080/aggregator"),
+            ("0.0.0.0:8080", true, "https://127.0.0.1:8080/aggregator"),
+            ("10.0.0.1:80", false, "http://10.0.0.1:80/aggregator"),
+            ("[::]:8080", false, "http://[::1]:8080/aggregator"),
+            ("[fd00::7]:8443", true, "https://[fd00::7]:8443/aggregator"),
+        ] {
+            let http = Http {
+                address: address.parse().unwrap(),
+                public_url: "https://aggregator.example.com/".parse().unwrap(),
+                hashes_per_request_max: 1,
+                origin_tags: Default::default(),
+                tls: has_tls.then(|| Files { certificate: "/c".into(), key: "/k".into() }),
+            };
+            assert_eq!(served(&http), expected);
+        }
+    }
 }

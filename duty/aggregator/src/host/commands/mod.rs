@@ -5,12 +5,14 @@
 //! | [`serve`] | `serve` |
 //! | [`genesis`] | `genesis export`, `import`, `bootstrap` |
 //! | [`database`] | `database …`, `tools …` |
-//! | [`look`] | `verify`, `status`, `doctor` |
+//! | [`look`] | `status`, `doctor` |
+//! | [`verify`] | `verify` |
 
 pub mod database;
 pub mod genesis;
 pub mod look;
 pub mod serve;
+pub mod verify;
 
 use super::chain::cardano_cli::CardanoCli;
 use super::chain::fake::Fake;
@@ -24,8 +26,7 @@ use crate::host::engine::{EngineError, EraFailure, EraOf};
 use crate::host::events::EventsError;
 use crate::host::keys::KeysError;
 use crate::host::store::{Store, StoreError};
-use crate::host::walk::WalkError;
-use crate::host::walk::origin::OriginError;
+use crate::host::walk::{WalkError, origin};
 use mithril_common::entities::SupportedEra;
 use semel_ops::env;
 use std::io;
@@ -60,11 +61,13 @@ pub enum CommandError {
     #[error(transparent)]
     Keys(#[from] KeysError),
     /// A chain of certificates.
-    #[error(transparent)]
-    Walk(#[from] WalkError),
-    /// Where certificates come from.
-    #[error(transparent)]
-    Origin(#[from] OriginError),
+    #[error("{why}")]
+    Walk {
+        /// What it was asked of.
+        whose: origin::Kind,
+        /// Why it was not walked to its end.
+        why: WalkError,
+    },
     /// A setting that this command needs is not there, or cannot be used.
     #[error("{0}")]
     Setting(String),
@@ -147,7 +150,7 @@ fn era_of(base: &Base, observer: &Arc<dyn Observer>) -> EraOf {
 }
 
 /// The ledger: where it is said to be, the host's or the user's, or beside the databases.
-fn ledger(base: &Base) -> semel_ledger::Options {
+pub(super) fn ledger(base: &Base) -> semel_ledger::Options {
     let beside = || semel_ledger::default_directory_or(&base.data_stores_directory);
     let directory = env::var(env::SEMEL_LEDGER).map_or_else(beside, PathBuf::from);
     tracing::info!(directory = %directory.display(), "ledger");

@@ -12,6 +12,7 @@ pub mod entities;
 pub mod epochs;
 pub mod import;
 pub mod messages;
+pub mod read_only;
 mod schema;
 pub mod snark;
 mod writer;

@@ -5,9 +5,14 @@
 //! ```
 //!
 //! A certificate's hash is asked for and computed again, so whatever an origin gives, a walk that ends at the genesis key holds. A
-//! walk can be interrupted: what it came to is a hash, and from that hash it goes on.
+//! walk can be interrupted: what it came to is a hash, and from that hash it goes on. When the chain has grown
+//! meanwhile, what is new is walked down to a certificate that was walked already.
+//!
+//! Every turn of the check takes a certificate, or is the last one: an origin can make a walk fail, and not go on for
+//! ever.
 
 pub mod origin;
+pub mod pin;
 
 use crate::core::certificates::{self, Flaw};
 use mithril_common::crypto_helper::GenesisEd25519VerificationKey;
@@ -23,6 +28,10 @@ const AHEAD: usize = 16;
 /// Certificates that are checked beside each other.
 const BATCH: usize = 8;
 
+/// Certificates at the top of a walk whose hashes are remembered. A chain that has grown continues the newest one, or
+/// the first of its epoch, which is the second of the walk.
+const TOP_MAX: usize = 64;
+
 /// Where a walk is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Walked {
@@ -36,6 +45,9 @@ pub struct Walked {
     pub certificates: u64,
     /// Whether it came to a genesis certificate.
     pub is_complete: bool,
+    /// Hashes of the first certificates that hold, from the newest down; at most [`TOP_MAX`].
+    #[serde(default)]
+    pub top: Vec<String>,
 }
 
 /// Why a walk ended before its genesis.
@@ -77,6 +89,47 @@ pub fn walk(
     from: Walked,
     progress: &mut dyn FnMut(&Walked) -> ControlFlow<()>,
 ) -> Result<Walked, WalkError> {
+    walk_until(origin, genesis, from, &|_| false, progress)
+}
+
+/// Walks from `newest` down to a certificate that `earlier` has walked, and says where a walk is that has done both: it
+/// goes on where `earlier` is. When there is no such certificate on the way, this comes to the genesis.
+///
+/// # Errors
+/// As [`walk`].
+pub fn join(
+    origin: &(dyn Origin + Sync),
+    genesis: &GenesisEd25519VerificationKey,
+    newest: &str,
+    earlier: &Walked,
+    progress: &mut dyn FnMut(&Walked) -> ControlFlow<()>,
+) -> Result<Walked, WalkError> {
+    let place = |hash: &str| match hash == earlier.newest {
+        true => Some(0),
+        false => earlier.top.iter().position(|one| one == hash),
+    };
+    let is_known = |hash: &str| place(hash).is_some();
+    let walked = walk_until(origin, genesis, Walked::begin(newest), &is_known, progress)?;
+    let Some(above) = place(&walked.reached).filter(|_| !walked.is_complete) else { return Ok(walked) };
+    let top = walked.top.into_iter().chain(earlier.top.iter().skip(above).skip(1).cloned());
+    Ok(Walked {
+        newest: walked.newest,
+        reached: earlier.reached.clone(),
+        epoch: earlier.epoch,
+        // The one where they meet is counted by both.
+        certificates: (walked.certificates - 1).saturating_add(earlier.certificates.saturating_sub(above as u64)),
+        is_complete: false,
+        top: top.take(TOP_MAX).collect(),
+    })
+}
+
+fn walk_until(
+    origin: &(dyn Origin + Sync),
+    genesis: &GenesisEd25519VerificationKey,
+    from: Walked,
+    is_last: &(dyn Fn(&str) -> bool + Sync),
+    progress: &mut dyn FnMut(&Walked) -> ControlFlow<()>,
+) -> Result<Walked, WalkError> {
     let first = from.reached.clone();
     std::thread::scope(|scope| {
         let (send, fetched) = sync_channel(AHEAD);
@@ -89,17 +142,21 @@ pub fn walk(
                         false => Err(WalkError::Other { asked: next.clone(), given: certificate.hash }),
                     }
                 });
-                let previous = got.as_ref().ok().map(|certificate| certificate.previous_hash.clone());
-                if send.send(got).is_err() {
-                    return;
-                }
-                match previous {
-                    Some(previous) if !previous.is_empty() => next = previous,
+                let goes_on =
+                    |one: &Certificate| !one.is_genesis() && !one.previous_hash.is_empty() && !is_last(&one.hash);
+                let previous = got.as_ref().ok().filter(|one| goes_on(one)).map(|one| one.previous_hash.clone());
+                match (send.send(got), previous) {
+                    (Ok(()), Some(previous)) => next = previous,
                     _ => return,
                 }
             }
         });
-        check(&fetched, genesis, from, progress)
+        let done = check(&fetched, genesis, from, is_last, progress);
+        if done.is_err() {
+            // What is asked for ahead is not needed; its thread is waited for.
+            origin.abandon();
+        }
+        done
     })
 }
 
@@ -107,6 +164,7 @@ fn check(
     fetched: &Receiver<Result<Certificate, WalkError>>,
     genesis: &GenesisEd25519VerificationKey,
     from: Walked,
+    is_last: &dyn Fn(&str) -> bool,
     progress: &mut dyn FnMut(&Walked) -> ControlFlow<()>,
 ) -> Result<Walked, WalkError> {
     let mut walked = from;
@@ -130,29 +188,35 @@ fn check(
             epoch: certificate.epoch,
             flaw,
         };
+        if batch.is_empty() && failed.is_none() {
+            // Nothing more comes, and this was not the last one.
+            let (hash, epoch) = (walked.reached, walked.epoch);
+            return Err(WalkError::Flawed { hash, epoch, flaw: Flaw::Orphan });
+        }
         let alone = |certificate: &Certificate| match certificate.is_genesis() {
             true => certificates::verify_genesis(certificate, genesis),
             false => certificates::verify_alone(certificate),
         };
         let flaws: Vec<_> = batch.par_iter().map(alone).collect();
+        let mut is_done = false;
         for (certificate, outcome) in batch.into_iter().zip(flaws) {
             outcome.map_err(|flaw| flawed(&certificate, flaw))?;
             if let Some(newer) = &newer {
                 certificates::verify_link(newer, &certificate).map_err(|flaw| flawed(newer, flaw))?;
             }
-            walked.certificates += 1;
-            walked.reached.clone_from(&certificate.hash);
-            walked.epoch = certificate.epoch;
-            walked.is_complete = certificate.is_genesis();
+            walked.count(&certificate);
+            is_done = certificate.is_genesis() || is_last(&certificate.hash);
             newer = Some(certificate);
         }
-        if let Some(error) = failed {
-            return Err(error);
+        match failed {
+            Some(WalkError::Origin(OriginError::Abandoned)) => return Err(WalkError::Stopped(walked.certificates)),
+            Some(error) => return Err(error),
+            None => {}
         }
-        if progress(&walked).is_break() && !walked.is_complete {
+        if progress(&walked).is_break() && !is_done {
             return Err(WalkError::Stopped(walked.certificates));
         }
-        if walked.is_complete {
+        if is_done {
             return Ok(walked);
         }
     }
@@ -167,6 +231,18 @@ impl Walked {
             epoch: Epoch(0),
             certificates: 0,
             is_complete: false,
+            top: Vec::new(),
         }
+    }
+
+    /// One more holds.
+    fn count(&mut self, certificate: &Certificate) {
+        if self.top.len() < TOP_MAX && self.top.len() as u64 == self.certificates {
+            self.top.push(certificate.hash.clone());
+        }
+        self.certificates = self.certificates.saturating_add(1);
+        self.reached.clone_from(&certificate.hash);
+        self.epoch = certificate.epoch;
+        self.is_complete = certificate.is_genesis();
     }
 }
