@@ -4,8 +4,9 @@
 
 mod stage;
 
+use semel_devnet_tendermint::consensus::{Vote, VoteKind};
 use semel_devnet_tendermint::privval::{Family, Listen, Listener};
-use stage::{Stage, called, node_at, prevote, refusal};
+use stage::{Stage, called, node_at, prevote, refusal, vote};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -67,14 +68,25 @@ impl Site {
         self.upgrade(&words)
     }
 
-    /// The nodes of a chain, each of which gets a vote at this height.
-    fn vote(&self, chain: &str, family: Family, height: u64) {
+    /// The nodes of a chain, each of which gets these votes.
+    fn vote(&self, chain: &str, family: Family, votes: &[Vote]) {
+        self.vote_then(chain, family, votes, || {});
+    }
+
+    /// The same; between a vote of all and the next one something else is done.
+    fn vote_then(&self, chain: &str, family: Family, votes: &[Vote], between: impl Fn()) {
         let nodes: Vec<Listener> =
             self.addresses.iter().map(|address| node_at(Listen::Tcp(*address), family, chain)).collect();
-        for node in &nodes {
-            let mut remote = called(node);
-            remote.sign_vote(&prevote(height, 1)).unwrap();
-            refusal(remote.sign_vote(&prevote(height, 2)));
+        let mut remotes: Vec<_> = nodes.iter().map(called).collect();
+        for (n, vote) in votes.iter().enumerate() {
+            if n > 0 {
+                between();
+            }
+            for remote in &mut remotes {
+                remote.sign_vote(vote).unwrap();
+                let other = Vote { block: prevote(1, 2).block, ..vote.clone() };
+                refusal(remote.sign_vote(&other));
+            }
         }
     }
 }
@@ -95,7 +107,7 @@ fn two_validators_go_to_a_new_chain_and_back_and_sign_nothing_twice() {
         site.systemctl(&["enable", unit]);
         site.systemctl(&["start", unit]);
     }
-    site.vote(OLD, Family::V033, 500);
+    site.vote(OLD, Family::V033, &[prevote(500, 1)]);
     let (code, said) = site.planned(&[]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("DIR/v1.toml           500  DIR/v1.json"), "the table of heights: {said}");
@@ -112,7 +124,7 @@ fn two_validators_go_to_a_new_chain_and_back_and_sign_nothing_twice() {
     );
     let fresh = site.stage.read("v1.v3.json");
     assert!(fresh.contains("\"height\":\"0\""), "{fresh}");
-    site.vote(NEW, Family::V034, 1);
+    site.vote(NEW, Family::V034, &[prevote(1, 1)]);
     let (_, said) = site.upgrade(&["status", "DIR/plan.json"]);
     assert!(said.starts_with("commercio-2_2 to commercio-3: applied, 21 of 21 steps done"), "{said}");
     let (code, said) = site.upgrade(&["rollback", "DIR/plan.json", "--yes", "--systemctl", &systemctl]);
@@ -213,20 +225,30 @@ fn a_chain_that_halts_is_left_when_it_has_come_to_its_height() {
         site.stage.edit(&format!("v{n}.toml"), "reconnect = true", "reconnect = true\nmax_height = \"500\"");
         site.systemctl(&["start", &format!("v{n}")]);
     }
-    site.vote(OLD, Family::V034, 499);
+    site.vote(OLD, Family::V034, &[prevote(499, 1)]);
     assert_eq!(site.planned(&["--halt-height", "500"]).0, 0);
     let systemctl = manager().display().to_string();
     std::thread::scope(|scope| {
         let applied = scope.spawn(|| site.upgrade(&["apply", "DIR/plan.json", "--yes", "--systemctl", &systemctl]));
         std::thread::sleep(std::time::Duration::from_millis(1500));
         assert!(!applied.is_finished(), "it waits for height 500");
-        site.vote(OLD, Family::V034, 500);
+        let precommit = vote(VoteKind::Precommit, 500, Some(1), 0);
+        site.vote_then(OLD, Family::V034, &[prevote(500, 1), precommit], || {
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            assert!(!applied.is_finished(), "without the precommits the height is not committed");
+        });
+        let precommitted = std::time::Instant::now();
         let (code, said) = applied.join().unwrap();
         assert_eq!(code, 0, "{said}");
-        assert!(said.contains("Waiting for height 500: the lowest state is at 499"), "{said}");
+        assert!(precommitted.elapsed().as_secs() >= 9, "another round may follow");
+        assert!(
+            said.contains("Waiting for a precommit at height 500: the lowest state is at 499/0, a prevote"),
+            "{said}"
+        );
+        assert!(said.contains("the lowest state is at 500/0, a prevote"), "{said}");
     });
     assert!(!site.stage.read("v1.v3.toml").contains("max_height"));
-    site.vote(NEW, Family::V034, 501);
+    site.vote(NEW, Family::V034, &[prevote(501, 1)]);
 }
 
 /// A site whose signers are containers: what the template runs is in `calls`.

@@ -23,6 +23,15 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A unit runs when it is still the same process after this time: one that dies at once is started again by systemd.
 const SETTLED: Duration = Duration::from_secs(3);
 
+/// Time between two looks at the states.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The last step of a round, as a number.
+const PRECOMMIT: u8 = semel_guard::Step::Precommit as u8;
+
+/// How long nothing new is signed at the halt height before it counts as the end: a block that found no majority takes another round.
+const HALT_GRACE: Duration = Duration::from_secs(10);
+
 /// The world that a plan changes. A test puts another one here, which fails at any operation.
 pub(super) trait Ground {
     /// Puts a new file in its place, whole and durable, with owner and mode of another.
@@ -91,6 +100,8 @@ impl Ground for Host {
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
+    /// Waits until the old chain has come to its end.
+    Halt(u64),
     /// `stop`, `disable`, `enable`, `start` of a unit.
     Unit(&'static str, String),
     /// Waits until a unit is not active any more.
@@ -117,6 +128,7 @@ impl Step {
     /// Its name in the journal.
     fn name(&self) -> String {
         match self {
+            Self::Halt(_) => "halt".into(),
             Self::Unit(verb, unit) => format!("{verb} {unit}"),
             Self::Inactive(unit) => format!("inactive {unit}"),
             Self::Active(unit) => format!("active {unit}"),
@@ -133,6 +145,12 @@ impl Step {
     /// In the words of a shell.
     pub(super) fn command(&self, plan: &Plan) -> String {
         match self {
+            Self::Halt(height) => {
+                format!(
+                    "# wait for every precommit at height {height}, and {} s in which nothing new is signed there",
+                    HALT_GRACE.as_secs()
+                )
+            }
             Self::Unit(verb, unit) => service(plan, "systemctl", verb, unit).join(" "),
             Self::Inactive(unit) => format!("# wait until {unit} has ended"),
             Self::Active(unit) => format!("# wait until {unit} runs"),
@@ -187,7 +205,8 @@ fn begun(plan: &Plan, units: Vec<String>) -> Vec<Step> {
 
 /// The steps of an upgrade, in order.
 pub(super) fn steps(plan: &Plan) -> Vec<Step> {
-    let mut steps = ended(plan, plan.names(|file| &file.old));
+    let mut steps: Vec<Step> = plan.halt_height.map(Step::Halt).into_iter().collect();
+    steps.extend(ended(plan, plan.names(|file| &file.old)));
     steps.push(Step::Heights);
     steps.extend(plan.configs.iter().map(|file| Step::Write(file.new.clone())));
     steps.extend(plan.states.iter().map(|state| Step::State(state.new.clone())));
@@ -255,6 +274,21 @@ impl Stopped {
             Self::Io(..) => Report::new(self.to_string()).code_id("UPGRADE-0022").hint(again),
             Self::Command(..) => Report::new(self.to_string()).code_id("UPGRADE-0023").hint(again),
         }
+    }
+}
+
+/// Where a state is: height, round and step; 0 where it does not tell the step.
+fn position(state: &StateFile) -> (u64, u32, u8) {
+    (state.height, state.round, state.step.map_or(0, |step| step as u8))
+}
+
+/// What was signed last in a round.
+fn words(step: u8) -> &'static str {
+    match semel_guard::Step::from_code(step.into()) {
+        Some(semel_guard::Step::Propose) => "a proposal",
+        Some(semel_guard::Step::Prevote) => "a prevote",
+        Some(semel_guard::Step::Precommit) => "a precommit",
+        None => "no step",
     }
 }
 
@@ -389,10 +423,8 @@ impl Run<'_> {
             move |error| Stopped::Io(path, error)
         };
         match step {
+            Step::Halt(height) => self.await_halt(*height)?,
             Step::Unit(verb, unit) => {
-                if *verb == "stop" && way == Way::Apply {
-                    self.await_halt()?;
-                }
                 self.command(&service(self.plan, &self.systemctl, verb, unit))?;
                 self.shell.status(label(verb), unit);
             }
@@ -460,8 +492,7 @@ impl Run<'_> {
             return Ok(first);
         }
         let second = self.state(other)?;
-        let place = |state: &StateFile| (state.height, state.round, state.step.map(|step| step as u8));
-        Ok(if place(&second) > place(&first) { second } else { first })
+        Ok(if position(&second) > position(&first) { second } else { first })
     }
 
     fn command(&self, words: &[String]) -> Result<(), Stopped> {
@@ -473,21 +504,36 @@ impl Run<'_> {
         }
     }
 
-    /// The old chain runs up to its halt height.
-    fn await_halt(&self) -> Result<(), Stopped> {
-        let Some(halt) = self.plan.halt_height else { return Ok(()) };
-        let mut said = None;
+    /// The old chain runs up to its halt height: every validator has its precommit there, without which the height may never be
+    /// committed, and no further round wants another one.
+    fn await_halt(&self, halt: u64) -> Result<(), Stopped> {
+        let (mut said, mut last, mut quiet) = (None, Vec::new(), Duration::ZERO);
         loop {
-            let heights: Result<Vec<u64>, _> = self.plan.states.iter().map(|state| self.height(&state.old)).collect();
-            let low = heights?.into_iter().min().unwrap_or(halt);
-            if low >= halt {
+            let states = self.plan.states.iter().map(|state| self.state(&state.old)).collect::<Result<Vec<_>, _>>()?;
+            // What is above has left the halt height behind, and may go on.
+            let open: Vec<_> = states.iter().map(position).filter(|(height, ..)| *height <= halt).collect();
+            let is_precommitted = open.iter().all(|(height, _, step)| (*height, *step) == (halt, PRECOMMIT));
+            if open != last {
+                (last, quiet) = (open, Duration::ZERO);
+            }
+            if is_precommitted && (last.is_empty() || quiet >= HALT_GRACE) {
                 return Ok(());
             }
-            if said != Some(low) {
-                self.shell.status("Waiting", format!("for height {halt}: the lowest state is at {low}"));
-                said = Some(low);
+            let waits = match last.iter().min() {
+                Some((height, round, step)) if !is_precommitted => {
+                    format!(
+                        "for a precommit at height {halt}: the lowest state is at {height}/{round}, {}",
+                        words(*step)
+                    )
+                }
+                _ => format!("for {} s in which nothing new is signed at height {halt}", HALT_GRACE.as_secs()),
+            };
+            if said.as_ref() != Some(&waits) {
+                self.shell.status("Waiting", &waits);
+                said = Some(waits);
             }
-            self.ground.wait(Duration::from_secs(1));
+            self.ground.wait(SECOND);
+            quiet += SECOND;
         }
     }
 

@@ -62,7 +62,7 @@ pub struct MakePlan {
     /// Edit the units instead of making new ones beside them
     #[arg(long, requires = "units")]
     in_place_units: bool,
-    /// Wait until the old chain has come to this height
+    /// Wait for the precommits of this height of the old chain, and 10 s in which nothing new is signed at it
     #[arg(long, value_name = "HEIGHT")]
     halt_height: Option<u64>,
     /// Heights that validators may be apart

@@ -23,6 +23,9 @@ struct Faulty<'a> {
     units: &'a Path,
     at: Option<(usize, Fault)>,
     count: Cell<usize>,
+    /// What the signers write, second by second; and the seconds that went by.
+    signs: Vec<&'static str>,
+    waited: Cell<usize>,
 }
 
 impl Faulty<'_> {
@@ -71,7 +74,16 @@ impl Ground for Faulty<'_> {
             }
         })
     }
-    fn wait(&self, _: Duration) {}
+    fn wait(&self, time: Duration) {
+        let second = self.waited.get();
+        let Some(state) = self.signs.get(second).filter(|_| time == SECOND) else { return };
+        if !state.is_empty() {
+            for n in 1..=2 {
+                std::fs::write(self.units.join(format!("s{n}.json")), state).unwrap();
+            }
+        }
+        self.waited.set(second + 1);
+    }
 }
 
 fn fs_mark(unit: &Path, what: &str, is_on: bool) -> io::Result<(bool, String)> {
@@ -131,7 +143,7 @@ fn scene(directory: &Path, to: &str, in_place: bool) -> Plan {
 
 fn go(plan: &Plan, directory: &Path, way: Way, at: Option<(usize, Fault)>) -> (Result<(), Stopped>, usize) {
     let (shell, _) = Shell::capture(Format::default());
-    let ground = Faulty { units: directory, at, count: Cell::new(0) };
+    let ground = Faulty { units: directory, at, count: Cell::new(0), signs: Vec::new(), waited: Cell::new(0) };
     let journal = directory.join("plan.json.journal");
     let run = Run { plan, journal, systemctl: "systemctl".into(), ground: &ground, shell: &shell };
     let gone = run.go(way);
@@ -284,6 +296,45 @@ fn where_the_chain_id_stays_the_higher_state_goes_along_both_ways() {
     std::fs::write(directory.path().join("s1.v3.json"), STATE.replace("500", "777")).unwrap();
     go(&plan, directory.path(), Way::Rollback, None).0.unwrap();
     assert_eq!((height("s1.json"), height("s2.json")), (777, 500));
+}
+
+#[test]
+fn the_old_chain_ends_with_the_precommits_of_its_halt_height_and_ten_quiet_seconds() {
+    // Steps with the numbers of tmkms: 0, 1 and 2.
+    let at = |height: u64, round: u32, step: u8| {
+        let block = r#""block_id":{"hash":"","parts":{"total":0,"hash":""}}"#;
+        &*format!(r#"{{"height":"{height}","round":"{round}","step":{step},{block}}}"#).leak()
+    };
+    let quiet = |n: usize| vec![""; n];
+    // What is signed, second by second, from a prevote at the halt height on; when the old chain is left.
+    let rows: [(&str, Vec<Vec<&'static str>>, usize); 4] = [
+        ("a precommit", vec![quiet(30), vec![at(500, 0, 2)], quiet(20)], 41),
+        (
+            "another round",
+            vec![vec![at(500, 0, 2)], quiet(5), vec![at(500, 1, 1)], quiet(15), vec![at(500, 1, 2)], quiet(20)],
+            33,
+        ),
+        (
+            "a proposal",
+            vec![vec![at(500, 0, 2)], quiet(5), vec![at(500, 1, 0)], quiet(15), vec![at(501, 0, 1)], quiet(20)],
+            23,
+        ),
+        ("a height above that goes on", vec![vec![at(501, 0, 1)], vec![at(502, 0, 1); 30]], 1),
+    ];
+    for (name, signs, seconds) in rows {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plan = scene(directory.path(), "new-1", false);
+        plan.halt_height = Some(500);
+        std::fs::write(directory.path().join("s1.json"), at(500, 0, 1)).unwrap();
+        let (shell, _) = Shell::capture(Format::default());
+        let signs = signs.concat();
+        let ground = Faulty { units: directory.path(), at: None, count: Cell::new(0), signs, waited: Cell::new(0) };
+        let journal = directory.path().join("plan.json.journal");
+        let run = Run { plan: &plan, journal, systemctl: "systemctl".into(), ground: &ground, shell: &shell };
+        assert_eq!(run.left(Way::Apply).first(), Some(&Step::Halt(500)));
+        run.step(&Step::Halt(500), Way::Apply).unwrap();
+        assert_eq!(ground.waited.get(), seconds, "{name}");
+    }
 }
 
 #[test]
