@@ -283,13 +283,8 @@ fn position(state: &StateFile) -> (u64, u32, u8) {
 }
 
 /// What was signed last in a round.
-fn words(step: u8) -> &'static str {
-    match semel_guard::Step::from_code(step.into()) {
-        Some(semel_guard::Step::Propose) => "a proposal",
-        Some(semel_guard::Step::Prevote) => "a prevote",
-        Some(semel_guard::Step::Precommit) => "a precommit",
-        None => "no step",
-    }
+fn words(step: u8) -> String {
+    semel_guard::Step::from_code(step.into()).map_or_else(|| "no step".into(), |step| format!("a {step}"))
 }
 
 /// A plan that is being carried out.

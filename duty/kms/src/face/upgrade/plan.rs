@@ -260,13 +260,14 @@ pub(super) fn plan(wanted: &Wanted) -> Result<Plan, String> {
 }
 
 /// The old chain's end is in its configuration, so that nothing above it is signed.
-fn halts(checks: &mut Checks, wanted: &Wanted, path: &Path, max_heights: &[String]) {
+fn halts(checks: &mut Checks, wanted: &Wanted, path: &Path, max_heights: &[Option<String>]) {
     let Some(halt) = wanted.halt_height else { return };
     let named = path.display();
-    if max_heights.iter().any(|height| height.parse() == Ok(halt)) {
+    let ends = |height: &Option<String>| height.as_ref().and_then(|height| height.parse().ok()) == Some(halt);
+    if !max_heights.is_empty() && max_heights.iter().all(ends) {
         checks.add("UPGRADE-0016", Verdict::Pass, format!("{named} signs up to height {halt}"), "");
     } else {
-        checks.add("UPGRADE-0016", Verdict::Fail, format!("{named} does not end at height {halt}"), format!("add max_height = \"{halt}\" to its [[validator]] and reload the signer; the new configuration goes without"));
+        checks.add("UPGRADE-0016", Verdict::Fail, format!("{named} does not end at height {halt}"), format!("add max_height = \"{halt}\" to each [[validator]] of the chain and reload the signer; the new configuration goes without"));
     }
 }
 

@@ -24,8 +24,8 @@ pub(super) struct Rewritten {
     pub(super) text: String,
     /// Old and new state file of each chain that changed, as the configuration names them.
     pub(super) states: Vec<(PathBuf, PathBuf)>,
-    /// `max_height` of validators of the old chain.
-    pub(super) max_heights: Vec<String>,
+    /// `max_height` of each validator of the old chain.
+    pub(super) max_heights: Vec<Option<String>>,
     /// Addresses of validators of the chain.
     pub(super) addresses: Vec<String>,
 }
@@ -48,11 +48,17 @@ impl Change {
         let mut edits = Edits::of(text);
         let (mut states, mut max_heights, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_there = false;
+        // A chain is called by its name; one without a name by its id.
+        let (mut names, mut has_no_name) = (Vec::new(), false);
         for chain in tables(document.get("chain")) {
             if !edits.replace(chain.get("id"), &self.from, &self.to) {
                 continue;
             }
             is_there = true;
+            match chain.get("name").and_then(Item::as_str) {
+                Some(name) => names.push(name),
+                None => has_no_name = true,
+            }
             let old = chain.get("state_file").and_then(Item::as_str);
             match old {
                 Some(old) => {
@@ -72,7 +78,11 @@ impl Change {
             }
         }
         for validator in tables(document.get("validator")) {
-            if !edits.replace(validator.get("chain_id"), &self.from, &self.to) {
+            let name = validator.get("chain");
+            let is_by_id = edits.replace(validator.get("chain_id"), &self.from, &self.to);
+            let is_by_name = name.and_then(Item::as_str).is_some_and(|name| names.contains(&name));
+            let is_called_by_id = has_no_name && !is_by_name && edits.replace(name, &self.from, &self.to);
+            if !is_by_id && !is_by_name && !is_called_by_id {
                 continue;
             }
             addresses.extend(validator.get("addr").and_then(Item::as_str).map(str::to_owned));
@@ -80,22 +90,23 @@ impl Change {
                 match validator.get("protocol_version").and_then(Item::as_str) {
                     Some(old) => drop(edits.replace(validator.get("protocol_version"), old, protocol)),
                     None => {
-                        edits.insert_after(validator.get("chain_id"), &format!("protocol_version = \"{protocol}\""))
+                        let reference = validator.get("chain_id").or(name);
+                        edits.insert_after(reference, &format!("protocol_version = \"{protocol}\""))
                     }
                 }
             }
-            if let Some(height) = validator.get("max_height") {
-                // It was the old chain's end.
-                max_heights.extend(height.as_str().map(str::to_owned));
-                edits.remove(validator, "max_height");
-            }
+            // It was the old chain's end.
+            max_heights.push(validator.get("max_height").and_then(Item::as_str).map(str::to_owned));
+            edits.remove(validator, "max_height");
         }
         if let Some(providers) = document.get("providers").and_then(Item::as_table_like) {
             for (_, provider) in providers.iter() {
                 for entry in tables(Some(provider)) {
-                    edits.replace_in(entry.get("chain_ids"), &self.from, &self.to);
-                    for key in tables(entry.get("keys")) {
+                    for key in std::iter::once(entry).chain(tables(entry.get("keys"))) {
                         edits.replace_in(key.get("chain_ids"), &self.from, &self.to);
+                        if has_no_name && !names.contains(&self.from.as_str()) {
+                            edits.replace_in(key.get("chains"), &self.from, &self.to);
+                        }
                     }
                 }
             }
@@ -188,9 +199,35 @@ mod tests {
                    [[providers.softsign]]\nchain_ids = [ \"other-1\", \"commercio-3\" ]\npath = \"k\"\n";
         let made = change().config(old).unwrap().unwrap();
         assert_eq!(made.text, new);
-        assert_eq!(made.max_heights, ["500"]);
+        assert_eq!(made.max_heights, [Some("500".into())]);
         assert_eq!(made.states[0].0, Path::new("commercio-2_2_priv_validator_state.json"));
         assert_eq!(made.states[0].1, Path::new("commercio-3_priv_validator_state.json"));
+    }
+
+    #[test]
+    fn a_validator_that_names_its_chain_goes_along_and_that_of_another_name_does_not() {
+        let old = "[[chain]]\nid = \"commercio-2_2\"\nname = \"main\"\nstate_file = \"m.json\"\n[[chain]]\nid = \"other-1\"\nname = \"side\"\n\
+                   [[validator]]\nchain = \"main\"\naddr = \"tcp://a:1\"\nprotocol_version = \"v0.33\"\nmax_height = \"500\"\n\
+                   [[validator]]\nchain = \"main\"\nchain_id = \"commercio-2_2\"\naddr = \"tcp://b:1\"\n\
+                   [[validator]]\nchain = \"side\"\naddr = \"tcp://c:1\"\nmax_height = \"7\"\n\
+                   [[providers.softsign]]\nchains = [\"main\", \"side\"]\npath = \"k\"\n";
+        let new = "[[chain]]\nid = \"commercio-3\"\nname = \"main\"\nstate_file = \"m.v3.json\"\n[[chain]]\nid = \"other-1\"\nname = \"side\"\n\
+                   [[validator]]\nchain = \"main\"\naddr = \"tcp://a:1\"\nprotocol_version = \"v0.34\"\n\
+                   [[validator]]\nchain = \"main\"\nchain_id = \"commercio-3\"\nprotocol_version = \"v0.34\"\naddr = \"tcp://b:1\"\n\
+                   [[validator]]\nchain = \"side\"\naddr = \"tcp://c:1\"\nmax_height = \"7\"\n\
+                   [[providers.softsign]]\nchains = [\"main\", \"side\"]\npath = \"k\"\n";
+        let made = change().config(old).unwrap().unwrap();
+        assert_eq!(made.text, new);
+        assert_eq!(made.max_heights, [Some("500".into()), None]);
+        assert_eq!(made.addresses, ["tcp://a:1", "tcp://b:1"]);
+        // A chain without a name is called by its id.
+        let old = "[[chain]]\nid = \"commercio-2_2\"\n[[validator]]\nchain = \"commercio-2_2\"\naddr = \"tcp://a:1\"\n\
+                   [[providers.softsign]]\nchains = [\"commercio-2_2\"]\npath = \"k\"\n";
+        let new = "[[chain]]\nid = \"commercio-3\"\n[[validator]]\nchain = \"commercio-3\"\nprotocol_version = \"v0.34\"\naddr = \"tcp://a:1\"\n\
+                   [[providers.softsign]]\nchains = [\"commercio-3\"]\npath = \"k\"\n";
+        assert_eq!(change().config(old).unwrap().unwrap().text, new);
+        let called = old.replace("id = \"commercio-2_2\"\n[[v", "id = \"other-1\"\nname = \"commercio-2_2\"\n[[v");
+        assert_eq!(change().config(&called).unwrap(), None, "another chain that is called like it");
     }
 
     #[test]
