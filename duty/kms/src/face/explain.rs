@@ -423,7 +423,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0013",
-        "A YubiHSM cannot be asked for a key of the plan. Both chains use the same key: its number has to be in the device.",
+        "A device cannot be asked for a key of the plan, or has another one. Both chains use the same key: it has to be in the device that its table names.",
     ),
     ("UPGRADE-0014", "The program in a unit's ExecStart is not there, or is not Semel. Correct the unit."),
     ("UPGRADE-0015", "The disk has too little room for the new files. Make room first."),

@@ -4,6 +4,7 @@
 //! because the chain id is in every signature, and because no floor of the ledger falls.
 
 mod apply;
+mod devices;
 mod plan;
 mod rewrite;
 

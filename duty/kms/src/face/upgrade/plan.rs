@@ -1,8 +1,8 @@
 //! The plan of an upgrade: everything that will be written and done, and every check, before anything is.
 
+use super::devices;
 use super::rewrite::Change;
 use crate::face::config;
-use crate::face::keyring::place;
 use crate::face::users::{READ, User, WRITE, setting};
 use semel_ledger::interchange::StateFile;
 use semel_ops::config::{Diagnostics, Source};
@@ -175,12 +175,19 @@ fn paths(pattern: &str) -> Result<Vec<PathBuf>, String> {
 
 /// Collects the checks.
 #[derive(Default)]
-struct Checks(Vec<Check>);
+pub(super) struct Checks(Vec<Check>);
 
 impl Checks {
-    fn add(&mut self, code: &str, verdict: Verdict, what: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn add(&mut self, code: &str, verdict: Verdict, what: impl Into<String>, fix: impl Into<String>) {
         let fix = if verdict == Verdict::Pass { String::new() } else { fix.into() };
         self.0.push(Check { code: code.into(), verdict, what: what.into(), fix });
+    }
+
+    /// The same, unless it was said already.
+    pub(super) fn add_once(&mut self, code: &str, verdict: Verdict, what: String, fix: impl Into<String>) {
+        if !self.0.iter().any(|check| check.code == code && check.what == what) {
+            self.add(code, verdict, what, fix);
+        }
     }
 }
 
@@ -235,7 +242,7 @@ pub(super) fn plan(wanted: &Wanted) -> Result<Plan, String> {
             "quote the pattern, and compare the chain id with `id` of [[chain]]",
         );
     }
-    new_configs(&mut checks, &configs);
+    new_configs(&mut checks, &configs, &states);
     skew(&mut checks, &states, wanted.max_skew);
     reach(&mut checks, &addresses);
     let units = units(&mut checks, wanted, &configs, &states)?;
@@ -336,7 +343,7 @@ fn state(checks: &mut Checks, wanted: &Wanted, config: &Path, old: PathBuf, new:
 }
 
 /// The new configurations together have no errors: no key or state file is shared, every reference is there.
-fn new_configs(checks: &mut Checks, configs: &[NewFile]) {
+fn new_configs(checks: &mut Checks, configs: &[NewFile], states: &[State]) {
     let sources: Vec<Source> =
         configs.iter().map(|file| Source::new(file.new.display().to_string(), &file.content)).collect();
     let checked = config::examine(&sources, config::Look::Files, Diagnostics::new());
@@ -357,44 +364,7 @@ fn new_configs(checks: &mut Checks, configs: &[NewFile]) {
             "",
         );
     }
-    let mut asked = Vec::new();
-    for device in checked.configs.iter().flat_map(|config| &config.yubihsm) {
-        let Ok(place) = place(device) else {
-            checks.add(
-                "UPGRADE-0013",
-                Verdict::Fail,
-                "the password of a YubiHSM cannot be read",
-                "let this user read it, or run this as root",
-            );
-            continue;
-        };
-        if asked.contains(&place) {
-            continue;
-        }
-        match place.open(false) {
-            Ok(client) => {
-                for key in checked.configs.iter().flat_map(|config| &config.yubihsm).flat_map(|device| &device.keys) {
-                    let id = key.key.value;
-                    match client.get_public_key(id) {
-                        Ok(_) => checks.add(
-                            "UPGRADE-0013",
-                            Verdict::Pass,
-                            format!("key {id:#06x} is in the YubiHSM, the same for both chains"),
-                            "",
-                        ),
-                        Err(error) => checks.add(
-                            "UPGRADE-0013",
-                            Verdict::Fail,
-                            format!("key {id:#06x}: {error}"),
-                            "`yubihsm keys list` shows what the device has",
-                        ),
-                    }
-                }
-            }
-            Err(error) => checks.add("UPGRADE-0013", Verdict::Warn, error.to_string(), error.hint()),
-        }
-        asked.push(place);
-    }
+    devices::examine(checks, configs, states, &checked.configs);
 }
 
 /// All validators of one chain stop at nearly the same height.
