@@ -442,7 +442,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0020",
-        "A state file of the old chain is lower than the upgrade left it. Put it back: below it, something could be signed twice. The ledger refuses that as well.",
+        "A state file of the old chain is lower than the upgrade left it, or another one of the same height, round and step. Put it back: with it, something could be signed twice. The ledger refuses that as well.",
     ),
     ("UPGRADE-0021", "A plan that was rolled back is not applied again. Make a new one: heights have moved on."),
     ("UPGRADE-0022", "A file could not be written. What was done stays done; the same command goes on from there."),
@@ -450,6 +450,10 @@ const KERNEL: &[(&str, &str)] = &[
     (
         "UPGRADE-0024",
         "A unit does not stop, does not start, or does not keep running. Its journal tells why; then run the same command again, or roll back.",
+    ),
+    (
+        "UPGRADE-0025",
+        "A plan, its journal or another file of an upgrade is too large to be read whole. Make a plan for each part of the configurations.",
     ),
     ("EIP3076-0012", "The ledger could not take in an interchange file. What was taken in stays; import it again."),
 ];

@@ -2,13 +2,15 @@
 //!
 //! A step that was cut off is done again: each of them may be. What the journal calls done is not.
 
-use super::plan::{Plan, read, sha256};
+use super::plan::{Plan, read, read_plan, sha256};
+use semel_guard::Step::Precommit;
 use semel_ledger::interchange::{Dialect, StateFile};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,9 +27,6 @@ const SETTLED: Duration = Duration::from_secs(3);
 
 /// Time between two looks at the states.
 const SECOND: Duration = Duration::from_secs(1);
-
-/// The last step of a round, as a number.
-const PRECOMMIT: u8 = semel_guard::Step::Precommit as u8;
 
 /// How long nothing new is signed at the halt height before it counts as the end: a block that found no majority takes another round.
 const HALT_GRACE: Duration = Duration::from_secs(10);
@@ -73,9 +72,14 @@ impl Ground for Host {
 
     fn append(&self, path: &Path, line: &str) -> io::Result<()> {
         let is_new = !path.exists();
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         // A line that was cut off ends where the next one begins.
-        let is_cut = std::fs::read(path)?.last().is_some_and(|last| *last != b'\n');
+        let mut last = *b"\n";
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        let is_cut = last != *b"\n";
         file.write_all(format!("{}{line}\n", if is_cut { "\n" } else { "" }).as_bytes())?;
         file.sync_all()?;
         if is_new {
@@ -241,18 +245,22 @@ pub(super) struct Done {
     pub(super) step: String,
     /// Digest of the plan that it belongs to.
     pub(super) plan: String,
-    /// Heights, old units: what a later step needs to know.
+    /// The old chain's states, old units: what a later step needs to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<serde_json::Value>,
 }
 
 /// Everything that was done for a plan. A last line that was cut off was not done.
-pub(super) fn journal(path: &Path, plan: &Plan) -> Vec<Done> {
-    let text = read(path).unwrap_or_default();
-    text.lines()
+pub(super) fn journal(path: &Path, plan: &Plan) -> Result<Vec<Done>, Stopped> {
+    let text = match read_plan(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        other => other.map_err(|error| Stopped::Io(path.display().to_string(), error))?,
+    };
+    Ok(text
+        .lines()
         .filter_map(|line| serde_json::from_str::<Done>(line).ok())
         .filter(|done| done.plan == plan.digest)
-        .collect()
+        .collect())
 }
 
 /// What stops an upgrade.
@@ -271,10 +279,16 @@ impl Stopped {
         let again = "what was done stays done; the same command goes on from here";
         match self {
             Self::Refused(_, code, hint) => Report::new(self.to_string()).code_id(code).hint(hint.as_str()),
+            Self::Io(_, error) if error.kind() == io::ErrorKind::FileTooLarge => too_large(self.to_string()),
             Self::Io(..) => Report::new(self.to_string()).code_id("UPGRADE-0022").hint(again),
             Self::Command(..) => Report::new(self.to_string()).code_id("UPGRADE-0023").hint(again),
         }
     }
+}
+
+/// A file that nobody reads to its end.
+pub(super) fn too_large(what: String) -> Report {
+    Report::new(what).code_id("UPGRADE-0025").hint("make a plan for each part of the configurations, with --configs")
 }
 
 /// Where a state is: height, round and step; 0 where it does not tell the step.
@@ -282,9 +296,16 @@ fn position(state: &StateFile) -> (u64, u32, u8) {
     (state.height, state.round, state.step.map_or(0, |step| step as u8))
 }
 
-/// What was signed last in a round.
-fn words(step: u8) -> String {
-    semel_guard::Step::from_code(step.into()).map_or_else(|| "no step".into(), |step| format!("a {step}"))
+/// The same in words.
+fn words(state: &StateFile) -> String {
+    let step = state.step.map_or_else(|| "no step".into(), |step| format!("a {step}"));
+    format!("{}/{}, {step}", state.height, state.round)
+}
+
+/// Whether two states of one position say that something else was signed there.
+fn differ(one: &StateFile, other: &StateFile) -> bool {
+    let bytes = one.sign_bytes.as_ref().zip(other.sign_bytes.as_ref());
+    one.block_id != other.block_id || bytes.is_some_and(|(one, other)| one != other)
 }
 
 /// A plan that is being carried out.
@@ -302,19 +323,16 @@ impl Run<'_> {
     }
 
     /// The steps that are left.
-    pub(super) fn left(&self, way: Way) -> Vec<Step> {
-        let done: Vec<String> = journal(&self.journal, self.plan)
-            .into_iter()
-            .filter(|done| done.way == way)
-            .map(|done| done.step)
-            .collect();
+    pub(super) fn left(&self, way: Way) -> Result<Vec<Step>, Stopped> {
+        let journal = journal(&self.journal, self.plan)?;
+        let done: HashSet<String> = journal.into_iter().filter(|done| done.way == way).map(|done| done.step).collect();
         let all = if way == Way::Apply { steps(self.plan) } else { steps_back(self.plan) };
-        all.into_iter().filter(|step| !done.contains(&step.name())).collect()
+        Ok(all.into_iter().filter(|step| !done.contains(&step.name())).collect())
     }
 
     /// Does what is left.
     pub(super) fn go(&self, way: Way) -> Result<(), Stopped> {
-        let journal = journal(&self.journal, self.plan);
+        let journal = journal(&self.journal, self.plan)?;
         match way {
             Way::Apply if journal.iter().any(|done| done.way == Way::Rollback) => {
                 return Err(Self::refused("this plan was rolled back", "UPGRADE-0021", "make a new plan"));
@@ -322,7 +340,7 @@ impl Run<'_> {
             Way::Apply => self.inputs_are_as_planned(&journal)?,
             Way::Rollback => self.old_files_are_as_they_were(&journal)?,
         }
-        for step in self.left(way) {
+        for step in self.left(way)? {
             let note = self.step(&step, way)?;
             self.note(way, step.name(), note)?;
         }
@@ -388,13 +406,28 @@ impl Run<'_> {
         };
         for state in &self.plan.states {
             let path = state.old.display().to_string();
-            let left = note.get(&path).and_then(serde_json::Value::as_u64).unwrap_or(0);
-            let now = self.height(&state.old)?;
-            if now < left {
+            let Some(left) = note.get(&path) else { continue };
+            // The note of an older version is the height alone.
+            let height = left.as_u64();
+            let left = StateFile::parse(left.to_string().as_bytes()).unwrap_or_default();
+            let now = self.state(&state.old)?;
+            let is_lower = height.map_or(position(&now) < position(&left), |height| now.height < height);
+            if is_lower {
+                let left = height.map_or_else(|| words(&left), |height| height.to_string());
                 return Err(Self::refused(
-                    format!("{path} is at height {now}; the old chain was left at {left}"),
+                    format!("{path} is at height {}; the old chain was left at {left}", words(&now)),
                     "UPGRADE-0020",
                     "put the state file back: below it, something could be signed twice (the ledger refuses that, too)",
+                ));
+            }
+            if height.is_none() && position(&now) == position(&left) && differ(&now, &left) {
+                return Err(Self::refused(
+                    format!(
+                        "{path} is another state of height {} than the one that the old chain was left with",
+                        words(&now)
+                    ),
+                    "UPGRADE-0020",
+                    "put the state file back: with it, something else could be signed there (the ledger refuses that, too)",
                 ));
             }
         }
@@ -406,10 +439,6 @@ impl Run<'_> {
         StateFile::parse(text.as_bytes()).map_err(|error| {
             Self::refused(format!("{}: {error}", path.display()), "UPGRADE-0005", "put the state file back")
         })
-    }
-
-    fn height(&self, path: &Path) -> Result<u64, Stopped> {
-        self.state(path).map(|state| state.height)
     }
 
     fn step(&self, step: &Step, way: Way) -> Result<Option<serde_json::Value>, Stopped> {
@@ -430,9 +459,10 @@ impl Run<'_> {
             Step::Heights => {
                 let mut heights = serde_json::Map::new();
                 for state in &self.plan.states {
-                    let height = self.height(&state.old)?;
-                    self.shell.status("Height", format!("{height} in {}", state.old.display()));
-                    heights.insert(state.old.display().to_string(), height.into());
+                    let left = self.state(&state.old)?;
+                    self.shell.status("Height", format!("{} in {}", left.height, state.old.display()));
+                    let note = serde_json::from_str(&left.render(Dialect::Tmkms)).unwrap_or_default();
+                    heights.insert(state.old.display().to_string(), note);
                 }
                 return Ok(Some(heights.into()));
             }
@@ -462,7 +492,7 @@ impl Run<'_> {
             }
             Step::Restore(path) => {
                 let name = format!("kept {}", path.display());
-                let kept = journal(&self.journal, self.plan).into_iter().find(|done| done.step == name);
+                let kept = journal(&self.journal, self.plan)?.into_iter().find(|done| done.step == name);
                 let text = kept.and_then(|done| done.note).and_then(|note| note.as_str().map(str::to_owned));
                 if let Some(text) = text {
                     self.ground.write(path, text.as_bytes(), path).map_err(io(path))?;
@@ -506,20 +536,17 @@ impl Run<'_> {
         loop {
             let states = self.plan.states.iter().map(|state| self.state(&state.old)).collect::<Result<Vec<_>, _>>()?;
             // What is above has left the halt height behind, and may go on.
-            let open: Vec<_> = states.iter().map(position).filter(|(height, ..)| *height <= halt).collect();
-            let is_precommitted = open.iter().all(|(height, _, step)| (*height, *step) == (halt, PRECOMMIT));
+            let open: Vec<StateFile> = states.into_iter().filter(|state| state.height <= halt).collect();
+            let is_precommitted = open.iter().all(|state| (state.height, state.step) == (halt, Some(Precommit)));
             if open != last {
                 (last, quiet) = (open, Duration::ZERO);
             }
             if is_precommitted && (last.is_empty() || quiet >= HALT_GRACE) {
                 return Ok(());
             }
-            let waits = match last.iter().min() {
-                Some((height, round, step)) if !is_precommitted => {
-                    format!(
-                        "for a precommit at height {halt}: the lowest state is at {height}/{round}, {}",
-                        words(*step)
-                    )
+            let waits = match last.iter().min_by_key(|state| position(state)) {
+                Some(lowest) if !is_precommitted => {
+                    format!("for a precommit at height {halt}: the lowest state is at {}", words(lowest))
                 }
                 _ => format!("for {} s in which nothing new is signed at height {halt}", HALT_GRACE.as_secs()),
             };

@@ -24,6 +24,9 @@ const FILES_MAX: usize = 1000;
 /// Longest configuration or unit, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
+/// Longest plan or journal, in bytes: a thousand validators with two chains' files of 2 KiB each need 4 MiB.
+pub(super) const PLAN_MAX: u64 = 64 << 20;
+
 /// Space that has to be free, in bytes.
 const FREE_MIN: u64 = 16 << 20;
 
@@ -155,11 +158,25 @@ fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Reads a file of bounded length.
+/// Reads a configuration, a unit or a state whole.
 pub(super) fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    read_up_to(path, FILE_MAX)
+}
+
+/// Reads a plan or a journal whole.
+pub(super) fn read_plan(path: &Path) -> std::io::Result<String> {
+    read_up_to(path, PLAN_MAX)
+}
+
+/// What is longer is none of ours, and a part of it says something else than the whole.
+fn read_up_to(path: &Path, max: u64) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        let error = format!("it is too large: more than {} MiB", max >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, error));
+    }
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 fn paths(pattern: &str) -> Result<Vec<PathBuf>, String> {

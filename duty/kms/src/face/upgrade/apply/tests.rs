@@ -269,18 +269,86 @@ fn what_changed_since_the_plan_stops_it_before_anything_is_done() {
 }
 
 #[test]
-fn a_state_that_is_lower_than_it_was_left_stops_the_way_back_and_a_higher_one_does_not() {
-    for (height, stops) in [("499", true), ("500", false), ("501", false)] {
+fn a_state_that_is_lower_than_it_was_left_or_another_one_stops_the_way_back_and_a_higher_one_does_not() {
+    let nil = r#""hash":"""#;
+    let block = format!(r#""hash":"{}""#, "AB".repeat(32));
+    let rows = [
+        ("a lower height", "500", "499", true),
+        ("the same bytes", "500", "500", false),
+        ("a higher height", "500", "501", false),
+        ("a lower round", r#""round":"1""#, r#""round":"0""#, true),
+        ("a higher round", r#""round":"1""#, r#""round":"2""#, false),
+        ("a lower step", r#""step":2"#, r#""step":1"#, true),
+        ("another block", nil, &block, true),
+    ];
+    for (name, from, to, stops) in rows {
         let directory = tempfile::tempdir().unwrap();
+        let state = STATE.replace(r#""round":"0""#, r#""round":"1""#);
         let plan = scene(directory.path(), "new-1", false);
+        std::fs::write(directory.path().join("s1.json"), &state).unwrap();
         go(&plan, directory.path(), Way::Apply, None).0.unwrap();
-        std::fs::write(directory.path().join("s1.json"), STATE.replace("500", height)).unwrap();
+        assert!(state.contains(from), "{name}");
+        std::fs::write(directory.path().join("s1.json"), state.replace(from, to)).unwrap();
         let back = go(&plan, directory.path(), Way::Rollback, None).0;
-        assert_eq!(back.is_err(), stops, "{height}");
+        assert_eq!(back.is_err(), stops, "{name}");
         if let Err(stopped) = back {
             assert_eq!(stopped.report().code_text(), Some("UPGRADE-0020"));
         }
     }
+}
+
+#[test]
+fn the_journal_of_an_older_version_tells_heights_and_nothing_more() {
+    for (height, stops) in [("499", true), ("500", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = scene(directory.path(), "new-1", false);
+        go(&plan, directory.path(), Way::Apply, None).0.unwrap();
+        let journal = directory.path().join("plan.json.journal");
+        let state = directory.path().join("s1.json");
+        let note = serde_json::json!({ state.display().to_string(): 500 });
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let older = text.lines().map(|line| {
+            let mut done: Done = serde_json::from_str(line).unwrap();
+            if done.step == "heights" {
+                done.note = Some(note.clone());
+            }
+            serde_json::to_string(&done).unwrap() + "\n"
+        });
+        std::fs::write(&journal, older.collect::<String>()).unwrap();
+        std::fs::write(&state, STATE.replace("500", height).replace(r#""step":2"#, r#""step":1"#)).unwrap();
+        assert_eq!(go(&plan, directory.path(), Way::Rollback, None).0.is_err(), stops, "{height}");
+    }
+}
+
+#[test]
+fn a_journal_of_many_mebibytes_counts_whole_and_one_without_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = scene(directory.path(), "new-1", false);
+    // What another plan left in front of it.
+    let journal = directory.path().join("plan.json.journal");
+    let other = Done { way: Way::Apply, step: "x".repeat(3 << 20), plan: "another".into(), note: None };
+    std::fs::write(&journal, serde_json::to_string(&other).unwrap() + "\n").unwrap();
+    go(&plan, directory.path(), Way::Apply, None).0.unwrap();
+    let (shell, _) = Shell::capture(Format::default());
+    let ground =
+        Faulty { units: directory.path(), at: None, count: Cell::new(0), signs: Vec::new(), waited: Cell::new(0) };
+    let run =
+        Run { plan: &plan, journal: journal.clone(), systemctl: "systemctl".into(), ground: &ground, shell: &shell };
+    assert_eq!(run.left(Way::Apply).unwrap(), []);
+    std::fs::File::options().write(true).open(&journal).unwrap().set_len(plan::PLAN_MAX + 1).unwrap();
+    let (stopped, operations) = go(&plan, directory.path(), Way::Apply, None);
+    assert_eq!((stopped.unwrap_err().report().code_text(), operations), (Some("UPGRADE-0025"), 0));
+}
+
+#[test]
+fn a_configuration_that_is_too_large_is_not_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.toml");
+    std::fs::write(&path, "#".repeat(1 << 20)).unwrap();
+    assert_eq!(plan::read(&path).unwrap().len(), 1 << 20);
+    std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(plan::read(&path).unwrap_err().to_string(), "it is too large: more than 1 MiB");
+    assert_eq!(plan::read_plan(&path).unwrap().len(), (1 << 20) + 1);
 }
 
 #[test]
@@ -331,7 +399,7 @@ fn the_old_chain_ends_with_the_precommits_of_its_halt_height_and_ten_quiet_secon
         let ground = Faulty { units: directory.path(), at: None, count: Cell::new(0), signs, waited: Cell::new(0) };
         let journal = directory.path().join("plan.json.journal");
         let run = Run { plan: &plan, journal, systemctl: "systemctl".into(), ground: &ground, shell: &shell };
-        assert_eq!(run.left(Way::Apply).first(), Some(&Step::Halt(500)));
+        assert_eq!(run.left(Way::Apply).unwrap().first(), Some(&Step::Halt(500)));
         run.step(&Step::Halt(500), Way::Apply).unwrap();
         assert_eq!(ground.waited.get(), seconds, "{name}");
     }
