@@ -406,7 +406,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0008",
-        "Nothing would stop and start a configuration: it is in the ExecStart of no unit, or there is neither a unit nor a template. Name the units with --units, or give --exec-template.",
+        "Nothing would stop and start a configuration: it is in the ExecStart of no unit, only by its directory, or there is neither a unit nor a template. Name the units with --units and the file with -c in ExecStart, or give --exec-template.",
     ),
     ("UPGRADE-0009", "A new unit would be written where another file is. Move it away, or take another --suffix."),
     (

@@ -50,6 +50,14 @@ impl Ground for Host {
     fn write(&self, path: &Path, content: &[u8], like: &Path) -> io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The drop-ins of a unit have a directory of their own.
+        if name.ends_with(".conf") && !directory.exists() {
+            std::fs::create_dir(directory)?;
+            if let Some(above) = directory.parent() {
+                File::open(above)?.sync_all()?;
+            }
+        }
         let placed = (|| {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -66,7 +74,6 @@ impl Ground for Host {
             let _gone = std::fs::remove_file(&temporary);
         }
         placed?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     }
 
@@ -214,7 +221,7 @@ pub(super) fn steps(plan: &Plan) -> Vec<Step> {
     steps.push(Step::Heights);
     steps.extend(plan.configs.iter().map(|file| Step::Write(file.new.clone())));
     steps.extend(plan.states.iter().map(|state| Step::State(state.new.clone())));
-    steps.extend(plan.units.iter().map(|file| Step::Write(file.new.clone())));
+    steps.extend(plan.drop_ins.iter().chain(&plan.units).map(|file| Step::Write(file.new.clone())));
     steps.extend(begun(plan, plan.names(|file| &file.new)));
     steps
 }
@@ -222,7 +229,8 @@ pub(super) fn steps(plan: &Plan) -> Vec<Step> {
 /// The steps back, in order. Nothing is deleted.
 pub(super) fn steps_back(plan: &Plan) -> Vec<Step> {
     let mut steps = ended(plan, plan.names(|file| &file.new));
-    steps.extend(plan.units.iter().filter(|unit| unit.old == unit.new).map(|unit| Step::Restore(unit.old.clone())));
+    let edited = plan.drop_ins.iter().chain(&plan.units).filter(|file| file.old == file.new);
+    steps.extend(edited.map(|file| Step::Restore(file.old.clone())));
     if plan.keeps_id() {
         steps.extend(plan.states.iter().map(|state| Step::CarryBack(state.old.clone())));
     }
@@ -360,15 +368,15 @@ impl Run<'_> {
 
     /// The files that the plan was made from have not changed; what is to be written is not there, or is.
     fn inputs_are_as_planned(&self, journal: &[Done]) -> Result<(), Stopped> {
-        for file in self.plan.configs.iter().chain(&self.plan.units) {
+        for file in self.plan.files() {
             let name = Step::Write(file.new.clone()).name();
             let is_written = journal.iter().any(|done| done.step == name);
-            let text = read(&file.old).map_err(|error| Stopped::Io(file.old.display().to_string(), error))?;
+            let text = read(file.source()).map_err(|error| Stopped::Io(file.source().display().to_string(), error))?;
             // A unit that is edited in place may have been, before the journal could say so.
             let is_new = file.old == file.new && text == file.content;
             if !is_new && sha256(text.as_bytes()) != file.sha256 {
                 return Err(Self::refused(
-                    format!("{} has changed since the plan was made", file.old.display()),
+                    format!("{} has changed since the plan was made", file.source().display()),
                     "UPGRADE-0018",
                     "make the plan anew",
                 ));
@@ -389,11 +397,11 @@ impl Run<'_> {
 
     /// Stepping back is safe as long as the old files are those that were left.
     fn old_files_are_as_they_were(&self, journal: &[Done]) -> Result<(), Stopped> {
-        for file in self.plan.configs.iter().chain(self.plan.units.iter().filter(|unit| unit.old != unit.new)) {
-            let text = read(&file.old).map_err(|error| Stopped::Io(file.old.display().to_string(), error))?;
+        for file in self.plan.files().filter(|file| file.old != file.new) {
+            let text = read(file.source()).map_err(|error| Stopped::Io(file.source().display().to_string(), error))?;
             if sha256(text.as_bytes()) != file.sha256 {
                 return Err(Self::refused(
-                    format!("{} has changed since the plan was made", file.old.display()),
+                    format!("{} has changed since the plan was made", file.source().display()),
                     "UPGRADE-0018",
                     "put it back from a backup, then go on",
                 ));
@@ -467,14 +475,14 @@ impl Run<'_> {
                 return Ok(Some(heights.into()));
             }
             Step::Write(path) => {
-                let file = self.plan.configs.iter().chain(&self.plan.units).find(|file| file.new == *path);
+                let file = self.plan.files().find(|file| file.new == *path);
                 if let Some(file) = file {
                     let note = (file.old == file.new).then(|| read(&file.old).ok()).flatten();
                     // The old text of a unit that is edited in place is in the journal before it is gone.
                     if let Some(old) = note.filter(|old| sha256(old.as_bytes()) == file.sha256) {
                         self.note(way, format!("kept {}", path.display()), Some(old.into()))?;
                     }
-                    self.ground.write(path, file.content.as_bytes(), &file.old).map_err(io(path))?;
+                    self.ground.write(path, file.content.as_bytes(), file.source()).map_err(io(path))?;
                     self.shell.status("Wrote", path.display());
                 }
             }

@@ -7,6 +7,7 @@ mod apply;
 mod devices;
 mod plan;
 mod rewrite;
+mod services;
 
 use apply::{Host, Run, Step, Way};
 use clap::{Args, Subcommand};

@@ -1,6 +1,7 @@
 //! A configuration and a unit for the new chain, from those of the old one: only what has to change does, byte for byte.
 
 use super::super::edits::{Edits, tables};
+use super::super::units::Mention;
 use std::path::{Path, PathBuf};
 use toml_edit::{Document, Item};
 
@@ -114,41 +115,36 @@ impl Change {
         Ok(is_there.then(|| Rewritten { text: edits.apply(), states, max_heights, addresses }))
     }
 
-    /// A unit with the new path in place of the old one. None: the unit does not name it.
-    pub(super) fn unit(text: &str, paths: &[(PathBuf, PathBuf)]) -> Option<String> {
-        let mut changed = false;
-        let lines: Vec<String> = text
-            .split('\n')
-            .map(|line| {
-                if !line.trim_start().starts_with("ExecStart") {
-                    return line.to_owned();
-                }
-                let mut line = line.to_owned();
-                for (old, new) in paths {
-                    let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
-                    if let Some(replaced) = replace_word(&line, &old, &new) {
-                        (line, changed) = (replaced, true);
-                    }
-                }
-                line
-            })
-            .collect();
-        changed.then(|| lines.join("\n"))
+    /// The new path in place of one that a unit names. None: it means no configuration that moves.
+    pub(super) fn mention(&self, mention: &Mention, moved: &[(PathBuf, PathBuf)]) -> Option<String> {
+        let (_, new) = moved.iter().find(|(old, _)| !mention.is_open && is_same(&mention.path, old))?;
+        // A relative path stays one.
+        let renamed = self.renamed(&mention.path);
+        let text = self.renamed(Path::new(&mention.text)).display().to_string();
+        if is_same_place(&renamed, new) {
+            Some(text)
+        } else {
+            std::path::absolute(new).ok().map(|new| new.display().to_string())
+        }
     }
 }
 
-/// Replaces a path where it stands alone, as an argument or behind `=`.
-fn replace_word(line: &str, old: &str, new: &str) -> Option<String> {
-    let is_edge = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || matches!(c, '=' | '"' | '\''));
-    let at = line.match_indices(old).map(|(at, _)| at).find(|at| {
-        let (before, after) = (line.get(..*at), line.get(at + old.len()..));
-        is_edge(before.and_then(|text| text.chars().next_back())) && is_edge(after.and_then(|text| text.chars().next()))
-    })?;
-    Some(format!("{}{new}{}", line.get(..at)?, line.get(at + old.len()..)?))
+/// Whether two paths mean one file.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    one == other || whole(one).zip(whole(other)).is_some_and(|(one, other)| one == other)
+}
+
+/// Whether two paths of a file that is not there yet mean one.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let directory = |path: &Path| std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let directories = directory(one).zip(directory(other));
+    one.file_name() == other.file_name() && directories.is_some_and(|(one, other)| is_same(&one, &other))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::units::Unit;
     use super::*;
 
     fn change() -> Change {
@@ -185,8 +181,12 @@ mod tests {
         assert_eq!(made.states, [(state.to_owned(), change().renamed(state))]);
         let units = blocks("ini").unwrap();
         let old = PathBuf::from("/data_tmkms/tmkms/kms/commercio/tmkms.01.toml");
-        let new = change().renamed(&old);
-        assert_eq!(Change::unit(&units[0], &[(old, new)]).unwrap(), units[1]);
+        let moved = [(old.clone(), change().renamed(&old))];
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tmkms-01.service");
+        std::fs::write(&path, &units[0]).unwrap();
+        let unit = Unit::read(&path).unwrap();
+        assert_eq!(unit.rewritten(0, |mention| change().mention(mention, &moved)).unwrap(), units[1]);
     }
 
     #[test]
@@ -247,15 +247,27 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_names_a_path_as_a_word_and_nothing_that_only_begins_like_it() {
-        let paths = [(PathBuf::from("/k/a.toml"), PathBuf::from("/k/a.v3.toml"))];
-        for (line, expected) in [
-            ("ExecStart=/b start -c /k/a.toml", Some("ExecStart=/b start -c /k/a.v3.toml")),
-            ("ExecStart=/b start --config=/k/a.toml -v", Some("ExecStart=/b start --config=/k/a.v3.toml -v")),
-            ("ExecStart=/b start -c /k/a.toml.old", None),
-            ("Environment=X=/k/a.toml", None),
+    fn a_unit_keeps_its_way_of_naming_a_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("k")).unwrap();
+        std::fs::write(at("k/a.toml"), "").unwrap();
+        std::os::unix::fs::symlink(at("k"), at("linked")).unwrap();
+        std::os::unix::fs::symlink(at("k/a.toml"), at("b.toml")).unwrap();
+        let moved = [(at("k/a.toml"), at("k/a.v3.toml"))];
+        let dir = directory.path().display();
+        for (old, new) in [
+            (format!("{dir}/k/a.toml"), format!("{dir}/k/a.v3.toml")),
+            ("k/a.toml".to_owned(), "k/a.v3.toml".to_owned()),
+            (format!("{dir}/linked/a.toml"), format!("{dir}/linked/a.v3.toml")),
+            ("%p/a.toml".to_owned(), "k/a.v3.toml".to_owned()),
+            // The link has another name than what it means.
+            ("b.toml".to_owned(), format!("{dir}/k/a.v3.toml")),
         ] {
-            assert_eq!(Change::unit(line, &paths).as_deref(), expected, "{line}");
+            let text = |path: &str| format!("[Service]\nWorkingDirectory={dir}\nExecStart=/b start -c {path}\n");
+            std::fs::write(at("k.service"), text(&old)).unwrap();
+            let unit = Unit::read(&at("k.service")).unwrap();
+            assert_eq!(unit.rewritten(0, |mention| change().mention(mention, &moved)), Some(text(&new)), "{old}");
         }
     }
 }

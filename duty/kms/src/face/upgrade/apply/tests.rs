@@ -122,6 +122,15 @@ fn scene(directory: &Path, to: &str, in_place: bool) -> Plan {
         let unit = format!("[Service]\nExecStart=/bin/true start -c {}\n", at(&format!("c{n}.toml")));
         let path = directory.join(format!("u{n}.service"));
         std::fs::write(&path, unit).unwrap();
+        // The second one names its configuration in a drop-in.
+        if n == 2 {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let beside = directory.join("u2.service.d");
+            std::fs::create_dir(&beside).unwrap();
+            std::fs::write(beside.join("10-start.conf"), text.replace("ExecStart", "ExecStart=\nExecStart")).unwrap();
+            std::fs::write(beside.join("20-limits.conf"), "[Service]\nLimitCORE=0\n").unwrap();
+            std::fs::write(&path, "[Service]\nExecStart=/bin/false\n").unwrap();
+        }
         fs_mark(&path, "running", true).unwrap();
         fs_mark(&path, "enabled", true).unwrap();
     }
@@ -153,13 +162,14 @@ fn go(plan: &Plan, directory: &Path, way: Way, at: Option<(usize, Fault)>) -> (R
 /// Every file but the journal, with its content and what is in its name replaced.
 fn world(directory: &Path) -> BTreeMap<String, String> {
     let place = directory.display().to_string();
-    std::fs::read_dir(directory)
+    glob::glob(&format!("{place}/**/*"))
         .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .map(Result::unwrap)
+        .filter(|path| path.is_file())
         .filter(|path| !path.to_string_lossy().contains("journal") && !path.to_string_lossy().ends_with(['1', '2']))
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap().replace(&place, "DIR");
-            (path.file_name().unwrap().to_string_lossy().into_owned(), text)
+            (path.strip_prefix(&place).unwrap().display().to_string(), text)
         })
         .collect()
 }
@@ -174,6 +184,10 @@ fn wherever_an_upgrade_or_its_way_back_is_cut_off_it_goes_on_to_the_same_end() {
         applied.unwrap();
         let after = world(clean.path());
         assert!(operations > 20 && after != before);
+        let beside = if in_place { "u2.service.d" } else { "u2.v3.service.d" };
+        let start = &after[&format!("{beside}/10-start.conf")];
+        assert_eq!(start, "[Service]\nExecStart=\nExecStart=/bin/true start -c DIR/c2.v3.toml\n");
+        assert_eq!(after[&format!("{beside}/20-limits.conf")], "[Service]\nLimitCORE=0\n");
         let (back, operations_back) = go(&plan, clean.path(), Way::Rollback, None);
         back.unwrap();
         let at_the_end = world(clean.path());
