@@ -387,6 +387,7 @@ fn units_are_understood_as_people_and_packages_write_them() {
         let content = plan["units"][0]["content"].as_str().unwrap();
         assert!(content.contains("-c v1.v3.toml") && content.contains("=tmkms-1\n"), "{content}");
         assert_eq!(plan["drop_ins"][0]["new"], "DIR/units/v@1.v3.service.d/limits.conf");
+        assert_eq!(plan["units"].as_array().unwrap().len(), 1);
         let (code, said) = site.upgrade(&[&words[..], &["--units", units, "--in-place-units"]].concat());
         assert!(code == 1 && said.contains("leave --in-place-units away"), "{said}");
     }

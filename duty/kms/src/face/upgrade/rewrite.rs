@@ -115,9 +115,10 @@ impl Change {
         Ok(is_there.then(|| Rewritten { text: edits.apply(), states, max_heights, addresses }))
     }
 
-    /// The new path in place of one that a unit names. None: it means no configuration that moves.
+    /// The new path in place of one that a unit names; `moved` has [`whole`] old paths. None: it means no configuration that moves.
     pub(super) fn mention(&self, mention: &Mention, moved: &[(PathBuf, PathBuf)]) -> Option<String> {
-        let (_, new) = moved.iter().find(|(old, _)| !mention.is_open && is_same(&mention.path, old))?;
+        let meant = whole(&mention.path);
+        let (_, new) = moved.iter().find(|(old, _)| !mention.is_open && meant == *old)?;
         // A relative path stays one.
         let renamed = self.renamed(&mention.path);
         let text = self.renamed(Path::new(&mention.text)).display().to_string();
@@ -129,10 +130,14 @@ impl Change {
     }
 }
 
+/// A path without links, where it is there; absolute in any case.
+pub(super) fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Whether two paths mean one file.
 pub(super) fn is_same(one: &Path, other: &Path) -> bool {
-    let whole = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
-    one == other || whole(one).zip(whole(other)).is_some_and(|(one, other)| one == other)
+    one == other || whole(one) == whole(other)
 }
 
 /// Whether two paths of a file that is not there yet mean one.
@@ -254,7 +259,7 @@ mod tests {
         std::fs::write(at("k/a.toml"), "").unwrap();
         std::os::unix::fs::symlink(at("k"), at("linked")).unwrap();
         std::os::unix::fs::symlink(at("k/a.toml"), at("b.toml")).unwrap();
-        let moved = [(at("k/a.toml"), at("k/a.v3.toml"))];
+        let moved = [(whole(&at("k/a.toml")), at("k/a.v3.toml"))];
         let dir = directory.path().display();
         for (old, new) in [
             (format!("{dir}/k/a.toml"), format!("{dir}/k/a.v3.toml")),

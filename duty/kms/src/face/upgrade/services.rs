@@ -1,7 +1,7 @@
 //! The units of an upgrade: which of them serves a configuration, what it becomes for the new chain, and whether it can run.
 
 use super::plan::{Checks, FILES_MAX, NewFile, State, Verdict, Wanted, fresh, sha256, stem};
-use super::rewrite::is_same;
+use super::rewrite::{is_same, whole};
 use crate::face::units::{Mention, Unit, matching};
 use crate::face::users::{READ, User, WRITE};
 use std::io::Read;
@@ -15,6 +15,9 @@ const VERSION_MAX: Duration = Duration::from_secs(5);
 
 /// Longest answer of it that is read, in bytes.
 const LINE_MAX: usize = 200;
+
+/// Files that are named one by one in a text.
+const FLAGS_MAX: usize = 4;
 
 /// Units, and what stands beside them.
 type Services = (Vec<NewFile>, Vec<NewFile>);
@@ -38,7 +41,7 @@ pub(super) fn examine(
         without_units(checks, wanted, configs);
         return Ok(Services::default());
     };
-    let moved: Vec<(PathBuf, PathBuf)> = configs.iter().map(|file| (file.old.clone(), file.new.clone())).collect();
+    let moved: Vec<(PathBuf, PathBuf)> = configs.iter().map(|file| (whole(&file.old), file.new.clone())).collect();
     let (mut units, mut drop_ins) = Services::default();
     let (mut asked, mut served, mut told) = (Vec::new(), Vec::new(), Vec::new());
     for path in matching(pattern, FILES_MAX)? {
@@ -46,13 +49,18 @@ pub(super) fn examine(
             continue;
         }
         let unit = Unit::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+        // A unit and the link that enables it are one.
+        if units.iter().any(|known: &NewFile| known.old == unit.path) {
+            continue;
+        }
         let all = unit.configs();
         told.extend(directories(checks, &unit, &all, configs));
         if is_unclear(checks, &unit, &all, configs) {
             continue;
         }
-        let is_mine = |file: &&NewFile| all.iter().any(|named| !named.is_open && is_same(&named.path, &file.old));
-        let mine: Vec<&NewFile> = configs.iter().filter(is_mine).collect();
+        let named: Vec<PathBuf> = all.iter().filter(|named| !named.is_open).map(|named| whole(&named.path)).collect();
+        let of_unit = configs.iter().zip(&moved).filter(|(_, (old, _))| named.contains(old));
+        let mine: Vec<&NewFile> = of_unit.map(|(file, _)| file).collect();
         told.extend(mine.iter().map(|file| file.old.clone()));
         let renamed = |mention: &Mention| wanted.change.mention(mention, &moved);
         let written: Vec<Option<String>> = (0..unit.parts.len()).map(|part| unit.rewritten(part, renamed)).collect();
@@ -115,7 +123,11 @@ fn directories(checks: &mut Checks, unit: &Unit, all: &[Mention], configs: &[New
         if inside.is_empty() {
             continue;
         }
-        let flags: Vec<String> = inside.iter().map(|file| format!("-c {}", file.old.display())).collect();
+        let mut flags: Vec<String> =
+            inside.iter().take(FLAGS_MAX).map(|file| format!("-c {}", file.old.display())).collect();
+        if inside.len() > FLAGS_MAX {
+            flags.push(format!("and so on, {} files", inside.len()));
+        }
         checks.add(
             "UPGRADE-0008",
             Verdict::Fail,
