@@ -133,6 +133,39 @@ fn the_slips_of_the_guide_are_found() {
 }
 
 #[test]
+fn units_are_read_as_systemd_reads_them() {
+    let stage = signed();
+    let node = node(Family::V034);
+    stage.config(&[node.address().to_string()]);
+    let dir = stage.path("").display().to_string();
+    fs::create_dir(stage.path("units")).unwrap();
+    let rows = [
+        ("ExecStart=-/bin/sh start -c DIR/tmkms.toml", &["pass"][..]),
+        ("ExecStart=@+/bin/sh sh start -c DIR/tmkms.toml", &["pass"]),
+        ("WorkingDirectory=DIR\nExecStart=/bin/sh start -c tmkms.toml", &["pass"]),
+        ("ExecStart=/bin/sh start \\\n  -c \\\n  DIR/tmkms.toml", &["pass"]),
+        ("ExecStart=/bin/sh start --config=DIR/tmkms.toml", &["pass"]),
+        ("ExecStart=/bin/sh start \\\n  -c DIR/nothing.toml", &["fail"]),
+        ("ExecStart=/bin/sh start --config=DIR/nothing.toml", &["fail"]),
+        ("ExecStart=/bin/sh start -c DIR", &["pass"]),
+        ("ExecStart=/bin/sh start -c ${CONF}", &["skipped"]),
+    ];
+    for (text, expected) in rows {
+        let text = format!("[Service]\nUser=root\n{}\n", text.replace("DIR", dir.trim_end_matches('/')));
+        fs::write(stage.path("units/tmkms-01.service"), &text).unwrap();
+        let (_, checks) = examine(&stage, &["--units", "DIR/units/*.service"]);
+        assert_eq!(verdict(&checks, "DOC-0802"), ["pass"], "{text}{checks:#?}");
+        assert_eq!(verdict(&checks, "DOC-0803"), expected, "{text}{checks:#?}");
+    }
+    fs::remove_file(stage.path("units/tmkms-01.service")).unwrap();
+    fs::write(stage.path("units/t@.service"), format!("[Service]\nExecStart=/bin/sh start -c {dir}%i.toml\n")).unwrap();
+    for (units, expected) in [("t@*.service", "skipped"), ("t@tmkms.service", "pass"), ("t@other.service", "fail")] {
+        let (_, checks) = examine(&stage, &["--units", &format!("DIR/units/{units}")]);
+        assert_eq!(verdict(&checks, "DOC-0803"), [expected], "{units}{checks:#?}");
+    }
+}
+
+#[test]
 fn a_node_is_reached_shaken_hands_with_and_told_apart_from_a_port_that_is_shut() {
     let stage = signed();
     let node = node(Family::V034);

@@ -197,3 +197,30 @@ fn a_token_that_is_gone_is_refused_at_once_and_the_session_goes_on() {
         std::thread::sleep(std::time::Duration::from_millis(400));
     }
 }
+
+#[test]
+fn the_plan_of_an_upgrade_asks_a_token_for_its_key() {
+    let Some(stage) = tokens("the_plan_of_an_upgrade_asks_a_token_for_its_key") else { return };
+    token(&stage, "one");
+    key(&stage, "one", "EC:edwards25519", "validator", "01");
+    let node = node(Family::V034);
+    let step = r#""round":"0","step":2,"block_id":{"hash":"","parts":{"total":0,"hash":""}}"#;
+    stage.secret("state.json", &format!(r#"{{"height":"5",{step}}}"#));
+    let rows = [
+        ("label = \"validator\"", "1234", "pass  UPGRADE-0013  key \"validator\" is in token \"one\""),
+        ("label = \"nobody\"", "1234", "FAIL  UPGRADE-0013  token \"one\""),
+        ("label = \"validator\"", "4711", "the PIN is wrong; it is not tried again"),
+    ];
+    for (words, pin, expected) in rows {
+        config(&stage, &node, "token_label = \"one\"", words);
+        stage.secret("pin", &format!("{pin}\n"));
+        let mut command = stage::semel();
+        let configs = stage.path("tmkms.toml");
+        command.args(["upgrade", "plan", "--from", stage::CHAIN, "--to", "new-1", "--dry-run", "--exec-template"]);
+        command.arg("docker {action} {unit}").arg("--configs").arg(configs);
+        let done = command.env("SOFTHSM2_CONF", stage.path("softhsm2.conf")).output().unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        assert!(said.contains(expected), "{said}");
+        assert_eq!(done.status.success(), expected.starts_with("pass"), "{said}");
+    }
+}

@@ -4,8 +4,9 @@
 
 mod stage;
 
+use semel_devnet_tendermint::consensus::{Vote, VoteKind};
 use semel_devnet_tendermint::privval::{Family, Listen, Listener};
-use stage::{Stage, called, node_at, prevote, refusal};
+use stage::{Stage, called, node_at, prevote, refusal, vote};
 use std::fs;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
@@ -67,14 +68,25 @@ impl Site {
         self.upgrade(&words)
     }
 
-    /// The nodes of a chain, each of which gets a vote at this height.
-    fn vote(&self, chain: &str, family: Family, height: u64) {
+    /// The nodes of a chain, each of which gets these votes.
+    fn vote(&self, chain: &str, family: Family, votes: &[Vote]) {
+        self.vote_then(chain, family, votes, || {});
+    }
+
+    /// The same; between a vote of all and the next one something else is done.
+    fn vote_then(&self, chain: &str, family: Family, votes: &[Vote], between: impl Fn()) {
         let nodes: Vec<Listener> =
             self.addresses.iter().map(|address| node_at(Listen::Tcp(*address), family, chain)).collect();
-        for node in &nodes {
-            let mut remote = called(node);
-            remote.sign_vote(&prevote(height, 1)).unwrap();
-            refusal(remote.sign_vote(&prevote(height, 2)));
+        let mut remotes: Vec<_> = nodes.iter().map(called).collect();
+        for (n, vote) in votes.iter().enumerate() {
+            if n > 0 {
+                between();
+            }
+            for remote in &mut remotes {
+                remote.sign_vote(vote).unwrap();
+                let other = Vote { block: prevote(1, 2).block, ..vote.clone() };
+                refusal(remote.sign_vote(&other));
+            }
         }
     }
 }
@@ -95,7 +107,7 @@ fn two_validators_go_to_a_new_chain_and_back_and_sign_nothing_twice() {
         site.systemctl(&["enable", unit]);
         site.systemctl(&["start", unit]);
     }
-    site.vote(OLD, Family::V033, 500);
+    site.vote(OLD, Family::V033, &[prevote(500, 1)]);
     let (code, said) = site.planned(&[]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("DIR/v1.toml           500  DIR/v1.json"), "the table of heights: {said}");
@@ -112,7 +124,7 @@ fn two_validators_go_to_a_new_chain_and_back_and_sign_nothing_twice() {
     );
     let fresh = site.stage.read("v1.v3.json");
     assert!(fresh.contains("\"height\":\"0\""), "{fresh}");
-    site.vote(NEW, Family::V034, 1);
+    site.vote(NEW, Family::V034, &[prevote(1, 1)]);
     let (_, said) = site.upgrade(&["status", "DIR/plan.json"]);
     assert!(said.starts_with("commercio-2_2 to commercio-3: applied, 21 of 21 steps done"), "{said}");
     let (code, said) = site.upgrade(&["rollback", "DIR/plan.json", "--yes", "--systemctl", &systemctl]);
@@ -213,20 +225,30 @@ fn a_chain_that_halts_is_left_when_it_has_come_to_its_height() {
         site.stage.edit(&format!("v{n}.toml"), "reconnect = true", "reconnect = true\nmax_height = \"500\"");
         site.systemctl(&["start", &format!("v{n}")]);
     }
-    site.vote(OLD, Family::V034, 499);
+    site.vote(OLD, Family::V034, &[prevote(499, 1)]);
     assert_eq!(site.planned(&["--halt-height", "500"]).0, 0);
     let systemctl = manager().display().to_string();
     std::thread::scope(|scope| {
         let applied = scope.spawn(|| site.upgrade(&["apply", "DIR/plan.json", "--yes", "--systemctl", &systemctl]));
         std::thread::sleep(std::time::Duration::from_millis(1500));
         assert!(!applied.is_finished(), "it waits for height 500");
-        site.vote(OLD, Family::V034, 500);
+        let precommit = vote(VoteKind::Precommit, 500, Some(1), 0);
+        site.vote_then(OLD, Family::V034, &[prevote(500, 1), precommit], || {
+            std::thread::sleep(std::time::Duration::from_millis(1500));
+            assert!(!applied.is_finished(), "without the precommits the height is not committed");
+        });
+        let precommitted = std::time::Instant::now();
         let (code, said) = applied.join().unwrap();
         assert_eq!(code, 0, "{said}");
-        assert!(said.contains("Waiting for height 500: the lowest state is at 499"), "{said}");
+        assert!(precommitted.elapsed().as_secs() >= 9, "another round may follow");
+        assert!(
+            said.contains("Waiting for a precommit at height 500: the lowest state is at 499/0, a prevote"),
+            "{said}"
+        );
+        assert!(said.contains("the lowest state is at 500/0, a prevote"), "{said}");
     });
     assert!(!site.stage.read("v1.v3.toml").contains("max_height"));
-    site.vote(NEW, Family::V034, 501);
+    site.vote(NEW, Family::V034, &[prevote(501, 1)]);
 }
 
 /// A site whose signers are containers: what the template runs is in `calls`.
@@ -317,4 +339,92 @@ fn the_program_of_a_unit_is_asked_what_it_is() {
         let (code, said) = site.planned(&["--dry-run"]);
         assert!(code == 0 && said.contains("warn  UPGRADE-0014") && said.contains(expected), "{said}");
     }
+}
+
+#[test]
+fn units_are_understood_as_people_and_packages_write_them() {
+    let site = Site::new();
+    drop(with_template(&site));
+    let dir = site.stage.path("").display().to_string();
+    let start = |words: &str| format!("[Service]\nWorkingDirectory={dir}\nExecStart={dir}tmkms start {words}\n");
+    let write = |name: &str, text: &str| fs::write(site.stage.path("units").join(name), text).unwrap();
+    // What the unit has, and what the new one has in its place.
+    let rows = [
+        ("--config=v1.toml".to_owned(), "--config=v1.v3.toml".to_owned()),
+        (format!("-c={dir}v1.toml -v"), format!("-c={dir}v1.v3.toml -v")),
+        (format!("\\\n  -v \\\n  -c {dir}v1.toml"), format!("\\\n  -v \\\n  -c {dir}v1.v3.toml")),
+        ("-c %p.toml".to_owned(), "-c v1.v3.toml".to_owned()),
+    ];
+    for (old, new) in rows {
+        write(
+            "v1.service",
+            &start(&old).replace("ExecStart=", "ExecStart=-@").replace("tmkms start", "tmkms tmkms start"),
+        );
+        let (code, said) = site.planned(&["--dry-run", "--json"]);
+        assert_eq!(code, 0, "{old}: {said}");
+        let plan: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+        let content = plan["units"][0]["content"].as_str().unwrap().replace("DIR/", &dir);
+        assert!(content.contains(&format!("tmkms start {new}\n")), "{new}: {content}");
+    }
+    // An instance of a template, by its link: its new unit knows what it was an instance of.
+    fs::remove_file(site.stage.path("units/v1.service")).unwrap();
+    write("v@.service", &start("-c v%i.toml").replace("[Service]", "[Service]\nSyslogIdentifier=tmkms-%i"));
+    fs::create_dir(site.stage.path("units/multi-user.target.wants")).unwrap();
+    std::os::unix::fs::symlink(
+        site.stage.path("units/v@.service"),
+        site.stage.path("units/multi-user.target.wants/v@1.service"),
+    )
+    .unwrap();
+    fs::create_dir(site.stage.path("units/v@1.service.d")).unwrap();
+    write("v@1.service.d/limits.conf", "[Service]\nLimitCORE=0\n");
+    for units in ["DIR/units/v@1.service", "DIR/units/multi-user.target.wants/v@*.service"] {
+        let words =
+            ["plan", "--from", OLD, "--to", NEW, "--suffix", "v3", "--configs", "DIR/v1.toml", "--dry-run", "--json"];
+        let (code, said) = site.upgrade(&[&words[..], &["--units", units]].concat());
+        assert_eq!(code, 0, "{units}: {said}");
+        let plan: serde_json::Value = serde_json::from_str(said.trim()).unwrap();
+        assert_eq!(plan["units"][0]["new"], "DIR/units/v@1.v3.service");
+        let content = plan["units"][0]["content"].as_str().unwrap();
+        assert!(content.contains("-c v1.v3.toml") && content.contains("=tmkms-1\n"), "{content}");
+        assert_eq!(plan["drop_ins"][0]["new"], "DIR/units/v@1.v3.service.d/limits.conf");
+        assert_eq!(plan["units"].as_array().unwrap().len(), 1);
+        let (code, said) = site.upgrade(&[&words[..], &["--units", units, "--in-place-units"]].concat());
+        assert!(code == 1 && said.contains("leave --in-place-units away"), "{said}");
+    }
+    let (code, said) = site.planned(&["--dry-run"]);
+    assert!(code == 1 && said.contains("v1.toml is in the ExecStart of no unit"), "{said}");
+    // What no plan can be made for says what to do.
+    write("v1.service", &start("-c /nowhere"));
+    for (name, text, expected) in [
+        ("v1.service", start(&format!("-c {dir}")), "name the files in it: `systemctl edit` the unit"),
+        (
+            "v1@.service",
+            start("-c v%i.toml"),
+            "name the instances: --units '/etc/systemd/system/multi-user.target.wants/v1@*.service'",
+        ),
+        ("v1.service", start("-c ${CONF}"), "without a variable"),
+    ] {
+        write(name, &text);
+        let words = ["plan", "--from", OLD, "--to", NEW, "--suffix", "v3", "--configs", "DIR/v1.toml", "--dry-run"];
+        let (code, said) = site.upgrade(&[&words[..], &["--units", "DIR/units/v1*.service"]].concat());
+        assert!(code == 1 && said.contains("FAIL  UPGRADE-0008") && said.contains(expected), "{name}: {said}");
+        drop(fs::remove_file(site.stage.path("units").join(name)));
+    }
+}
+
+#[test]
+fn a_plan_of_more_than_a_mebibyte_is_read_whole() {
+    let site = Site::new();
+    drop(with_template(&site));
+    let long = format!("# {}\n", "x".repeat(600 << 10));
+    for n in 1..=2 {
+        site.stage.edit(&format!("v{n}.toml"), "[[chain]]", &format!("{long}[[chain]]"));
+    }
+    assert_eq!(site.planned(&[]).0, 0);
+    assert!(fs::metadata(site.stage.path("plan.json")).unwrap().len() > 1 << 20);
+    let (code, said) = site.upgrade(&["status", "DIR/plan.json"]);
+    assert!(code == 0 && said.contains("planned, 0 of 21"), "{said}");
+    fs::File::options().write(true).open(site.stage.path("plan.json")).unwrap().set_len((64 << 20) + 1).unwrap();
+    let (code, said) = site.upgrade(&["apply", "DIR/plan.json", "--yes"]);
+    assert!(code == 1 && said.contains("UPGRADE-0025") && said.contains("too large"), "{said}");
 }

@@ -436,3 +436,42 @@ fn answered(stage: &Stage, words: &[&str], answer: &str) -> (Option<i32>, String
     let said = [done.stdout, done.stderr].concat();
     (done.status.code(), String::from_utf8(said).unwrap())
 }
+
+#[test]
+fn the_plan_of_an_upgrade_asks_each_device_for_its_own_keys() {
+    let stage = Stage::new();
+    let hsms = [connector(&[ed25519(1)]), connector(&[ed25519(2)])];
+    let node = listening("old-1");
+    let state = |name: &str, owner: u8| {
+        let key = ed25519_dalek::SigningKey::from_bytes(&[owner; 32]).verifying_key();
+        let step = r#""round":"0","step":2,"block_id":{"hash":"","parts":{"total":0,"hash":""}}"#;
+        let text = format!(r#"{{"height":"5",{step},"pub_key":"{}"}}"#, hex::encode_upper(key));
+        stage.secret(&format!("{name}.json"), &text);
+    };
+    for (name, hsm, key) in [("a", &hsms[0], 1), ("b", &hsms[1], 2)] {
+        config(&stage, name, "old-1", hsm, key, &node);
+        state(name, key as u8);
+    }
+    let plan = || {
+        let words = ["upgrade", "plan", "--from", "old-1", "--to", "new-1", "--dry-run"];
+        let more = ["--configs", "DIR/?.toml", "--exec-template", "docker {action} {unit}"];
+        stage.run(&[&words[..], &more].concat())
+    };
+    let ran = plan();
+    assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
+    for (hsm, key) in hsms.iter().zip(1..) {
+        let public = hex::encode_upper(ed25519_dalek::SigningKey::from_bytes(&[key; 32]).verifying_key());
+        let line = format!("key {key:#06x} is in the YubiHSM at {}, the same for both chains: {public}", hsm.address());
+        assert!(ran.stdout.contains("pass  UPGRADE-0013"), "{}", ran.stdout);
+        assert!(ran.stdout.replace("http://", "").contains(&line), "{line}: {}", ran.stdout);
+    }
+    // The number is there, and the key behind it is that of another validator.
+    state("b", 1);
+    let ran = plan();
+    assert!(ran.code == 1 && ran.stdout.contains("b.json is the state of"), "{}", ran.stdout);
+    state("b", 2);
+    stage.edit("b.toml", "key = 2 }", "key = 1 }");
+    let ran = plan();
+    assert!(ran.code == 1 && ran.stdout.contains("FAIL  UPGRADE-0013"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("it has no key 0x0001"), "{}", ran.stdout);
+}

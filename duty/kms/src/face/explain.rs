@@ -410,7 +410,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0008",
-        "Nothing would stop and start a configuration: it is in the ExecStart of no unit, or there is neither a unit nor a template. Name the units with --units, or give --exec-template.",
+        "Nothing would stop and start a configuration: it is in the ExecStart of no unit, only by its directory, or there is neither a unit nor a template. Name the units with --units and the file with -c in ExecStart, or give --exec-template.",
     ),
     ("UPGRADE-0009", "A new unit would be written where another file is. Move it away, or take another --suffix."),
     (
@@ -427,7 +427,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0013",
-        "A YubiHSM cannot be asked for a key of the plan. Both chains use the same key: its number has to be in the device.",
+        "A device cannot be asked for a key of the plan, or has another one. Both chains use the same key: it has to be in the device that its table names.",
     ),
     ("UPGRADE-0014", "The program in a unit's ExecStart is not there, or is not Semel. Correct the unit."),
     ("UPGRADE-0015", "The disk has too little room for the new files. Make room first."),
@@ -446,7 +446,7 @@ const KERNEL: &[(&str, &str)] = &[
     ),
     (
         "UPGRADE-0020",
-        "A state file of the old chain is lower than the upgrade left it. Put it back: below it, something could be signed twice. The ledger refuses that as well.",
+        "A state file of the old chain is lower than the upgrade left it, or another one of the same height, round and step. Put it back: with it, something could be signed twice. The ledger refuses that as well.",
     ),
     ("UPGRADE-0021", "A plan that was rolled back is not applied again. Make a new one: heights have moved on."),
     ("UPGRADE-0022", "A file could not be written. What was done stays done; the same command goes on from there."),
@@ -454,6 +454,10 @@ const KERNEL: &[(&str, &str)] = &[
     (
         "UPGRADE-0024",
         "A unit does not stop, does not start, or does not keep running. Its journal tells why; then run the same command again, or roll back.",
+    ),
+    (
+        "UPGRADE-0025",
+        "A plan, its journal or another file of an upgrade is too large to be read whole. Make a plan for each part of the configurations.",
     ),
     ("EIP3076-0012", "The ledger could not take in an interchange file. What was taken in stays; import it again."),
 ];

@@ -40,22 +40,8 @@ impl Keyring {
                 Ok(Key::new(Box::new(key.map_err(|error| hsm_report(&error))?)))
             }
             SigningKey::Pkcs11(token, key) => {
-                let kind = match key.key_type {
-                    config::KeyType::Consensus => Algorithm::Ed25519,
-                    config::KeyType::Account => Algorithm::Secp256k1,
-                };
-                let pin = match &token.pin {
-                    Password::Text(text) => Zeroizing::new(text.expose().to_owned()),
-                    Password::File(path) => {
-                        let read = std::fs::read_to_string(&path.value).map(Zeroizing::new);
-                        let read = read.map_err(|error| {
-                            Report::new(format!("{}: the PIN cannot be read", path.value.display())).cause(&error)
-                        });
-                        Zeroizing::new(read?.trim_end().to_owned())
-                    }
-                };
-                let place = pkcs11::Place { module: token.module.value.clone(), token: token.token.clone(), pin };
-                let key = self.tokens.key(&place, &key.wanted, kind);
+                let place = token_place(token)?;
+                let key = self.tokens.key(&place, &key.wanted, algorithm(key.key_type));
                 let key = key.map_err(|error| token_report(&error))?;
                 Ok(Key::new(Box::new(key)))
             }
@@ -85,6 +71,29 @@ pub(super) fn place(device: &config::Yubihsm) -> Result<yubihsm::Place, HsmError
         Password::Text(text) => yubihsm::Password::new(text.expose()),
     };
     Ok(yubihsm::Place { adapter, auth_key: device.auth.key, password })
+}
+
+/// What a key in a token is configured to be.
+pub(super) fn algorithm(key_type: config::KeyType) -> Algorithm {
+    match key_type {
+        config::KeyType::Consensus => Algorithm::Ed25519,
+        config::KeyType::Account => Algorithm::Secp256k1,
+    }
+}
+
+/// How the configuration says that a token is reached.
+pub(super) fn token_place(token: &config::Pkcs11) -> Result<pkcs11::Place, Report> {
+    let pin = match &token.pin {
+        Password::Text(text) => Zeroizing::new(text.expose().to_owned()),
+        Password::File(path) => {
+            let read = std::fs::read_to_string(&path.value).map(Zeroizing::new);
+            let read = read.map_err(|error| {
+                Report::new(format!("{}: the PIN cannot be read", path.value.display())).cause(&error)
+            });
+            Zeroizing::new(read?.trim_end().to_owned())
+        }
+    };
+    Ok(pkcs11::Place { module: token.module.value.clone(), token: token.token.clone(), pin })
 }
 
 /// A token's error, for the person at the terminal.

@@ -18,6 +18,7 @@ mod softsign;
 mod start;
 mod state;
 pub mod status;
+mod units;
 pub mod upgrade;
 mod users;
 mod yubihsm;

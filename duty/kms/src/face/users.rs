@@ -1,7 +1,7 @@
 //! Users of this host, and what they may do with a file.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Read and write, as bits of a mode.
 pub(super) const READ: u32 = 4;
@@ -44,8 +44,9 @@ pub(super) fn name_of(number: u32, table: &str) -> Option<String> {
     line.split(':').next().map(str::to_owned)
 }
 
-/// The last value of a setting in a systemd unit.
-pub(super) fn setting(unit: &str, name: &str) -> Option<String> {
-    let prefix = format!("{name}=");
-    unit.lines().filter_map(|line| line.trim().strip_prefix(&prefix)).next_back().map(|value| value.trim().to_owned())
+/// The home of a user.
+pub(super) fn home_of(name: &str) -> Option<PathBuf> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(5).map(PathBuf::from)
 }

@@ -100,7 +100,7 @@ impl HsmErrorKind {
     }
 
     /// Whether asking again later may help.
-    pub(super) fn is_passing(&self) -> bool {
+    pub fn is_passing(&self) -> bool {
         matches!(self, Self::Unreachable(_) | Self::SessionsFull | Self::Device(_))
     }
 }

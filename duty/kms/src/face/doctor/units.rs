@@ -1,9 +1,10 @@
 //! The systemd units that start a signer: what they name is there, and belongs to their user.
 
 use super::super::config;
-use super::super::users::{READ, User, WRITE, setting};
+use super::super::units::{Unit, matching};
+use super::super::users::{READ, User, WRITE};
 use semel_ops::doctor::{Doctor, Verdict};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What allows root in the environment of a unit.
 const ALLOW_ROOT: &str = "SEMEL_ALLOW_ROOT=1";
@@ -17,8 +18,7 @@ fn group_exists(group: &str) -> bool {
 }
 
 pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Config]) {
-    let units: Vec<PathBuf> =
-        glob::glob(pattern).into_iter().flatten().filter_map(Result::ok).take(UNITS_MAX).collect();
+    let units = matching(pattern, UNITS_MAX).unwrap_or_default();
     doctor.demand(
         "DOC-0801",
         !units.is_empty(),
@@ -28,7 +28,7 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
     );
     for unit in units {
         let named = unit.display();
-        let Ok(text) = std::fs::read_to_string(&unit) else {
+        let Ok(service) = Unit::read(&unit) else {
             doctor.check(
                 "DOC-0801",
                 Verdict::Fail,
@@ -37,27 +37,18 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
             );
             continue;
         };
-        let Some(line) = setting(&text, "ExecStart") else {
+        let Some(program) = service.program() else {
             doctor.check("DOC-0802", Verdict::Fail, format!("{named} starts nothing"), "add ExecStart=");
             continue;
         };
-        let words: Vec<&str> = line.split_whitespace().collect();
-        if let Some(binary) = words.first() {
-            doctor.demand(
-                "DOC-0802",
-                Path::new(binary).exists(),
-                Verdict::Fail,
-                format!("{named} starts {binary}"),
-                format!("there is no {binary}: install it there, or correct ExecStart"),
-            );
-        }
-        let mut named_configs = Vec::new();
-        for pair in words.windows(2) {
-            if let ["-c" | "--config", path] = pair {
-                named_configs.push(PathBuf::from(path));
-            }
-        }
-        let user = setting(&text, "User").unwrap_or_else(|| "root".into());
+        doctor.demand(
+            "DOC-0802",
+            program.exists(),
+            Verdict::Fail,
+            format!("{named} starts {}", program.display()),
+            format!("there is no {}: install it there, or correct ExecStart", program.display()),
+        );
+        let user = service.setting("User").unwrap_or_else(|| "root".into());
         let account = User::named(&user);
         doctor.demand(
             "DOC-0804",
@@ -66,8 +57,8 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
             format!("{named} runs as {user}"),
             format!("there is no user {user}: useradd --system --user-group {user}"),
         );
-        root(doctor, &unit, &text, &user, configs);
-        if let Some(group) = setting(&text, "Group") {
+        root(doctor, &unit, &service, &user, configs);
+        if let Some(group) = service.setting("Group") {
             doctor.demand(
                 "DOC-0805",
                 group_exists(&group),
@@ -76,7 +67,14 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
                 format!("there is no group {group}; `chown -R {user}:{user}` is what was meant"),
             );
         }
-        for path in &named_configs {
+        for config in service.configs() {
+            if config.is_open {
+                let why = if service.is_template() { "an instance of this template" } else { "its environment" };
+                let what = format!("{named} names {}: only {why} tells which file that is", config.text);
+                doctor.check("DOC-0803", Verdict::Skipped, what, "");
+                continue;
+            }
+            let path = &config.path;
             let shown = path.display();
             let there = path.exists();
             // The guide lists its new configurations under a directory of another name than the one it writes them to.
@@ -95,11 +93,11 @@ pub(super) fn examine(doctor: &mut Doctor, pattern: &str, configs: &[config::Con
 }
 
 /// A unit without a user of its own starts no signer, unless somebody said that it may.
-fn root(doctor: &mut Doctor, unit: &Path, text: &str, user: &str, configs: &[config::Config]) {
+fn root(doctor: &mut Doctor, unit: &Path, service: &Unit, user: &str, configs: &[config::Config]) {
     let is_allowed =
-        text.lines().any(|line| {
-            line.starts_with("Environment") && line.contains(ALLOW_ROOT)
-                || line.starts_with("ExecStart") && line.contains("--allow-root")
+        service.lines().any(|(key, value)| {
+            key.starts_with("Environment") && value.contains(ALLOW_ROOT)
+                || key.starts_with("ExecStart") && value.contains("--allow-root")
         }) || configs.iter().any(|config| config.semel.as_ref().is_some_and(|semel| semel.allow_root == Some(true)));
     doctor.demand(
         "DOC-0809",
@@ -119,7 +117,8 @@ fn rights(doctor: &mut Doctor, user: &str, account: User, path: &Path, configs: 
         doctor.demand(code, account.may(path, READ), Verdict::Fail, words, chown(path));
     };
     reads(doctor, "DOC-0806", path);
-    for config in configs.iter().filter(|config| config.path == path) {
+    let is_meant = |config: &&config::Config| config.path == path || config.path.parent() == Some(path);
+    for config in configs.iter().filter(is_meant) {
         for chain in &config.chains {
             let state = &chain.state_file.value;
             let directory = state.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

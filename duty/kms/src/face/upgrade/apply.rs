@@ -2,13 +2,15 @@
 //!
 //! A step that was cut off is done again: each of them may be. What the journal calls done is not.
 
-use super::plan::{Plan, read, sha256};
+use super::plan::{Plan, read, read_plan, sha256};
+use semel_guard::Step::Precommit;
 use semel_ledger::interchange::{Dialect, StateFile};
 use semel_ops::error::Report;
 use semel_ops::shell::Shell;
 use serde::{Deserialize, Serialize};
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,6 +24,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A unit runs when it is still the same process after this time: one that dies at once is started again by systemd.
 const SETTLED: Duration = Duration::from_secs(3);
+
+/// Time between two looks at the states.
+const SECOND: Duration = Duration::from_secs(1);
+
+/// How long nothing new is signed at the halt height before it counts as the end: a block that found no majority takes another round.
+const HALT_GRACE: Duration = Duration::from_secs(10);
 
 /// The world that a plan changes. A test puts another one here, which fails at any operation.
 pub(super) trait Ground {
@@ -42,6 +50,14 @@ impl Ground for Host {
     fn write(&self, path: &Path, content: &[u8], like: &Path) -> io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        // The drop-ins of a unit have a directory of their own.
+        if name.ends_with(".conf") && !directory.exists() {
+            std::fs::create_dir(directory)?;
+            if let Some(above) = directory.parent() {
+                File::open(above)?.sync_all()?;
+            }
+        }
         let placed = (|| {
             let mut options = OpenOptions::new();
             let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
@@ -58,15 +74,19 @@ impl Ground for Host {
             let _gone = std::fs::remove_file(&temporary);
         }
         placed?;
-        let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(directory)?.sync_all()
     }
 
     fn append(&self, path: &Path, line: &str) -> io::Result<()> {
         let is_new = !path.exists();
-        let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+        let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         // A line that was cut off ends where the next one begins.
-        let is_cut = std::fs::read(path)?.last().is_some_and(|last| *last != b'\n');
+        let mut last = *b"\n";
+        if file.seek(SeekFrom::End(0))? > 0 {
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+        }
+        let is_cut = last != *b"\n";
         file.write_all(format!("{}{line}\n", if is_cut { "\n" } else { "" }).as_bytes())?;
         file.sync_all()?;
         if is_new {
@@ -91,6 +111,8 @@ impl Ground for Host {
 /// One thing that is done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
+    /// Waits until the old chain has come to its end.
+    Halt(u64),
     /// `stop`, `disable`, `enable`, `start` of a unit.
     Unit(&'static str, String),
     /// Waits until a unit is not active any more.
@@ -117,6 +139,7 @@ impl Step {
     /// Its name in the journal.
     fn name(&self) -> String {
         match self {
+            Self::Halt(_) => "halt".into(),
             Self::Unit(verb, unit) => format!("{verb} {unit}"),
             Self::Inactive(unit) => format!("inactive {unit}"),
             Self::Active(unit) => format!("active {unit}"),
@@ -133,6 +156,12 @@ impl Step {
     /// In the words of a shell.
     pub(super) fn command(&self, plan: &Plan) -> String {
         match self {
+            Self::Halt(height) => {
+                format!(
+                    "# wait for every precommit at height {height}, and {} s in which nothing new is signed there",
+                    HALT_GRACE.as_secs()
+                )
+            }
             Self::Unit(verb, unit) => service(plan, "systemctl", verb, unit).join(" "),
             Self::Inactive(unit) => format!("# wait until {unit} has ended"),
             Self::Active(unit) => format!("# wait until {unit} runs"),
@@ -187,11 +216,12 @@ fn begun(plan: &Plan, units: Vec<String>) -> Vec<Step> {
 
 /// The steps of an upgrade, in order.
 pub(super) fn steps(plan: &Plan) -> Vec<Step> {
-    let mut steps = ended(plan, plan.names(|file| &file.old));
+    let mut steps: Vec<Step> = plan.halt_height.map(Step::Halt).into_iter().collect();
+    steps.extend(ended(plan, plan.names(|file| &file.old)));
     steps.push(Step::Heights);
     steps.extend(plan.configs.iter().map(|file| Step::Write(file.new.clone())));
     steps.extend(plan.states.iter().map(|state| Step::State(state.new.clone())));
-    steps.extend(plan.units.iter().map(|file| Step::Write(file.new.clone())));
+    steps.extend(plan.drop_ins.iter().chain(&plan.units).map(|file| Step::Write(file.new.clone())));
     steps.extend(begun(plan, plan.names(|file| &file.new)));
     steps
 }
@@ -199,7 +229,8 @@ pub(super) fn steps(plan: &Plan) -> Vec<Step> {
 /// The steps back, in order. Nothing is deleted.
 pub(super) fn steps_back(plan: &Plan) -> Vec<Step> {
     let mut steps = ended(plan, plan.names(|file| &file.new));
-    steps.extend(plan.units.iter().filter(|unit| unit.old == unit.new).map(|unit| Step::Restore(unit.old.clone())));
+    let edited = plan.drop_ins.iter().chain(&plan.units).filter(|file| file.old == file.new);
+    steps.extend(edited.map(|file| Step::Restore(file.old.clone())));
     if plan.keeps_id() {
         steps.extend(plan.states.iter().map(|state| Step::CarryBack(state.old.clone())));
     }
@@ -222,18 +253,22 @@ pub(super) struct Done {
     pub(super) step: String,
     /// Digest of the plan that it belongs to.
     pub(super) plan: String,
-    /// Heights, old units: what a later step needs to know.
+    /// The old chain's states, old units: what a later step needs to know.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) note: Option<serde_json::Value>,
 }
 
 /// Everything that was done for a plan. A last line that was cut off was not done.
-pub(super) fn journal(path: &Path, plan: &Plan) -> Vec<Done> {
-    let text = read(path).unwrap_or_default();
-    text.lines()
+pub(super) fn journal(path: &Path, plan: &Plan) -> Result<Vec<Done>, Stopped> {
+    let text = match read_plan(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        other => other.map_err(|error| Stopped::Io(path.display().to_string(), error))?,
+    };
+    Ok(text
+        .lines()
         .filter_map(|line| serde_json::from_str::<Done>(line).ok())
         .filter(|done| done.plan == plan.digest)
-        .collect()
+        .collect())
 }
 
 /// What stops an upgrade.
@@ -252,10 +287,33 @@ impl Stopped {
         let again = "what was done stays done; the same command goes on from here";
         match self {
             Self::Refused(_, code, hint) => Report::new(self.to_string()).code_id(code).hint(hint.as_str()),
+            Self::Io(_, error) if error.kind() == io::ErrorKind::FileTooLarge => too_large(self.to_string()),
             Self::Io(..) => Report::new(self.to_string()).code_id("UPGRADE-0022").hint(again),
             Self::Command(..) => Report::new(self.to_string()).code_id("UPGRADE-0023").hint(again),
         }
     }
+}
+
+/// A file that nobody reads to its end.
+pub(super) fn too_large(what: String) -> Report {
+    Report::new(what).code_id("UPGRADE-0025").hint("make a plan for each part of the configurations, with --configs")
+}
+
+/// Where a state is: height, round and step; 0 where it does not tell the step.
+fn position(state: &StateFile) -> (u64, u32, u8) {
+    (state.height, state.round, state.step.map_or(0, |step| step as u8))
+}
+
+/// The same in words.
+fn words(state: &StateFile) -> String {
+    let step = state.step.map_or_else(|| "no step".into(), |step| format!("a {step}"));
+    format!("{}/{}, {step}", state.height, state.round)
+}
+
+/// Whether two states of one position say that something else was signed there.
+fn differ(one: &StateFile, other: &StateFile) -> bool {
+    let bytes = one.sign_bytes.as_ref().zip(other.sign_bytes.as_ref());
+    one.block_id != other.block_id || bytes.is_some_and(|(one, other)| one != other)
 }
 
 /// A plan that is being carried out.
@@ -273,19 +331,16 @@ impl Run<'_> {
     }
 
     /// The steps that are left.
-    pub(super) fn left(&self, way: Way) -> Vec<Step> {
-        let done: Vec<String> = journal(&self.journal, self.plan)
-            .into_iter()
-            .filter(|done| done.way == way)
-            .map(|done| done.step)
-            .collect();
+    pub(super) fn left(&self, way: Way) -> Result<Vec<Step>, Stopped> {
+        let journal = journal(&self.journal, self.plan)?;
+        let done: HashSet<String> = journal.into_iter().filter(|done| done.way == way).map(|done| done.step).collect();
         let all = if way == Way::Apply { steps(self.plan) } else { steps_back(self.plan) };
-        all.into_iter().filter(|step| !done.contains(&step.name())).collect()
+        Ok(all.into_iter().filter(|step| !done.contains(&step.name())).collect())
     }
 
     /// Does what is left.
     pub(super) fn go(&self, way: Way) -> Result<(), Stopped> {
-        let journal = journal(&self.journal, self.plan);
+        let journal = journal(&self.journal, self.plan)?;
         match way {
             Way::Apply if journal.iter().any(|done| done.way == Way::Rollback) => {
                 return Err(Self::refused("this plan was rolled back", "UPGRADE-0021", "make a new plan"));
@@ -293,7 +348,7 @@ impl Run<'_> {
             Way::Apply => self.inputs_are_as_planned(&journal)?,
             Way::Rollback => self.old_files_are_as_they_were(&journal)?,
         }
-        for step in self.left(way) {
+        for step in self.left(way)? {
             let note = self.step(&step, way)?;
             self.note(way, step.name(), note)?;
         }
@@ -313,15 +368,15 @@ impl Run<'_> {
 
     /// The files that the plan was made from have not changed; what is to be written is not there, or is.
     fn inputs_are_as_planned(&self, journal: &[Done]) -> Result<(), Stopped> {
-        for file in self.plan.configs.iter().chain(&self.plan.units) {
+        for file in self.plan.files() {
             let name = Step::Write(file.new.clone()).name();
             let is_written = journal.iter().any(|done| done.step == name);
-            let text = read(&file.old).map_err(|error| Stopped::Io(file.old.display().to_string(), error))?;
+            let text = read(file.source()).map_err(|error| Stopped::Io(file.source().display().to_string(), error))?;
             // A unit that is edited in place may have been, before the journal could say so.
             let is_new = file.old == file.new && text == file.content;
             if !is_new && sha256(text.as_bytes()) != file.sha256 {
                 return Err(Self::refused(
-                    format!("{} has changed since the plan was made", file.old.display()),
+                    format!("{} has changed since the plan was made", file.source().display()),
                     "UPGRADE-0018",
                     "make the plan anew",
                 ));
@@ -342,11 +397,11 @@ impl Run<'_> {
 
     /// Stepping back is safe as long as the old files are those that were left.
     fn old_files_are_as_they_were(&self, journal: &[Done]) -> Result<(), Stopped> {
-        for file in self.plan.configs.iter().chain(self.plan.units.iter().filter(|unit| unit.old != unit.new)) {
-            let text = read(&file.old).map_err(|error| Stopped::Io(file.old.display().to_string(), error))?;
+        for file in self.plan.files().filter(|file| file.old != file.new) {
+            let text = read(file.source()).map_err(|error| Stopped::Io(file.source().display().to_string(), error))?;
             if sha256(text.as_bytes()) != file.sha256 {
                 return Err(Self::refused(
-                    format!("{} has changed since the plan was made", file.old.display()),
+                    format!("{} has changed since the plan was made", file.source().display()),
                     "UPGRADE-0018",
                     "put it back from a backup, then go on",
                 ));
@@ -359,13 +414,28 @@ impl Run<'_> {
         };
         for state in &self.plan.states {
             let path = state.old.display().to_string();
-            let left = note.get(&path).and_then(serde_json::Value::as_u64).unwrap_or(0);
-            let now = self.height(&state.old)?;
-            if now < left {
+            let Some(left) = note.get(&path) else { continue };
+            // The note of an older version is the height alone.
+            let height = left.as_u64();
+            let left = StateFile::parse(left.to_string().as_bytes()).unwrap_or_default();
+            let now = self.state(&state.old)?;
+            let is_lower = height.map_or(position(&now) < position(&left), |height| now.height < height);
+            if is_lower {
+                let left = height.map_or_else(|| words(&left), |height| height.to_string());
                 return Err(Self::refused(
-                    format!("{path} is at height {now}; the old chain was left at {left}"),
+                    format!("{path} is at height {}; the old chain was left at {left}", words(&now)),
                     "UPGRADE-0020",
                     "put the state file back: below it, something could be signed twice (the ledger refuses that, too)",
+                ));
+            }
+            if height.is_none() && position(&now) == position(&left) && differ(&now, &left) {
+                return Err(Self::refused(
+                    format!(
+                        "{path} is another state of height {} than the one that the old chain was left with",
+                        words(&now)
+                    ),
+                    "UPGRADE-0020",
+                    "put the state file back: with it, something else could be signed there (the ledger refuses that, too)",
                 ));
             }
         }
@@ -379,20 +449,14 @@ impl Run<'_> {
         })
     }
 
-    fn height(&self, path: &Path) -> Result<u64, Stopped> {
-        self.state(path).map(|state| state.height)
-    }
-
     fn step(&self, step: &Step, way: Way) -> Result<Option<serde_json::Value>, Stopped> {
         let io = |path: &Path| {
             let path = path.display().to_string();
             move |error| Stopped::Io(path, error)
         };
         match step {
+            Step::Halt(height) => self.await_halt(*height)?,
             Step::Unit(verb, unit) => {
-                if *verb == "stop" && way == Way::Apply {
-                    self.await_halt()?;
-                }
                 self.command(&service(self.plan, &self.systemctl, verb, unit))?;
                 self.shell.status(label(verb), unit);
             }
@@ -403,21 +467,22 @@ impl Run<'_> {
             Step::Heights => {
                 let mut heights = serde_json::Map::new();
                 for state in &self.plan.states {
-                    let height = self.height(&state.old)?;
-                    self.shell.status("Height", format!("{height} in {}", state.old.display()));
-                    heights.insert(state.old.display().to_string(), height.into());
+                    let left = self.state(&state.old)?;
+                    self.shell.status("Height", format!("{} in {}", left.height, state.old.display()));
+                    let note = serde_json::from_str(&left.render(Dialect::Tmkms)).unwrap_or_default();
+                    heights.insert(state.old.display().to_string(), note);
                 }
                 return Ok(Some(heights.into()));
             }
             Step::Write(path) => {
-                let file = self.plan.configs.iter().chain(&self.plan.units).find(|file| file.new == *path);
+                let file = self.plan.files().find(|file| file.new == *path);
                 if let Some(file) = file {
                     let note = (file.old == file.new).then(|| read(&file.old).ok()).flatten();
                     // The old text of a unit that is edited in place is in the journal before it is gone.
                     if let Some(old) = note.filter(|old| sha256(old.as_bytes()) == file.sha256) {
                         self.note(way, format!("kept {}", path.display()), Some(old.into()))?;
                     }
-                    self.ground.write(path, file.content.as_bytes(), &file.old).map_err(io(path))?;
+                    self.ground.write(path, file.content.as_bytes(), file.source()).map_err(io(path))?;
                     self.shell.status("Wrote", path.display());
                 }
             }
@@ -435,7 +500,7 @@ impl Run<'_> {
             }
             Step::Restore(path) => {
                 let name = format!("kept {}", path.display());
-                let kept = journal(&self.journal, self.plan).into_iter().find(|done| done.step == name);
+                let kept = journal(&self.journal, self.plan)?.into_iter().find(|done| done.step == name);
                 let text = kept.and_then(|done| done.note).and_then(|note| note.as_str().map(str::to_owned));
                 if let Some(text) = text {
                     self.ground.write(path, text.as_bytes(), path).map_err(io(path))?;
@@ -460,8 +525,7 @@ impl Run<'_> {
             return Ok(first);
         }
         let second = self.state(other)?;
-        let place = |state: &StateFile| (state.height, state.round, state.step.map(|step| step as u8));
-        Ok(if place(&second) > place(&first) { second } else { first })
+        Ok(if position(&second) > position(&first) { second } else { first })
     }
 
     fn command(&self, words: &[String]) -> Result<(), Stopped> {
@@ -473,21 +537,33 @@ impl Run<'_> {
         }
     }
 
-    /// The old chain runs up to its halt height.
-    fn await_halt(&self) -> Result<(), Stopped> {
-        let Some(halt) = self.plan.halt_height else { return Ok(()) };
-        let mut said = None;
+    /// The old chain runs up to its halt height: every validator has its precommit there, without which the height may never be
+    /// committed, and no further round wants another one.
+    fn await_halt(&self, halt: u64) -> Result<(), Stopped> {
+        let (mut said, mut last, mut quiet) = (None, Vec::new(), Duration::ZERO);
         loop {
-            let heights: Result<Vec<u64>, _> = self.plan.states.iter().map(|state| self.height(&state.old)).collect();
-            let low = heights?.into_iter().min().unwrap_or(halt);
-            if low >= halt {
+            let states = self.plan.states.iter().map(|state| self.state(&state.old)).collect::<Result<Vec<_>, _>>()?;
+            // What is above has left the halt height behind, and may go on.
+            let open: Vec<StateFile> = states.into_iter().filter(|state| state.height <= halt).collect();
+            let is_precommitted = open.iter().all(|state| (state.height, state.step) == (halt, Some(Precommit)));
+            if open != last {
+                (last, quiet) = (open, Duration::ZERO);
+            }
+            if is_precommitted && (last.is_empty() || quiet >= HALT_GRACE) {
                 return Ok(());
             }
-            if said != Some(low) {
-                self.shell.status("Waiting", format!("for height {halt}: the lowest state is at {low}"));
-                said = Some(low);
+            let waits = match last.iter().min_by_key(|state| position(state)) {
+                Some(lowest) if !is_precommitted => {
+                    format!("for a precommit at height {halt}: the lowest state is at {}", words(lowest))
+                }
+                _ => format!("for {} s in which nothing new is signed at height {halt}", HALT_GRACE.as_secs()),
+            };
+            if said.as_ref() != Some(&waits) {
+                self.shell.status("Waiting", &waits);
+                said = Some(waits);
             }
-            self.ground.wait(Duration::from_secs(1));
+            self.ground.wait(SECOND);
+            quiet += SECOND;
         }
     }
 

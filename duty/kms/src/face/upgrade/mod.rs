@@ -4,8 +4,10 @@
 //! because the chain id is in every signature, and because no floor of the ledger falls.
 
 mod apply;
+mod devices;
 mod plan;
 mod rewrite;
+mod services;
 
 use apply::{Host, Run, Step, Way};
 use clap::{Args, Subcommand};
@@ -62,7 +64,7 @@ pub struct MakePlan {
     /// Edit the units instead of making new ones beside them
     #[arg(long, requires = "units")]
     in_place_units: bool,
-    /// Wait until the old chain has come to this height
+    /// Wait for the precommits of this height of the old chain, and 10 s in which nothing new is signed at it
     #[arg(long, value_name = "HEIGHT")]
     halt_height: Option<u64>,
     /// Heights that validators may be apart
@@ -142,7 +144,12 @@ fn make(command: &MakePlan, shell: &Shell) -> Result<(), Report> {
             .hint("mend what failed, then make the plan again"));
     }
     if let (Some(out), false) = (&command.out, command.dry_run) {
-        semel_keys::write_new(out, plan.text().as_bytes(), None).map_err(|error| key_report(&error))?;
+        let text = plan.text();
+        if text.len() as u64 > plan::PLAN_MAX {
+            let what = format!("no plan: it would be too large, more than {} MiB", plan::PLAN_MAX >> 20);
+            return Err(apply::too_large(what));
+        }
+        semel_keys::write_new(out, text.as_bytes(), None).map_err(|error| key_report(&error))?;
         shell.status("Planned", format!("{}; `upgrade apply {}` carries it out", out.display(), out.display()));
     }
     Ok(())
@@ -178,8 +185,10 @@ fn print(plan: &Plan, shell: &Shell) -> Result<(), Report> {
 
 fn load(path: &Path) -> Result<Plan, Report> {
     let named = |why: String| Report::new(format!("{}: {why}", path.display()));
-    let text =
-        plan::read(path).map_err(|error| named(error.to_string()).hint("`upgrade plan … --out FILE` makes it"))?;
+    let text = plan::read_plan(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::FileTooLarge => apply::too_large(format!("{}: {error}", path.display())),
+        _ => named(error.to_string()).hint("`upgrade plan … --out FILE` makes it"),
+    })?;
     Plan::parse(&text).map_err(|why| named(why).code_id("UPGRADE-0019").hint("make the plan anew"))
 }
 
@@ -198,7 +207,7 @@ fn go(command: &Carry, way: Way, shell: &Shell) -> Result<(), Report> {
         ground: &Host,
         shell,
     };
-    let left = run.left(way);
+    let left = run.left(way).map_err(|stopped| stopped.report())?;
     if command.dry_run {
         for step in &left {
             said(shell.line(step.command(&plan)))?;
@@ -232,10 +241,10 @@ fn go(command: &Carry, way: Way, shell: &Shell) -> Result<(), Report> {
 fn status(path: &Path, as_json: bool, shell: &Shell) -> Result<(), Report> {
     let plan = load(path)?;
     let run = Run { plan: &plan, journal: journal_of(path), systemctl: String::new(), ground: &Host, shell };
-    let journal = apply::journal(&run.journal, &plan);
+    let journal = apply::journal(&run.journal, &plan).map_err(|stopped| stopped.report())?;
     let is_back = journal.iter().any(|done| done.way == Way::Rollback);
     let way = if is_back { Way::Rollback } else { Way::Apply };
-    let left: Vec<Step> = run.left(way);
+    let left: Vec<Step> = run.left(way).map_err(|stopped| stopped.report())?;
     let all = if is_back { apply::steps_back(&plan) } else { apply::steps(&plan) };
     let word = match (is_back, journal.is_empty(), left.is_empty()) {
         (_, true, _) => "planned",

@@ -1,37 +1,30 @@
 //! The plan of an upgrade: everything that will be written and done, and every check, before anything is.
 
 use super::rewrite::Change;
+use super::{devices, services};
 use crate::face::config;
-use crate::face::keyring::place;
-use crate::face::users::{READ, User, WRITE, setting};
 use semel_ledger::interchange::StateFile;
 use semel_ops::config::{Diagnostics, Source};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::io::Read;
 use std::net::ToSocketAddrs;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// Version of the plan's format.
 const SCHEMA: u32 = 1;
 
 /// Files of one kind that a plan has, at most.
-const FILES_MAX: usize = 1000;
+pub(super) const FILES_MAX: usize = 1000;
 
 /// Longest configuration or unit, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
+/// Longest plan or journal, in bytes: a thousand validators with two chains' files of 2 KiB each need 4 MiB.
+pub(super) const PLAN_MAX: u64 = 64 << 20;
+
 /// Space that has to be free, in bytes.
 const FREE_MIN: u64 = 16 << 20;
-
-/// Longest wait for a program that is asked for its version.
-const VERSION_MAX: Duration = Duration::from_secs(5);
-
-/// Longest answer of it that is read, in bytes.
-const LINE_MAX: usize = 200;
 
 /// What is asked for.
 pub(super) struct Wanted {
@@ -71,6 +64,16 @@ pub(super) struct NewFile {
     /// SHA-256 of the old file.
     pub(super) sha256: String,
     pub(super) content: String,
+    /// What is read in its place, where there is no such file: the template of an instance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) template: Option<PathBuf>,
+}
+
+impl NewFile {
+    /// The file that it is made from.
+    pub(super) fn source(&self) -> &Path {
+        self.template.as_deref().unwrap_or(&self.old)
+    }
 }
 
 /// The state of one validator.
@@ -95,6 +98,9 @@ pub(super) struct Plan {
     pub(super) configs: Vec<NewFile>,
     pub(super) states: Vec<State>,
     pub(super) units: Vec<NewFile>,
+    /// What stands beside the units, in directories of their names.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) drop_ins: Vec<NewFile>,
     pub(super) checks: Vec<Check>,
     /// The same in words, for people.
     pub(super) commands: Vec<String>,
@@ -119,6 +125,11 @@ impl Plan {
         }
         let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         self.units.iter().map(|unit| name(of(unit))).collect()
+    }
+
+    /// Everything that is written but states.
+    pub(super) fn files(&self) -> impl Iterator<Item = &NewFile> {
+        self.configs.iter().chain(&self.drop_ins).chain(&self.units)
     }
 
     /// The digest of what the plan says.
@@ -151,15 +162,29 @@ impl Plan {
 }
 
 /// The name of a file without its extension.
-fn stem(path: &Path) -> String {
+pub(super) fn stem(path: &Path) -> String {
     path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Reads a file of bounded length.
+/// Reads a configuration, a unit or a state whole.
 pub(super) fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
-    Ok(text)
+    read_up_to(path, FILE_MAX)
+}
+
+/// Reads a plan or a journal whole.
+pub(super) fn read_plan(path: &Path) -> std::io::Result<String> {
+    read_up_to(path, PLAN_MAX)
+}
+
+/// What is longer is none of ours, and a part of it says something else than the whole.
+fn read_up_to(path: &Path, max: u64) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max {
+        let error = format!("it is too large: more than {} MiB", max >> 20);
+        return Err(std::io::Error::new(std::io::ErrorKind::FileTooLarge, error));
+    }
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error.utf8_error()))
 }
 
 fn paths(pattern: &str) -> Result<Vec<PathBuf>, String> {
@@ -175,12 +200,19 @@ fn paths(pattern: &str) -> Result<Vec<PathBuf>, String> {
 
 /// Collects the checks.
 #[derive(Default)]
-struct Checks(Vec<Check>);
+pub(super) struct Checks(Vec<Check>);
 
 impl Checks {
-    fn add(&mut self, code: &str, verdict: Verdict, what: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn add(&mut self, code: &str, verdict: Verdict, what: impl Into<String>, fix: impl Into<String>) {
         let fix = if verdict == Verdict::Pass { String::new() } else { fix.into() };
         self.0.push(Check { code: code.into(), verdict, what: what.into(), fix });
+    }
+
+    /// The same, unless it was said already.
+    pub(super) fn add_once(&mut self, code: &str, verdict: Verdict, what: String, fix: impl Into<String>) {
+        if !self.0.iter().any(|check| check.code == code && check.what == what) {
+            self.add(code, verdict, what, fix);
+        }
     }
 }
 
@@ -225,7 +257,7 @@ pub(super) fn plan(wanted: &Wanted) -> Result<Plan, String> {
         }
         let new = change.renamed(&path);
         fresh(&mut checks, "UPGRADE-0003", &new, &made.text);
-        configs.push(NewFile { old: path, new, sha256: sha256(text.as_bytes()), content: made.text });
+        configs.push(NewFile { old: path, new, sha256: sha256(text.as_bytes()), content: made.text, template: None });
     }
     if configs.is_empty() {
         checks.add(
@@ -235,10 +267,10 @@ pub(super) fn plan(wanted: &Wanted) -> Result<Plan, String> {
             "quote the pattern, and compare the chain id with `id` of [[chain]]",
         );
     }
-    new_configs(&mut checks, &configs);
+    new_configs(&mut checks, &configs, &states);
     skew(&mut checks, &states, wanted.max_skew);
     reach(&mut checks, &addresses);
-    let units = units(&mut checks, wanted, &configs, &states)?;
+    let (units, drop_ins) = services::examine(&mut checks, wanted, &configs, &states)?;
     space(&mut checks, &configs);
     let mut plan = Plan {
         schema: SCHEMA,
@@ -250,6 +282,7 @@ pub(super) fn plan(wanted: &Wanted) -> Result<Plan, String> {
         configs,
         states,
         units,
+        drop_ins,
         checks: checks.0,
         commands: Vec::new(),
         digest: String::new(),
@@ -260,18 +293,19 @@ pub(super) fn plan(wanted: &Wanted) -> Result<Plan, String> {
 }
 
 /// The old chain's end is in its configuration, so that nothing above it is signed.
-fn halts(checks: &mut Checks, wanted: &Wanted, path: &Path, max_heights: &[String]) {
+fn halts(checks: &mut Checks, wanted: &Wanted, path: &Path, max_heights: &[Option<String>]) {
     let Some(halt) = wanted.halt_height else { return };
     let named = path.display();
-    if max_heights.iter().any(|height| height.parse() == Ok(halt)) {
+    let ends = |height: &Option<String>| height.as_ref().and_then(|height| height.parse().ok()) == Some(halt);
+    if !max_heights.is_empty() && max_heights.iter().all(ends) {
         checks.add("UPGRADE-0016", Verdict::Pass, format!("{named} signs up to height {halt}"), "");
     } else {
-        checks.add("UPGRADE-0016", Verdict::Fail, format!("{named} does not end at height {halt}"), format!("add max_height = \"{halt}\" to its [[validator]] and reload the signer; the new configuration goes without"));
+        checks.add("UPGRADE-0016", Verdict::Fail, format!("{named} does not end at height {halt}"), format!("add max_height = \"{halt}\" to each [[validator]] of the chain and reload the signer; the new configuration goes without"));
     }
 }
 
 /// What is at the place of a new file is nothing, or what will be written.
-fn fresh(checks: &mut Checks, code: &str, path: &Path, content: &str) {
+pub(super) fn fresh(checks: &mut Checks, code: &str, path: &Path, content: &str) {
     let named = path.display();
     match read(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
@@ -335,7 +369,7 @@ fn state(checks: &mut Checks, wanted: &Wanted, config: &Path, old: PathBuf, new:
 }
 
 /// The new configurations together have no errors: no key or state file is shared, every reference is there.
-fn new_configs(checks: &mut Checks, configs: &[NewFile]) {
+fn new_configs(checks: &mut Checks, configs: &[NewFile], states: &[State]) {
     let sources: Vec<Source> =
         configs.iter().map(|file| Source::new(file.new.display().to_string(), &file.content)).collect();
     let checked = config::examine(&sources, config::Look::Files, Diagnostics::new());
@@ -356,44 +390,7 @@ fn new_configs(checks: &mut Checks, configs: &[NewFile]) {
             "",
         );
     }
-    let mut asked = Vec::new();
-    for device in checked.configs.iter().flat_map(|config| &config.yubihsm) {
-        let Ok(place) = place(device) else {
-            checks.add(
-                "UPGRADE-0013",
-                Verdict::Fail,
-                "the password of a YubiHSM cannot be read",
-                "let this user read it, or run this as root",
-            );
-            continue;
-        };
-        if asked.contains(&place) {
-            continue;
-        }
-        match place.open(false) {
-            Ok(client) => {
-                for key in checked.configs.iter().flat_map(|config| &config.yubihsm).flat_map(|device| &device.keys) {
-                    let id = key.key.value;
-                    match client.get_public_key(id) {
-                        Ok(_) => checks.add(
-                            "UPGRADE-0013",
-                            Verdict::Pass,
-                            format!("key {id:#06x} is in the YubiHSM, the same for both chains"),
-                            "",
-                        ),
-                        Err(error) => checks.add(
-                            "UPGRADE-0013",
-                            Verdict::Fail,
-                            format!("key {id:#06x}: {error}"),
-                            "`yubihsm keys list` shows what the device has",
-                        ),
-                    }
-                }
-            }
-            Err(error) => checks.add("UPGRADE-0013", Verdict::Warn, error.to_string(), error.hint()),
-        }
-        asked.push(place);
-    }
+    devices::examine(checks, configs, states, &checked.configs);
 }
 
 /// All validators of one chain stop at nearly the same height.
@@ -422,180 +419,6 @@ fn reach(checks: &mut Checks, addresses: &[String]) {
                 format!("{address}: {error}"),
                 "check the name, the VPN and the resolver",
             ),
-        }
-    }
-}
-
-fn units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile], states: &[State]) -> Result<Vec<NewFile>, String> {
-    if let Some(template) = wanted.exec_template.as_ref().filter(|template| !template.contains("{action}")) {
-        checks.add(
-            "UPGRADE-0008",
-            Verdict::Fail,
-            format!("`{template}` does the same to stop and to start: it has no {{action}}"),
-            "as in 'docker {action} {unit}'",
-        );
-    }
-    let Some(pattern) = &wanted.units else {
-        without_units(checks, wanted, configs);
-        return Ok(Vec::new());
-    };
-    let moved: Vec<(PathBuf, PathBuf)> = configs.iter().map(|file| (file.old.clone(), file.new.clone())).collect();
-    let mut units = Vec::new();
-    let mut asked = Vec::new();
-    for path in paths(pattern)? {
-        if path.to_string_lossy().contains(&format!(".{}.", wanted.change.suffix)) {
-            continue;
-        }
-        let text = read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let Some(content) = Change::unit(&text, &moved) else { continue };
-        let new = if wanted.in_place_units { path.clone() } else { wanted.change.renamed(&path) };
-        if !wanted.in_place_units {
-            fresh(checks, "UPGRADE-0009", &new, &content);
-        }
-        let binary = setting(&text, "ExecStart").and_then(|line| line.split_whitespace().next().map(PathBuf::from));
-        if let Some(binary) = binary.filter(|binary| !asked.contains(binary)) {
-            program(checks, &path, &binary);
-            asked.push(binary);
-        }
-        if let Some(user) = setting(&text, "User") {
-            rights(checks, &user, &path, configs, states, &text);
-        }
-        units.push(NewFile { old: path, new, sha256: sha256(text.as_bytes()), content });
-    }
-    for file in configs {
-        let named = file.old.display().to_string();
-        let is_served = units.iter().any(|unit| unit.content.contains(&*file.new.to_string_lossy()));
-        let verdict = if is_served { Verdict::Pass } else { Verdict::Fail };
-        checks.add(
-            "UPGRADE-0008",
-            verdict,
-            format!("{named} is in the ExecStart of {} unit", if is_served { "a" } else { "no" }),
-            "name the units with --units; ExecStart has to hold the path as it is",
-        );
-    }
-    Ok(units)
-}
-
-/// The program of a unit is there, and is Semel, of a version that is shown.
-fn program(checks: &mut Checks, unit: &Path, binary: &Path) {
-    let named = binary.display();
-    if !binary.exists() {
-        let what = format!("{}: there is no {named}", unit.display());
-        return checks.add("UPGRADE-0014", Verdict::Fail, what, "correct ExecStart");
-    }
-    match version_of(binary) {
-        Ok(said) if said.starts_with("semel ") => {
-            checks.add("UPGRADE-0014", Verdict::Pass, format!("{named} is {said}"), "");
-        }
-        Ok(said) => checks.add(
-            "UPGRADE-0014",
-            Verdict::Warn,
-            format!("{named} is not Semel: it says `{said}`"),
-            "is it the program that is meant to sign on the new chain? It does not know this ledger",
-        ),
-        Err(why) => checks.add(
-            "UPGRADE-0014",
-            Verdict::Warn,
-            format!("{named} does not tell what it is: {why}"),
-            "run it with --version; correct ExecStart",
-        ),
-    }
-}
-
-/// The first line of what a program says to `--version`. A link to Semel answers as Semel.
-fn version_of(binary: &Path) -> Result<String, String> {
-    let mut asked = Command::new(binary);
-    asked.arg0("semel").arg("--version").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = asked.spawn().map_err(|error| error.to_string())?;
-    let begun = Instant::now();
-    loop {
-        match child.try_wait() {
-            Ok(Some(_)) => break,
-            Ok(None) if begun.elapsed() < VERSION_MAX => std::thread::sleep(Duration::from_millis(10)),
-            ended => {
-                let _gone = (child.kill(), child.wait());
-                return Err(ended.err().map_or_else(|| "no answer in time".into(), |error| error.to_string()));
-            }
-        }
-    }
-    let mut said = vec![0; LINE_MAX];
-    let mut len = 0;
-    if let Some(mut out) = child.stdout.take() {
-        // What the program left behind may hold the other end open: only what is there is read.
-        let _set = rustix::fs::fcntl_setfl(&out, rustix::fs::OFlags::NONBLOCK);
-        len = out.read(&mut said).unwrap_or(0);
-    }
-    said.truncate(len);
-    let text = String::from_utf8_lossy(&said);
-    let line: String = text.lines().next().unwrap_or_default().trim().chars().filter(|c| !c.is_control()).collect();
-    Ok(line)
-}
-
-/// A template alone stops and starts what is named after the configurations; without it nobody would.
-fn without_units(checks: &mut Checks, wanted: &Wanted, configs: &[NewFile]) {
-    if wanted.exec_template.is_none() {
-        checks.add(
-            "UPGRADE-0008",
-            Verdict::Fail,
-            "nothing would be stopped or started",
-            "name the units with --units, or how else it is done with --exec-template",
-        );
-        return;
-    }
-    let mut names = Vec::new();
-    for file in configs {
-        let (old, new) = (stem(&file.old), stem(&file.new));
-        if names.contains(&old) {
-            checks.add(
-                "UPGRADE-0008",
-                Verdict::Fail,
-                format!("two configurations are named {old}"),
-                "{unit} is the name of a configuration: make a plan for each directory",
-            );
-        } else {
-            checks.add(
-                "UPGRADE-0008",
-                Verdict::Pass,
-                format!("the template stops {old} and starts {new}, for {}", file.old.display()),
-                "",
-            );
-        }
-        names.push(old);
-    }
-}
-
-/// The unit's user reads the configurations and writes where the states are.
-fn rights(checks: &mut Checks, user: &str, unit: &Path, configs: &[NewFile], states: &[State], text: &str) {
-    let Some(account) = User::named(user) else {
-        checks.add(
-            "UPGRADE-0011",
-            Verdict::Fail,
-            format!("{}: there is no user {user}", unit.display()),
-            format!("`useradd --system {user}`, or correct User="),
-        );
-        return;
-    };
-    let mine = configs.iter().filter(|file| text.contains(&*file.old.to_string_lossy()));
-    for file in mine {
-        if !account.may(&file.old, READ) {
-            checks.add(
-                "UPGRADE-0011",
-                Verdict::Fail,
-                format!("{user} cannot read {}", file.old.display()),
-                format!("chown {user} {}", file.old.display()),
-            );
-        }
-        for state in states.iter().filter(|state| state.config == file.old) {
-            let directory =
-                state.new.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let (verdict, word) =
-                if account.may(directory, WRITE) { (Verdict::Pass, "can") } else { (Verdict::Fail, "cannot") };
-            checks.add(
-                "UPGRADE-0011",
-                verdict,
-                format!("{user} {word} write {}", directory.display()),
-                format!("chown {user}: {}", directory.display()),
-            );
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A configuration and a unit for the new chain, from those of the old one: only what has to change does, byte for byte.
 
 use super::super::edits::{Edits, tables};
+use super::super::units::Mention;
 use std::path::{Path, PathBuf};
 use toml_edit::{Document, Item};
 
@@ -24,8 +25,8 @@ pub(super) struct Rewritten {
     pub(super) text: String,
     /// Old and new state file of each chain that changed, as the configuration names them.
     pub(super) states: Vec<(PathBuf, PathBuf)>,
-    /// `max_height` of validators of the old chain.
-    pub(super) max_heights: Vec<String>,
+    /// `max_height` of each validator of the old chain.
+    pub(super) max_heights: Vec<Option<String>>,
     /// Addresses of validators of the chain.
     pub(super) addresses: Vec<String>,
 }
@@ -48,11 +49,17 @@ impl Change {
         let mut edits = Edits::of(text);
         let (mut states, mut max_heights, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         let mut is_there = false;
+        // A chain is called by its name; one without a name by its id.
+        let (mut names, mut has_no_name) = (Vec::new(), false);
         for chain in tables(document.get("chain")) {
             if !edits.replace(chain.get("id"), &self.from, &self.to) {
                 continue;
             }
             is_there = true;
+            match chain.get("name").and_then(Item::as_str) {
+                Some(name) => names.push(name),
+                None => has_no_name = true,
+            }
             let old = chain.get("state_file").and_then(Item::as_str);
             match old {
                 Some(old) => {
@@ -72,7 +79,11 @@ impl Change {
             }
         }
         for validator in tables(document.get("validator")) {
-            if !edits.replace(validator.get("chain_id"), &self.from, &self.to) {
+            let name = validator.get("chain");
+            let is_by_id = edits.replace(validator.get("chain_id"), &self.from, &self.to);
+            let is_by_name = name.and_then(Item::as_str).is_some_and(|name| names.contains(&name));
+            let is_called_by_id = has_no_name && !is_by_name && edits.replace(name, &self.from, &self.to);
+            if !is_by_id && !is_by_name && !is_called_by_id {
                 continue;
             }
             addresses.extend(validator.get("addr").and_then(Item::as_str).map(str::to_owned));
@@ -80,22 +91,23 @@ impl Change {
                 match validator.get("protocol_version").and_then(Item::as_str) {
                     Some(old) => drop(edits.replace(validator.get("protocol_version"), old, protocol)),
                     None => {
-                        edits.insert_after(validator.get("chain_id"), &format!("protocol_version = \"{protocol}\""))
+                        let reference = validator.get("chain_id").or(name);
+                        edits.insert_after(reference, &format!("protocol_version = \"{protocol}\""))
                     }
                 }
             }
-            if let Some(height) = validator.get("max_height") {
-                // It was the old chain's end.
-                max_heights.extend(height.as_str().map(str::to_owned));
-                edits.remove(validator, "max_height");
-            }
+            // It was the old chain's end.
+            max_heights.push(validator.get("max_height").and_then(Item::as_str).map(str::to_owned));
+            edits.remove(validator, "max_height");
         }
         if let Some(providers) = document.get("providers").and_then(Item::as_table_like) {
             for (_, provider) in providers.iter() {
                 for entry in tables(Some(provider)) {
-                    edits.replace_in(entry.get("chain_ids"), &self.from, &self.to);
-                    for key in tables(entry.get("keys")) {
+                    for key in std::iter::once(entry).chain(tables(entry.get("keys"))) {
                         edits.replace_in(key.get("chain_ids"), &self.from, &self.to);
+                        if has_no_name && !names.contains(&self.from.as_str()) {
+                            edits.replace_in(key.get("chains"), &self.from, &self.to);
+                        }
                     }
                 }
             }
@@ -103,41 +115,41 @@ impl Change {
         Ok(is_there.then(|| Rewritten { text: edits.apply(), states, max_heights, addresses }))
     }
 
-    /// A unit with the new path in place of the old one. None: the unit does not name it.
-    pub(super) fn unit(text: &str, paths: &[(PathBuf, PathBuf)]) -> Option<String> {
-        let mut changed = false;
-        let lines: Vec<String> = text
-            .split('\n')
-            .map(|line| {
-                if !line.trim_start().starts_with("ExecStart") {
-                    return line.to_owned();
-                }
-                let mut line = line.to_owned();
-                for (old, new) in paths {
-                    let (old, new) = (old.to_string_lossy(), new.to_string_lossy());
-                    if let Some(replaced) = replace_word(&line, &old, &new) {
-                        (line, changed) = (replaced, true);
-                    }
-                }
-                line
-            })
-            .collect();
-        changed.then(|| lines.join("\n"))
+    /// The new path in place of one that a unit names; `moved` has [`whole`] old paths. None: it means no configuration that moves.
+    pub(super) fn mention(&self, mention: &Mention, moved: &[(PathBuf, PathBuf)]) -> Option<String> {
+        let meant = whole(&mention.path);
+        let (_, new) = moved.iter().find(|(old, _)| !mention.is_open && meant == *old)?;
+        // A relative path stays one.
+        let renamed = self.renamed(&mention.path);
+        let text = self.renamed(Path::new(&mention.text)).display().to_string();
+        if is_same_place(&renamed, new) {
+            Some(text)
+        } else {
+            std::path::absolute(new).ok().map(|new| new.display().to_string())
+        }
     }
 }
 
-/// Replaces a path where it stands alone, as an argument or behind `=`.
-fn replace_word(line: &str, old: &str, new: &str) -> Option<String> {
-    let is_edge = |c: Option<char>| c.is_none_or(|c| c.is_whitespace() || matches!(c, '=' | '"' | '\''));
-    let at = line.match_indices(old).map(|(at, _)| at).find(|at| {
-        let (before, after) = (line.get(..*at), line.get(at + old.len()..));
-        is_edge(before.and_then(|text| text.chars().next_back())) && is_edge(after.and_then(|text| text.chars().next()))
-    })?;
-    Some(format!("{}{new}{}", line.get(..at)?, line.get(at + old.len()..)?))
+/// A path without links, where it is there; absolute in any case.
+pub(super) fn whole(path: &Path) -> PathBuf {
+    path.canonicalize().or_else(|_| std::path::absolute(path)).unwrap_or_else(|_| path.to_owned())
+}
+
+/// Whether two paths mean one file.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    one == other || whole(one) == whole(other)
+}
+
+/// Whether two paths of a file that is not there yet mean one.
+fn is_same_place(one: &Path, other: &Path) -> bool {
+    let directory = |path: &Path| std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    let directories = directory(one).zip(directory(other));
+    one.file_name() == other.file_name() && directories.is_some_and(|(one, other)| is_same(&one, &other))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::units::Unit;
     use super::*;
 
     fn change() -> Change {
@@ -174,8 +186,12 @@ mod tests {
         assert_eq!(made.states, [(state.to_owned(), change().renamed(state))]);
         let units = blocks("ini").unwrap();
         let old = PathBuf::from("/data_tmkms/tmkms/kms/commercio/tmkms.01.toml");
-        let new = change().renamed(&old);
-        assert_eq!(Change::unit(&units[0], &[(old, new)]).unwrap(), units[1]);
+        let moved = [(old.clone(), change().renamed(&old))];
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("tmkms-01.service");
+        std::fs::write(&path, &units[0]).unwrap();
+        let unit = Unit::read(&path).unwrap();
+        assert_eq!(unit.rewritten(0, |mention| change().mention(mention, &moved)).unwrap(), units[1]);
     }
 
     #[test]
@@ -188,9 +204,35 @@ mod tests {
                    [[providers.softsign]]\nchain_ids = [ \"other-1\", \"commercio-3\" ]\npath = \"k\"\n";
         let made = change().config(old).unwrap().unwrap();
         assert_eq!(made.text, new);
-        assert_eq!(made.max_heights, ["500"]);
+        assert_eq!(made.max_heights, [Some("500".into())]);
         assert_eq!(made.states[0].0, Path::new("commercio-2_2_priv_validator_state.json"));
         assert_eq!(made.states[0].1, Path::new("commercio-3_priv_validator_state.json"));
+    }
+
+    #[test]
+    fn a_validator_that_names_its_chain_goes_along_and_that_of_another_name_does_not() {
+        let old = "[[chain]]\nid = \"commercio-2_2\"\nname = \"main\"\nstate_file = \"m.json\"\n[[chain]]\nid = \"other-1\"\nname = \"side\"\n\
+                   [[validator]]\nchain = \"main\"\naddr = \"tcp://a:1\"\nprotocol_version = \"v0.33\"\nmax_height = \"500\"\n\
+                   [[validator]]\nchain = \"main\"\nchain_id = \"commercio-2_2\"\naddr = \"tcp://b:1\"\n\
+                   [[validator]]\nchain = \"side\"\naddr = \"tcp://c:1\"\nmax_height = \"7\"\n\
+                   [[providers.softsign]]\nchains = [\"main\", \"side\"]\npath = \"k\"\n";
+        let new = "[[chain]]\nid = \"commercio-3\"\nname = \"main\"\nstate_file = \"m.v3.json\"\n[[chain]]\nid = \"other-1\"\nname = \"side\"\n\
+                   [[validator]]\nchain = \"main\"\naddr = \"tcp://a:1\"\nprotocol_version = \"v0.34\"\n\
+                   [[validator]]\nchain = \"main\"\nchain_id = \"commercio-3\"\nprotocol_version = \"v0.34\"\naddr = \"tcp://b:1\"\n\
+                   [[validator]]\nchain = \"side\"\naddr = \"tcp://c:1\"\nmax_height = \"7\"\n\
+                   [[providers.softsign]]\nchains = [\"main\", \"side\"]\npath = \"k\"\n";
+        let made = change().config(old).unwrap().unwrap();
+        assert_eq!(made.text, new);
+        assert_eq!(made.max_heights, [Some("500".into()), None]);
+        assert_eq!(made.addresses, ["tcp://a:1", "tcp://b:1"]);
+        // A chain without a name is called by its id.
+        let old = "[[chain]]\nid = \"commercio-2_2\"\n[[validator]]\nchain = \"commercio-2_2\"\naddr = \"tcp://a:1\"\n\
+                   [[providers.softsign]]\nchains = [\"commercio-2_2\"]\npath = \"k\"\n";
+        let new = "[[chain]]\nid = \"commercio-3\"\n[[validator]]\nchain = \"commercio-3\"\nprotocol_version = \"v0.34\"\naddr = \"tcp://a:1\"\n\
+                   [[providers.softsign]]\nchains = [\"commercio-3\"]\npath = \"k\"\n";
+        assert_eq!(change().config(old).unwrap().unwrap().text, new);
+        let called = old.replace("id = \"commercio-2_2\"\n[[v", "id = \"other-1\"\nname = \"commercio-2_2\"\n[[v");
+        assert_eq!(change().config(&called).unwrap(), None, "another chain that is called like it");
     }
 
     #[test]
@@ -210,15 +252,27 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_names_a_path_as_a_word_and_nothing_that_only_begins_like_it() {
-        let paths = [(PathBuf::from("/k/a.toml"), PathBuf::from("/k/a.v3.toml"))];
-        for (line, expected) in [
-            ("ExecStart=/b start -c /k/a.toml", Some("ExecStart=/b start -c /k/a.v3.toml")),
-            ("ExecStart=/b start --config=/k/a.toml -v", Some("ExecStart=/b start --config=/k/a.v3.toml -v")),
-            ("ExecStart=/b start -c /k/a.toml.old", None),
-            ("Environment=X=/k/a.toml", None),
+    fn a_unit_keeps_its_way_of_naming_a_configuration() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        std::fs::create_dir(at("k")).unwrap();
+        std::fs::write(at("k/a.toml"), "").unwrap();
+        std::os::unix::fs::symlink(at("k"), at("linked")).unwrap();
+        std::os::unix::fs::symlink(at("k/a.toml"), at("b.toml")).unwrap();
+        let moved = [(whole(&at("k/a.toml")), at("k/a.v3.toml"))];
+        let dir = directory.path().display();
+        for (old, new) in [
+            (format!("{dir}/k/a.toml"), format!("{dir}/k/a.v3.toml")),
+            ("k/a.toml".to_owned(), "k/a.v3.toml".to_owned()),
+            (format!("{dir}/linked/a.toml"), format!("{dir}/linked/a.v3.toml")),
+            ("%p/a.toml".to_owned(), "k/a.v3.toml".to_owned()),
+            // The link has another name than what it means.
+            ("b.toml".to_owned(), format!("{dir}/k/a.v3.toml")),
         ] {
-            assert_eq!(Change::unit(line, &paths).as_deref(), expected, "{line}");
+            let text = |path: &str| format!("[Service]\nWorkingDirectory={dir}\nExecStart=/b start -c {path}\n");
+            std::fs::write(at("k.service"), text(&old)).unwrap();
+            let unit = Unit::read(&at("k.service")).unwrap();
+            assert_eq!(unit.rewritten(0, |mention| change().mention(mention, &moved)), Some(text(&new)), "{old}");
         }
     }
 }

@@ -23,6 +23,9 @@ struct Faulty<'a> {
     units: &'a Path,
     at: Option<(usize, Fault)>,
     count: Cell<usize>,
+    /// What the signers write, second by second; and the seconds that went by.
+    signs: Vec<&'static str>,
+    waited: Cell<usize>,
 }
 
 impl Faulty<'_> {
@@ -71,7 +74,16 @@ impl Ground for Faulty<'_> {
             }
         })
     }
-    fn wait(&self, _: Duration) {}
+    fn wait(&self, time: Duration) {
+        let second = self.waited.get();
+        let Some(state) = self.signs.get(second).filter(|_| time == SECOND) else { return };
+        if !state.is_empty() {
+            for n in 1..=2 {
+                std::fs::write(self.units.join(format!("s{n}.json")), state).unwrap();
+            }
+        }
+        self.waited.set(second + 1);
+    }
 }
 
 fn fs_mark(unit: &Path, what: &str, is_on: bool) -> io::Result<(bool, String)> {
@@ -110,6 +122,15 @@ fn scene(directory: &Path, to: &str, in_place: bool) -> Plan {
         let unit = format!("[Service]\nExecStart=/bin/true start -c {}\n", at(&format!("c{n}.toml")));
         let path = directory.join(format!("u{n}.service"));
         std::fs::write(&path, unit).unwrap();
+        // The second one names its configuration in a drop-in.
+        if n == 2 {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let beside = directory.join("u2.service.d");
+            std::fs::create_dir(&beside).unwrap();
+            std::fs::write(beside.join("10-start.conf"), text.replace("ExecStart", "ExecStart=\nExecStart")).unwrap();
+            std::fs::write(beside.join("20-limits.conf"), "[Service]\nLimitCORE=0\n").unwrap();
+            std::fs::write(&path, "[Service]\nExecStart=/bin/false\n").unwrap();
+        }
         fs_mark(&path, "running", true).unwrap();
         fs_mark(&path, "enabled", true).unwrap();
     }
@@ -131,7 +152,7 @@ fn scene(directory: &Path, to: &str, in_place: bool) -> Plan {
 
 fn go(plan: &Plan, directory: &Path, way: Way, at: Option<(usize, Fault)>) -> (Result<(), Stopped>, usize) {
     let (shell, _) = Shell::capture(Format::default());
-    let ground = Faulty { units: directory, at, count: Cell::new(0) };
+    let ground = Faulty { units: directory, at, count: Cell::new(0), signs: Vec::new(), waited: Cell::new(0) };
     let journal = directory.join("plan.json.journal");
     let run = Run { plan, journal, systemctl: "systemctl".into(), ground: &ground, shell: &shell };
     let gone = run.go(way);
@@ -141,13 +162,14 @@ fn go(plan: &Plan, directory: &Path, way: Way, at: Option<(usize, Fault)>) -> (R
 /// Every file but the journal, with its content and what is in its name replaced.
 fn world(directory: &Path) -> BTreeMap<String, String> {
     let place = directory.display().to_string();
-    std::fs::read_dir(directory)
+    glob::glob(&format!("{place}/**/*"))
         .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .map(Result::unwrap)
+        .filter(|path| path.is_file())
         .filter(|path| !path.to_string_lossy().contains("journal") && !path.to_string_lossy().ends_with(['1', '2']))
         .map(|path| {
             let text = std::fs::read_to_string(&path).unwrap().replace(&place, "DIR");
-            (path.file_name().unwrap().to_string_lossy().into_owned(), text)
+            (path.strip_prefix(&place).unwrap().display().to_string(), text)
         })
         .collect()
 }
@@ -162,6 +184,10 @@ fn wherever_an_upgrade_or_its_way_back_is_cut_off_it_goes_on_to_the_same_end() {
         applied.unwrap();
         let after = world(clean.path());
         assert!(operations > 20 && after != before);
+        let beside = if in_place { "u2.service.d" } else { "u2.v3.service.d" };
+        let start = &after[&format!("{beside}/10-start.conf")];
+        assert_eq!(start, "[Service]\nExecStart=\nExecStart=/bin/true start -c DIR/c2.v3.toml\n");
+        assert_eq!(after[&format!("{beside}/20-limits.conf")], "[Service]\nLimitCORE=0\n");
         let (back, operations_back) = go(&plan, clean.path(), Way::Rollback, None);
         back.unwrap();
         let at_the_end = world(clean.path());
@@ -257,18 +283,86 @@ fn what_changed_since_the_plan_stops_it_before_anything_is_done() {
 }
 
 #[test]
-fn a_state_that_is_lower_than_it_was_left_stops_the_way_back_and_a_higher_one_does_not() {
-    for (height, stops) in [("499", true), ("500", false), ("501", false)] {
+fn a_state_that_is_lower_than_it_was_left_or_another_one_stops_the_way_back_and_a_higher_one_does_not() {
+    let nil = r#""hash":"""#;
+    let block = format!(r#""hash":"{}""#, "AB".repeat(32));
+    let rows = [
+        ("a lower height", "500", "499", true),
+        ("the same bytes", "500", "500", false),
+        ("a higher height", "500", "501", false),
+        ("a lower round", r#""round":"1""#, r#""round":"0""#, true),
+        ("a higher round", r#""round":"1""#, r#""round":"2""#, false),
+        ("a lower step", r#""step":2"#, r#""step":1"#, true),
+        ("another block", nil, &block, true),
+    ];
+    for (name, from, to, stops) in rows {
         let directory = tempfile::tempdir().unwrap();
+        let state = STATE.replace(r#""round":"0""#, r#""round":"1""#);
         let plan = scene(directory.path(), "new-1", false);
+        std::fs::write(directory.path().join("s1.json"), &state).unwrap();
         go(&plan, directory.path(), Way::Apply, None).0.unwrap();
-        std::fs::write(directory.path().join("s1.json"), STATE.replace("500", height)).unwrap();
+        assert!(state.contains(from), "{name}");
+        std::fs::write(directory.path().join("s1.json"), state.replace(from, to)).unwrap();
         let back = go(&plan, directory.path(), Way::Rollback, None).0;
-        assert_eq!(back.is_err(), stops, "{height}");
+        assert_eq!(back.is_err(), stops, "{name}");
         if let Err(stopped) = back {
             assert_eq!(stopped.report().code_text(), Some("UPGRADE-0020"));
         }
     }
+}
+
+#[test]
+fn the_journal_of_an_older_version_tells_heights_and_nothing_more() {
+    for (height, stops) in [("499", true), ("500", false)] {
+        let directory = tempfile::tempdir().unwrap();
+        let plan = scene(directory.path(), "new-1", false);
+        go(&plan, directory.path(), Way::Apply, None).0.unwrap();
+        let journal = directory.path().join("plan.json.journal");
+        let state = directory.path().join("s1.json");
+        let note = serde_json::json!({ state.display().to_string(): 500 });
+        let text = std::fs::read_to_string(&journal).unwrap();
+        let older = text.lines().map(|line| {
+            let mut done: Done = serde_json::from_str(line).unwrap();
+            if done.step == "heights" {
+                done.note = Some(note.clone());
+            }
+            serde_json::to_string(&done).unwrap() + "\n"
+        });
+        std::fs::write(&journal, older.collect::<String>()).unwrap();
+        std::fs::write(&state, STATE.replace("500", height).replace(r#""step":2"#, r#""step":1"#)).unwrap();
+        assert_eq!(go(&plan, directory.path(), Way::Rollback, None).0.is_err(), stops, "{height}");
+    }
+}
+
+#[test]
+fn a_journal_of_many_mebibytes_counts_whole_and_one_without_end_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = scene(directory.path(), "new-1", false);
+    // What another plan left in front of it.
+    let journal = directory.path().join("plan.json.journal");
+    let other = Done { way: Way::Apply, step: "x".repeat(3 << 20), plan: "another".into(), note: None };
+    std::fs::write(&journal, serde_json::to_string(&other).unwrap() + "\n").unwrap();
+    go(&plan, directory.path(), Way::Apply, None).0.unwrap();
+    let (shell, _) = Shell::capture(Format::default());
+    let ground =
+        Faulty { units: directory.path(), at: None, count: Cell::new(0), signs: Vec::new(), waited: Cell::new(0) };
+    let run =
+        Run { plan: &plan, journal: journal.clone(), systemctl: "systemctl".into(), ground: &ground, shell: &shell };
+    assert_eq!(run.left(Way::Apply).unwrap(), []);
+    std::fs::File::options().write(true).open(&journal).unwrap().set_len(plan::PLAN_MAX + 1).unwrap();
+    let (stopped, operations) = go(&plan, directory.path(), Way::Apply, None);
+    assert_eq!((stopped.unwrap_err().report().code_text(), operations), (Some("UPGRADE-0025"), 0));
+}
+
+#[test]
+fn a_configuration_that_is_too_large_is_not_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.toml");
+    std::fs::write(&path, "#".repeat(1 << 20)).unwrap();
+    assert_eq!(plan::read(&path).unwrap().len(), 1 << 20);
+    std::fs::write(&path, "#".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(plan::read(&path).unwrap_err().to_string(), "it is too large: more than 1 MiB");
+    assert_eq!(plan::read_plan(&path).unwrap().len(), (1 << 20) + 1);
 }
 
 #[test]
@@ -284,6 +378,45 @@ fn where_the_chain_id_stays_the_higher_state_goes_along_both_ways() {
     std::fs::write(directory.path().join("s1.v3.json"), STATE.replace("500", "777")).unwrap();
     go(&plan, directory.path(), Way::Rollback, None).0.unwrap();
     assert_eq!((height("s1.json"), height("s2.json")), (777, 500));
+}
+
+#[test]
+fn the_old_chain_ends_with_the_precommits_of_its_halt_height_and_ten_quiet_seconds() {
+    // Steps with the numbers of tmkms: 0, 1 and 2.
+    let at = |height: u64, round: u32, step: u8| {
+        let block = r#""block_id":{"hash":"","parts":{"total":0,"hash":""}}"#;
+        &*format!(r#"{{"height":"{height}","round":"{round}","step":{step},{block}}}"#).leak()
+    };
+    let quiet = |n: usize| vec![""; n];
+    // What is signed, second by second, from a prevote at the halt height on; when the old chain is left.
+    let rows: [(&str, Vec<Vec<&'static str>>, usize); 4] = [
+        ("a precommit", vec![quiet(30), vec![at(500, 0, 2)], quiet(20)], 41),
+        (
+            "another round",
+            vec![vec![at(500, 0, 2)], quiet(5), vec![at(500, 1, 1)], quiet(15), vec![at(500, 1, 2)], quiet(20)],
+            33,
+        ),
+        (
+            "a proposal",
+            vec![vec![at(500, 0, 2)], quiet(5), vec![at(500, 1, 0)], quiet(15), vec![at(501, 0, 1)], quiet(20)],
+            23,
+        ),
+        ("a height above that goes on", vec![vec![at(501, 0, 1)], vec![at(502, 0, 1); 30]], 1),
+    ];
+    for (name, signs, seconds) in rows {
+        let directory = tempfile::tempdir().unwrap();
+        let mut plan = scene(directory.path(), "new-1", false);
+        plan.halt_height = Some(500);
+        std::fs::write(directory.path().join("s1.json"), at(500, 0, 1)).unwrap();
+        let (shell, _) = Shell::capture(Format::default());
+        let signs = signs.concat();
+        let ground = Faulty { units: directory.path(), at: None, count: Cell::new(0), signs, waited: Cell::new(0) };
+        let journal = directory.path().join("plan.json.journal");
+        let run = Run { plan: &plan, journal, systemctl: "systemctl".into(), ground: &ground, shell: &shell };
+        assert_eq!(run.left(Way::Apply).unwrap().first(), Some(&Step::Halt(500)));
+        run.step(&Step::Halt(500), Way::Apply).unwrap();
+        assert_eq!(ground.waited.get(), seconds, "{name}");
+    }
 }
 
 #[test]
