@@ -156,6 +156,12 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0019", "A setting or key that the command needs is missing or cannot be used."),
     ("AGG-0020", "A signed genesis payload is not the 64 bytes of an Ed25519 signature."),
     ("AGG-0021", "The server ended by itself, because it could not go on safely."),
+    (
+        "AGG-0022",
+        "Somebody else writes these databases. A running server and every command that writes hold `aggregator.lock` in the stores \
+         directory, one at a time; the message names who. The lock ends with its process, whatever stands in the file.",
+    ),
+    ("AGG-0023", "There is no database where this command needs one. Nothing was made: check the path for a slip."),
     ("AGG-0101", "Doctor: whether the settings can be used."),
     ("AGG-0102", "Doctor: whether the Cardano node is as new as Mithril's networks ask for."),
     ("AGG-0103", "Doctor: whether the node's socket is there."),

@@ -148,7 +148,7 @@ fn start(
     // A mistake in it is told before anything else is opened.
     let tls = settings.http.tls.clone().map(Tls::open).transpose();
     let tls = tls.map_err(|error| CommandError::Setting(format!("TLS: {error}")))?.map(Arc::new);
-    let store = open_store(base)?;
+    let store = open_store(base, "serve")?;
     let observer: Arc<dyn Observer> = observer(base)?.into();
     let files = Arc::new(node_files(settings, &store, &observer, stop, transfers)?);
     let parameters = match &settings.role {
