@@ -61,7 +61,7 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
 }
 
 fn serve(globals: &Globals, flags: &Serve, shell: &Shell) -> Result<(), Report> {
-    let outcome = Settings::read(Layers::of(globals, Some(flags), &Surroundings::Process));
+    let outcome = Settings::read_to_start(Layers::of(globals, Some(flags), &Surroundings::Process));
     let settings = match outcome.value {
         Some(settings) => settings,
         None => return Err(outcome.found.into()),
