@@ -100,6 +100,16 @@ fn words_of_our_own_work_under_both_names_and_are_listed_under_one() {
         assert!(listed.contains(&format!("\n  {word}")), "{word}");
         assert_eq!(stage.face(&[word, "-h"]).code, 0, "{word}");
     }
+    // Those that semel has beside the duties.
+    for (words, said) in [
+        (&["explain", "AGG-0012"][..], "A certificate does not hold"),
+        (&["explain"], "AGG-0012"),
+        (&["completions", "bash"], "-o default mithril-aggregator"),
+        (&["man"], ".TH mithril-aggregator 1"),
+    ] {
+        let ran = stage.face(words);
+        assert!(ran.code == 0 && ran.stdout.contains(said), "{words:?}: {}{}", ran.stdout, ran.stderr);
+    }
 }
 
 #[test]
@@ -478,6 +488,10 @@ fn who_writes_databases_is_alone_and_needs_some() {
         assert_eq!(ran.code, 1, "{words:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(said) && ran.stderr.contains("AGG-0022"), "{words:?}: {}", ran.stderr);
     }
+    let (face, own) =
+        (run(&["-V"]).stdout, stage.run_with(Path::new(env!("CARGO_BIN_EXE_semel")), &["-V"], &[]).stdout);
+    let first = run(&["-vvv"]).stdout.lines().find(|line| line.starts_with('{')).unwrap().to_owned();
+    assert!(first.contains(own.trim_end()) && first.contains(face.trim_end()), "{first}");
     drop(lock);
     for (words, said) in tools.into_iter().zip(["bring the main", "write the main", "change the hashes of 0 of 0"]) {
         let ran = run(&[words, &["--dry-run"]].concat());
