@@ -145,7 +145,7 @@ struct MithrilAggregator {
 
 /// What `mithril-aggregator` was told to do.
 enum Certify {
-    Face(MithrilAggregator),
+    Face(Box<MithrilAggregator>),
     Help(Help),
 }
 
@@ -154,7 +154,7 @@ impl Certify {
         let matches = Name::MithrilAggregator.command().try_get_matches_from(arguments)?;
         match matches.subcommand_name().is_some_and(Help::has_subcommand) {
             true => Help::from_arg_matches(&matches).map(Self::Help),
-            false => MithrilAggregator::from_arg_matches(&matches).map(Self::Face),
+            false => MithrilAggregator::from_arg_matches(&matches).map(|face| Self::Face(Box::new(face))),
         }
     }
 }
