@@ -486,7 +486,7 @@ fn who_writes_databases_is_alone_and_needs_some() {
         let ran = run(words);
         let said = "the databases in stores are in use by `serve`, process 4711";
         assert_eq!(ran.code, 1, "{words:?}: {}", ran.stderr);
-        assert!(ran.stderr.contains(said) && ran.stderr.contains("AGG-0022"), "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said) && ran.stderr.contains("AGG-0024"), "{words:?}: {}", ran.stderr);
     }
     let (face, own) =
         (run(&["-V"]).stdout, stage.run_with(Path::new(env!("CARGO_BIN_EXE_semel")), &["-V"], &[]).stdout);

@@ -166,7 +166,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("AGG-0020", "A signed genesis payload is not the 64 bytes of an Ed25519 signature."),
     ("AGG-0021", "The server ended by itself, because it could not go on safely."),
     (
-        "AGG-0022",
+        "AGG-0024",
         "Somebody else writes these databases. A running server and every command that writes hold `aggregator.lock` in the stores \
          directory, one at a time; the message names who. The lock ends with its process, whatever stands in the file.",
     ),

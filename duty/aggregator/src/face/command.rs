@@ -144,7 +144,7 @@ pub(super) fn failed(error: CommandError) -> Report {
             report.code_id("AGG-0013").hint("see whether it runs, and whether the address ends with /aggregator")
         }
         CommandError::Store(StoreError::Held { .. }) => {
-            report.code_id("AGG-0022").hint("stop it, or wait until it has ended")
+            report.code_id("AGG-0024").hint("stop it, or wait until it has ended")
         }
         CommandError::Store(StoreError::Absent { .. }) => {
             report.code_id("AGG-0023").hint("check the path; `serve` and `database import` make a database")
