@@ -58,6 +58,13 @@ enum Aid {
     /// Move a key to another host
     #[command(subcommand, arg_required_else_help = true)]
     Handover(semel_admin::Handover),
+    #[command(flatten)]
+    Help(Help),
+}
+
+// What every name has: the program about itself. (A doc comment would take the place of the command's own words in its help.)
+#[derive(Debug, Subcommand)]
+enum Help {
     /// Explain a code such as GUARD-0003
     Explain {
         /// The code
@@ -91,7 +98,11 @@ impl Name {
         match self {
             Self::Semel => Semel::command(),
             Self::Tmkms => Tmkms::command(),
-            Self::MithrilAggregator => aggregator::hide_own_words(MithrilAggregator::command()),
+            // Words that mithril-aggregator does not have: they work, and its help stays as it is.
+            Self::MithrilAggregator => {
+                let command = Help::augment_subcommands(aggregator::hide_own_words(MithrilAggregator::command()));
+                Help::WORDS.iter().fold(command, |all, word| all.mut_subcommand(word, |one| one.hide(true)))
+            }
         }
     }
 }
@@ -132,10 +143,19 @@ struct MithrilAggregator {
     arguments: aggregator::args::Arguments,
 }
 
-impl MithrilAggregator {
-    fn parse_words(arguments: &[OsString]) -> Result<Self, clap::Error> {
+/// What `mithril-aggregator` was told to do.
+enum Certify {
+    Face(Box<MithrilAggregator>),
+    Help(Help),
+}
+
+impl Certify {
+    fn parse(arguments: &[OsString]) -> Result<Self, clap::Error> {
         let matches = Name::MithrilAggregator.command().try_get_matches_from(arguments)?;
-        Self::from_arg_matches(&matches)
+        match matches.subcommand_name().is_some_and(Help::has_subcommand) {
+            true => Help::from_arg_matches(&matches).map(Self::Help),
+            false => MithrilAggregator::from_arg_matches(&matches).map(|face| Self::Face(Box::new(face))),
+        }
     }
 }
 
@@ -144,8 +164,9 @@ fn main() -> ExitCode {
     let called = arguments.first().and_then(|name| Path::new(name).file_stem()).unwrap_or_default().to_owned();
     let shell = Shell::stdio(Format::default());
     let done = if called == "mithril-aggregator" {
-        match MithrilAggregator::parse_words(&arguments) {
-            Ok(parsed) => aggregator::run(parsed.arguments, &shell),
+        match Certify::parse(&arguments) {
+            Ok(Certify::Face(parsed)) => aggregator::run(parsed.arguments, &shell),
+            Ok(Certify::Help(help)) => help.run(Name::MithrilAggregator, &shell),
             Err(error) => return misuse(&error, &[]),
         }
     } else if called == "tmkms" {
@@ -211,6 +232,16 @@ impl Aid {
             Self::Bundle(bundle) => bundle.run(shell),
             Self::Backup(verb) => face::backup(&verb, shell),
             Self::Handover(handover) => handover.run(shell),
+            Self::Help(help) => help.run(called, shell),
+        }
+    }
+}
+
+impl Help {
+    const WORDS: [&str; 3] = ["explain", "man", "completions"];
+
+    fn run(self, called: Name, shell: &Shell) -> Result<(), Report> {
+        match self {
             Self::Explain { code } => face::explain(code.as_deref(), aggregator::explained(), shell),
             Self::Man { directory } => man(directory.as_deref(), called, shell),
             Self::Completions { shell: kind, name } => completions(kind, name.unwrap_or(called), shell),

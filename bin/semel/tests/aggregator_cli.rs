@@ -72,6 +72,9 @@ fn guide(test: &str) -> Option<String> {
 const LEADER: &str = "NETWORK=preview\nCARDANO_NODE_SOCKET_PATH=/ipc\nCARDANO_NODE_VERSION=10.7.1\nPROTOCOL_PARAMETERS__K=5\n\
     PROTOCOL_PARAMETERS__M=100\nPROTOCOL_PARAMETERS__PHI_F=0.7\n";
 
+/// The public key of a genesis.
+const GENESIS_KEY: &str = "5b35352c3232382c3134342c38372c3133382c3133362c34382c382c31342c3138372c38352c3134382c39372c3233322c3235352c3232392c33382c3234342c3234372c3230342c3139382c31332c33312c3232322c32352c3136342c35322c3130322c39312c3132302c3230382c3134375d";
+
 #[test]
 fn the_help_and_the_version_are_what_the_guide_prints() {
     let stage = Stage::new();
@@ -96,6 +99,16 @@ fn words_of_our_own_work_under_both_names_and_are_listed_under_one() {
     for word in ["protocol-configuration", "config", "verify", "status", "doctor", "registry"] {
         assert!(listed.contains(&format!("\n  {word}")), "{word}");
         assert_eq!(stage.face(&[word, "-h"]).code, 0, "{word}");
+    }
+    // Those that semel has beside the duties.
+    for (words, said) in [
+        (&["explain", "AGG-0012"][..], "A certificate does not hold"),
+        (&["explain"], "AGG-0012"),
+        (&["completions", "bash"], "-o default mithril-aggregator"),
+        (&["man"], ".TH mithril-aggregator 1"),
+    ] {
+        let ran = stage.face(words);
+        assert!(ran.code == 0 && ran.stdout.contains(said), "{words:?}: {}{}", ran.stdout, ran.stderr);
     }
 }
 
@@ -144,9 +157,11 @@ fn every_command_has_its_options() {
             ],
         ),
         (&["era", "generate-keypair"], &["--target-path <"]),
-        (&["database", "migrate"], &["--stores-directory <", "STORES_DIRECTORY"]),
-        (&["database", "vacuum"], &["--stores-directory <", "STORES_DIRECTORY"]),
-        (&["tools", "recompute-certificates-hash"], &[]),
+        (&["database"], &["\n  migrate", "\n  vacuum", "\n  import"]),
+        (&["database", "migrate"], &["--stores-directory <", "STORES_DIRECTORY", "--dry-run"]),
+        (&["database", "vacuum"], &["--stores-directory <", "STORES_DIRECTORY", "--dry-run"]),
+        (&["database", "import"], &["--from <", "--stores-directory <", "STORES_DIRECTORY", "--dry-run"]),
+        (&["tools", "recompute-certificates-hash"], &["--dry-run"]),
         (&["protocol-configuration", "export-markers"], &["--target-path <", "--default"]),
         (
             &["protocol-configuration", "import-markers"],
@@ -446,6 +461,8 @@ fn a_chain_that_is_not_verified_is_told_to_programs_and_hints_fit_what_was_named
         assert!(!told["why"].as_str().unwrap().is_empty() && ran.stderr.contains(hint), "{}", ran.stderr);
     }
     // Neither it nor the doctor makes a database, or changes one.
+    fs::create_dir(stage.path("stores")).unwrap();
+    stage.write("stores/aggregator.sqlite3", "");
     assert_eq!(stage.face(&["database", "migrate", "--stores-directory", "stores"]).code, 0);
     let content = || {
         let files = fs::read_dir(stage.path("stores")).unwrap().map(|entry| entry.unwrap().path());
@@ -466,4 +483,62 @@ fn a_chain_that_is_not_verified_is_told_to_programs_and_hints_fit_what_was_named
     }
     assert!(ran.stdout.contains("the database holds 0 certificates"), "{}", ran.stdout);
     assert!(!stage.path("led").exists() && content() == before);
+}
+
+#[test]
+fn who_writes_databases_is_alone_and_needs_some() {
+    let stage = Stage::new();
+    let key = "5b312c322c332c342c352c362c372c382c392c31302c31312c31322c31332c31342c31352c31362c31372c31382c31392c32302c32312c32322c32332c32342c32352c32362c32372c32382c32392c33302c33312c33325d";
+    let settings = [
+        ("ENVIRONMENT", "Test"),
+        ("NETWORK", "devnet"),
+        ("NETWORK_MAGIC", "42"),
+        ("CHAIN_OBSERVER_TYPE", "fake"),
+        ("CARDANO_NODE_VERSION", "10.7.1"),
+        ("PROTOCOL_PARAMETERS__K", "5"),
+        ("PROTOCOL_PARAMETERS__M", "100"),
+        ("PROTOCOL_PARAMETERS__PHI_F", "0.7"),
+        ("GENESIS_VERIFICATION_KEY", GENESIS_KEY),
+        ("DATA_STORES_DIRECTORY", "stores"),
+        ("STORES_DIRECTORY", "stores"),
+        ("SEMEL_LEDGER", "ledger"),
+        ("SERVER_IP", "127.0.0.1"),
+    ];
+    let run = |words: &[&str]| stage.run_with(&stage.path("mithril-aggregator"), words, &settings);
+    let tools = [&["database", "migrate"][..], &["database", "vacuum"], &["tools", "recompute-certificates-hash"]];
+    for words in tools {
+        for dry in [&[][..], &["--dry-run"]] {
+            let ran = run(&[words, dry].concat());
+            assert_eq!((ran.code, ran.stdout.as_str()), (1, ""), "{words:?}");
+            assert!(ran.stderr.contains("there is no database in stores"), "{words:?}: {}", ran.stderr);
+            assert!(ran.stderr.contains("AGG-0023"), "{words:?}: {}", ran.stderr);
+        }
+    }
+    assert!(!stage.path("stores").exists());
+
+    fs::create_dir(stage.path("stores")).unwrap();
+    stage.write("stores/aggregator.sqlite3", "");
+    let lock = fs::File::create(stage.path("stores/aggregator.lock")).unwrap();
+    lock.try_lock().unwrap();
+    fs::write(stage.path("stores/aggregator.lock"), "`serve`, process 4711").unwrap();
+    let bootstrap = ["genesis", "bootstrap", "--genesis-secret-key", key];
+    for words in tools.into_iter().chain([&["serve"][..], &bootstrap]) {
+        let ran = run(words);
+        let said = "the databases in stores are in use by `serve`, process 4711";
+        assert_eq!(ran.code, 1, "{words:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said) && ran.stderr.contains("AGG-0024"), "{words:?}: {}", ran.stderr);
+    }
+    let (face, own) =
+        (run(&["-V"]).stdout, stage.run_with(Path::new(env!("CARGO_BIN_EXE_semel")), &["-V"], &[]).stdout);
+    let first = run(&["-vvv"]).stdout.lines().find(|line| line.starts_with('{')).unwrap().to_owned();
+    assert!(first.contains(own.trim_end()) && first.contains(face.trim_end()), "{first}");
+    drop(lock);
+    for (words, said) in tools.into_iter().zip(["bring the main", "write the main", "change the hashes of 0 of 0"]) {
+        let ran = run(&[words, &["--dry-run"]].concat());
+        assert!(ran.code == 0 && ran.stderr.contains(said), "{words:?}: {}", ran.stderr);
+        assert_eq!(fs::metadata(stage.path("stores/aggregator.sqlite3")).unwrap().len(), 0);
+        let ran = run(words);
+        assert_eq!(ran.code, 0, "{words:?}: {}", ran.stderr);
+        stage.write("stores/aggregator.sqlite3", "");
+    }
 }

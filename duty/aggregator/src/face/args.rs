@@ -265,18 +265,31 @@ fn epoch(text: &str) -> Result<Epoch, std::num::ParseIntError> {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Tools {
     /// Recompute the hash of every certificate, oldest first, and vacuum the database
-    RecomputeCertificatesHash,
+    RecomputeCertificatesHash(DryRun),
 }
 
 /// `database`
 #[derive(Debug, Clone, Subcommand)]
 pub enum Database {
     /// Bring the databases to the form that this version writes
-    Migrate(Stores),
+    Migrate {
+        /// Which
+        #[command(flatten)]
+        stores: Stores,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Give back what the main database no longer uses
-    Vacuum(Stores),
+    Vacuum {
+        /// Which
+        #[command(flatten)]
+        stores: Stores,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
+    },
     /// Take over the database of a mithril-aggregator into an empty one, certificates byte for byte
-    #[command(hide = true)]
     Import {
         /// Its aggregator.sqlite3, or the directory that holds it; only read
         #[arg(long)]
@@ -284,7 +297,18 @@ pub enum Database {
         /// Where to
         #[command(flatten)]
         stores: Stores,
+        /// Whether to do it
+        #[command(flatten)]
+        dry: DryRun,
     },
+}
+
+/// Whether a command only tells.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DryRun {
+    /// Tell what would be done, and write nothing
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Where the databases are.

@@ -21,11 +21,12 @@ pub static NO_ASSIGNMENT: Code = Code::local(
     "a line of an environment file is no assignment",
     "systemd passes over lines that are not NAME=value. A word before the name, such as export, is for shells only.",
 );
-/// A variable that is nearly one of ours.
+/// A variable that is none of ours.
 pub static UNKNOWN: Code = Code::local(
     "CONFIG-0304",
-    "a variable is not known, and looks like one that is",
-    "Unknown variables are passed over, so a misspelt one silently means its default. Parts of a structure are set apart by two \
+    "a variable is not known",
+    "Unknown variables are passed over, so a misspelt one silently means its default. In an environment file each of them is told, in \
+     the environment of the process those that look like a known one. Parts of a structure are set apart by two \
      underscores.",
 );
 /// A value of another kind.
@@ -91,8 +92,15 @@ pub static PRESET: Code = Code::local(
     "All certificates rest on this key. The one that Mithril publishes for the network is built in; compare it, and set \
      GENESIS_VERIFICATION_KEY to be free of what is built in.",
 );
+/// A file or directory that the server needs at once.
+pub static UNUSABLE: Code = Code::local(
+    "CONFIG-0315",
+    "a file or directory that the server needs at its start cannot be used",
+    "The server reads certificates, keys, service accounts and databases when it starts, and ends where one of them is not there, is of \
+     another kind, or cannot be read or written by its user.",
+);
 /// Codes of configurations, in order.
-pub static ALL: [&Code; 14] = [
+pub static ALL: [&Code; 15] = [
     &UNREADABLE,
     &UNCLOSED,
     &NO_ASSIGNMENT,
@@ -107,6 +115,7 @@ pub static ALL: [&Code; 14] = [
     &CONTRADICTION,
     &NOT_A_KEY,
     &PRESET,
+    &UNUSABLE,
 ];
 
 /// Codes of commands: what happened, and what to do.
@@ -162,6 +171,12 @@ pub const COMMANDS: &[(&str, &str)] = &[
     (
         "AGG-0022",
         "The walk down a chain of certificates was interrupted. What it looked at holds; nothing is said about the rest.",
+    ),
+    ("AGG-0023", "There is no database where this command needs one. Nothing was made: check the path for a slip."),
+    (
+        "AGG-0024",
+        "Somebody else writes these databases. A running server and every command that writes hold `aggregator.lock` in the stores \
+         directory, one at a time; the message names who. The lock ends with its process, whatever stands in the file.",
     ),
     ("AGG-0101", "Doctor: whether the settings can be used."),
     ("AGG-0102", "Doctor: whether the Cardano node is as new as Mithril's networks ask for."),

@@ -1,9 +1,10 @@
 //! Who answers each word of the command line.
 
-use super::args::{Arguments, Command, Database, EnvFile, Genesis, Globals, OWN_WORDS, Serve, Tools};
+use super::args::{Arguments, Command, EnvFile, Genesis, Globals, OWN_WORDS, Serve, Tools};
 use super::settings::{Base, Layers, Outcome, Settings, Surroundings, stores_directory};
-use super::{configure, logs, tools};
-use crate::host::commands::{self, CommandError, database, look};
+use super::{configure, databases, logs, tools};
+use crate::host::commands::{self, CommandError, look};
+use crate::host::store::StoreError;
 use crate::host::walk::WalkError;
 use crate::host::walk::origin::{Kind, OriginError};
 use semel_ledger::LedgerErrorKind;
@@ -38,37 +39,11 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
         Command::Serve(_) => Ok(()),
         Command::Genesis(genesis) => self::genesis(genesis, &globals, shell),
         Command::Era(era) => tools::era(era, shell),
-        Command::Tools(Tools::RecomputeCertificatesHash) => {
+        Command::Tools(Tools::RecomputeCertificatesHash(dry)) => {
             let layers = Layers::of(&globals, None, &Surroundings::Process);
-            let stores = stores_directory(&layers);
-            let (count, changed) = database::recompute_certificates_hash(&stores).map_err(failed)?;
-            shell.status("Recomputed", format!("the hashes of {count} certificates; {changed} changed"));
-            Ok(())
+            databases::recompute(&stores_directory(&layers), dry, shell).map_err(failed)
         }
-        Command::Database(Database::Migrate(stores)) => {
-            let count = database::migrate(&stores.stores_directory).map_err(failed)?;
-            shell
-                .status("Migrated", format!("the main database, which holds {count} certificates, and that of events"));
-            Ok(())
-        }
-        Command::Database(Database::Vacuum(stores)) => {
-            database::vacuum(&stores.stores_directory).map_err(failed)?;
-            shell.status("Vacuumed", "the main database");
-            Ok(())
-        }
-        Command::Database(Database::Import { from, stores }) => {
-            let imported = database::import(&from, &stores.stores_directory).map_err(failed)?;
-            let certificates =
-                imported.rows.iter().find(|(table, _)| table == "certificate").map_or(0, |(_, rows)| *rows);
-            let version = imported.version;
-            shell.status("Imported", format!("{certificates} certificates from a database of version {version}"));
-            let (certificates, artifacts) = (imported.certificates_left_out, imported.artifacts_left_out);
-            if certificates > 0 {
-                let why = "of types and forms that nobody can verify any more, or that continue such a one";
-                shell.status("Left out", format!("{certificates} certificates and {artifacts} artifacts {why}"));
-            }
-            Ok(())
-        }
+        Command::Database(verb) => databases::run(&verb, shell).map_err(failed),
         Command::ProtocolConfiguration(verb) => tools::protocol_configuration(verb, shell, || base(&globals, shell)),
         Command::Config(verb) => configure::run(verb, &globals, shell),
         Command::Registry(verb) => tools::registry(&verb, shell),
@@ -97,7 +72,7 @@ pub fn run(arguments: Arguments, shell: &Shell) -> Result<(), Report> {
 }
 
 fn serve(globals: &Globals, flags: &Serve, shell: &Shell) -> Result<(), Report> {
-    let outcome = Settings::read(Layers::of(globals, Some(flags), &Surroundings::Process));
+    let outcome = Settings::read_to_start(Layers::of(globals, Some(flags), &Surroundings::Process));
     let settings = match outcome.value {
         Some(settings) => settings,
         None => return Err(outcome.found.into()),
@@ -180,6 +155,12 @@ pub(super) fn failed(error: CommandError) -> Report {
             report.code_id(code).hint(hint)
         }
         CommandError::Status { .. } => report.code_id("AGG-0013").hint(NO_ANSWER),
+        CommandError::Store(StoreError::Held { .. }) => {
+            report.code_id("AGG-0024").hint("stop it, or wait until it has ended")
+        }
+        CommandError::Store(StoreError::Absent { .. }) => {
+            report.code_id("AGG-0023").hint("check the path; `serve` and `database import` make a database")
+        }
         CommandError::Store(_) | CommandError::Events(_) => {
             report.code_id("AGG-0014").hint("see DATA_STORES_DIRECTORY, and who else has it open")
         }

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 pub(super) fn run(verb: Config, globals: &Globals, shell: &Shell) -> Result<(), Report> {
     match verb {
         Config::Check { from, json } => {
-            let outcome = Settings::read(layers(globals, &from));
+            let outcome = Settings::read_to_start(layers(globals, &from));
             let is_fine = outcome.value.is_some();
             if json {
                 said(shell.json(&outcome.found.to_json()))?;

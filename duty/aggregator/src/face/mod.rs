@@ -5,6 +5,7 @@ mod bench;
 pub mod codes;
 mod command;
 mod configure;
+mod databases;
 mod explain;
 pub mod logs;
 pub mod metrics;

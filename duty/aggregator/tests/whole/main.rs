@@ -13,3 +13,4 @@ mod http;
 mod stage;
 mod tickers;
 mod tls;
+mod traps;

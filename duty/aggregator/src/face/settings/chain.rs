@@ -157,7 +157,13 @@ impl Reader<'_> {
         let socket = self.text("cardano_node_socket_path").map(|said| PathBuf::from(said.as_str()));
         match (kind, socket) {
             _ if is_test => Some(ChainAccess::Fake),
-            (Kind::Fake, _) => Some(ChainAccess::Fake),
+            (Kind::Fake, _) => {
+                let key = "chain_observer_type";
+                let message = format!("{} is fake: the chain is made up, and no node is asked", variable(key));
+                let hint = "pallas asks the node; ENVIRONMENT=Test says that this is a test";
+                self.warning_at(&codes::CONTRADICTION, &self.place(key), message, Some(hint.to_owned()));
+                Some(ChainAccess::Fake)
+            }
             (Kind::Cli, socket) => {
                 let program = PathBuf::from(self.text("cardano_cli_path")?.as_str());
                 Some(ChainAccess::CardanoCli { program, socket })

@@ -10,12 +10,29 @@ use crate::face::codes;
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Source};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::{Zeroize as _, Zeroizing};
+
+/// Variables that libraries and programs under this one look at; proxies are written in small letters, too.
+const OF_OTHERS: [&str; 12] = [
+    "PATH",
+    "TZ",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "RUST_BACKTRACE",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
 
 /// Who set a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -173,13 +190,7 @@ impl Layers {
         match surroundings {
             Surroundings::EnvFile(path) => layers.read_env_file(path),
             Surroundings::Given(variables) => layers.read_variables(variables.clone().into_iter()),
-            // A value that is not text cannot be any of ours.
-            Surroundings::Process => {
-                layers.read_variables(
-                    std::env::vars_os()
-                        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
-                );
-            }
+            Surroundings::Process => layers.read_process(std::env::vars_os()),
         }
         layers
     }
@@ -256,6 +267,24 @@ impl Layers {
         self.found.push(Diagnostic::error(&codes::UNREADABLE, &Place::file(path), message));
     }
 
+    /// A name that is not text is none of ours; a value of ours that is not text is an error.
+    pub(super) fn read_process(&mut self, variables: impl Iterator<Item = (OsString, OsString)>) {
+        let mut read = Vec::new();
+        for (name, value) in variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value))) {
+            match value.into_string() {
+                Ok(value) => read.push((name, value)),
+                Err(_) if is_ours(&name) => {
+                    self.is_partial = true;
+                    let place = Place::file(Path::new("environment"));
+                    let message = format!("the value of {name} is not UTF-8 text");
+                    self.found.push(Diagnostic::error(&codes::WRONG_TYPE, &place, message));
+                }
+                Err(_) => {}
+            }
+        }
+        self.read_variables(read.into_iter());
+    }
+
     fn read_variables(&mut self, variables: impl Iterator<Item = (String, String)>) {
         // An environment has no order: a structure comes before its fields, whose names are longer.
         let mut variables: Vec<_> = variables.collect();
@@ -296,6 +325,7 @@ impl Layers {
         // Of two assignments to one name the later one counts; then as above.
         let by_name: BTreeMap<String, Assignment> =
             parsed.assignments.into_iter().map(|one| (one.name.clone(), one)).collect();
+        let signer = by_name.get("ANCILLARY_FILES_SIGNER_CONFIG").map(|one| one.value.clone()).unwrap_or_default();
         for one in by_name.into_values() {
             let name_at = source.place(one.name_at.clone());
             if one.is_unclosed {
@@ -306,6 +336,13 @@ impl Layers {
             }
             let origin = Origin::EnvFile(path.to_owned(), name_at.line());
             let (name, value) = (one.name.clone(), one.value.clone());
+            if !is_ours(&name) && nearest(&name, &Row::variable).is_none() {
+                // The signer's configuration names a variable of its own.
+                if !is_of_others(&name) && !signer.contains(&format!("\"{name}\"")) {
+                    self.unknown_without_hint(&name, &name_at);
+                }
+                continue;
+            }
             self.read_variable(&name, value, origin, Spot::Assignment(Arc::clone(&source), Arc::new(one)), &name_at);
         }
     }
@@ -368,6 +405,13 @@ impl Layers {
         self.found.push(finding.hint(format!("did you mean {meant}?")));
     }
 
+    /// A file is written for this program: whatever it does not know in it is a slip.
+    fn unknown_without_hint(&self, name: &str, place: &Place) {
+        let message = format!("{name} is not known and has no effect");
+        let hint = "`config explain` lists all settings";
+        self.found.push(Diagnostic::warning(&codes::UNKNOWN, place, message).hint(hint));
+    }
+
     /// Every setting with its value as it may be shown, and who set it.
     pub fn shown(&self) -> Vec<(&'static Row, Option<(String, Origin)>)> {
         let show = |row: &'static Row| {
@@ -395,6 +439,22 @@ fn text(said: &str) -> Raw {
 
 fn key_of(variable: &str) -> String {
     variable.to_lowercase().replace("__", ".")
+}
+
+/// Whether a variable is a setting, a structure of settings or a field of one.
+fn is_ours(variable: &str) -> bool {
+    let key = key_of(variable);
+    let is_field = |row: &Row| {
+        let field = key.strip_prefix(row.key).and_then(|rest| rest.strip_prefix('.'));
+        row.is_object && field.is_some_and(|field| !field.is_empty())
+    };
+    table::find(&key).is_some() || is_parent(&key) || ROWS.iter().any(is_field)
+}
+
+/// Whether it has a meaning for the process, though it is no setting.
+fn is_of_others(variable: &str) -> bool {
+    let is_read = semel_ops::env::ALL.iter().any(|(name, _)| *name == variable);
+    is_read || OF_OTHERS.contains(&variable.to_uppercase().as_str())
 }
 
 fn is_parent(key: &str) -> bool {

@@ -1,7 +1,7 @@
 //! The settings of mithril-aggregator 0.9, typed: what the environment, the configuration file and the options say.
 //!
 //! [`Layers`] puts the sources on top of each other, [`Settings::read`] makes values of them and tells everything that is wrong
-//! at once. Nothing here opens a socket or a database. Where the guide for operators forgets a setting, a default takes its
+//! at once. Nothing here opens a socket, or a file that it could change. Where the guide for operators forgets a setting, a default takes its
 //! place (§12 of the specification); public trust anchors are never made up: GENESIS_VERIFICATION_KEY has to be set.
 
 mod artifacts;
@@ -10,6 +10,7 @@ pub mod env_file;
 mod layers;
 mod read;
 mod server;
+mod start;
 mod table;
 #[cfg(test)]
 mod tests;

@@ -67,7 +67,7 @@ impl Reader<'_> {
         let port = self.number("server_port", 1..=u64::from(u16::MAX));
         let hashes = self.size("cardano_prover_max_hashes_allowed_by_request", 1..=1_000);
         let is_public = self.entry("public_server_url").is_some();
-        let given = self.url("public_server_url");
+        let given = self.url("public_server_url").filter(|url| self.is_public_base(url));
         let tls = self.tls();
         let address = SocketAddr::new(ip?, u16::try_from(port?).ok()?);
         let public = match is_public {
@@ -86,6 +86,18 @@ impl Reader<'_> {
             hashes_per_request_max: hashes?,
             tls: tls.ok()?,
         })
+    }
+
+    /// Paths are put behind it, and it is told to everybody.
+    fn is_public_base(&self, url: &Url) -> bool {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let is_base = !has_user && url.query().is_none() && url.fragment().is_none();
+        if !is_base {
+            let key = "public_server_url";
+            let message = format!("{} has a user, a query or a fragment: no path can be put behind it", variable(key));
+            self.error_with(&codes::WRONG_TYPE, key, message, "such as https://aggregator.example.com/aggregator");
+        }
+        is_base
     }
 
     fn tls(&self) -> Result<Option<TlsFiles>, ()> {

@@ -1,6 +1,7 @@
 //! Settings from environments, files and options: precedence, kinds, and what is told about mistakes.
 
 use super::*;
+use crate::host::store;
 use proptest::prelude::*;
 use std::fs;
 
@@ -594,4 +595,137 @@ fn blocks_that_lag_behind_transactions_are_told() {
     assert!(told(types, "101"));
     assert!(!told(types, "100"));
     assert!(!told(("SIGNED_ENTITY_TYPES", "CardanoBlocksTransactions"), "101"), "nothing is stored for transactions");
+}
+
+#[test]
+fn in_a_file_every_unknown_variable_is_told_and_in_a_process_only_what_looks_like_ours() {
+    let leader: String = leader().iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let signer = r#"ANCILLARY_FILES_SIGNER_CONFIG={"type": "gcp-kms", "resource_name": "r", "credentials_json_env_var": "MY_ACCOUNT"}"#;
+    let text = format!(
+        "{leader}{signer}\nFOO_BAR=a-secret-perhaps\nRUN_INTERVALL=1\nMY_ACCOUNT={{}}\nRUST_LOG=info\nhttps_proxy=http://p\n\
+         SEMEL_LEDGER=/ledger\nBLOCKFROST_PARAMETERS__PROJECT_ID=p\n"
+    );
+    let (_kept, outcome) = env_file(&text);
+    let told = outcome.found.to_text();
+    assert_eq!((outcome.value.is_some(), outcome.found.warnings()), (true, 2), "{told}");
+    assert!(told.contains("FOO_BAR is not known and has no effect"), "{told}");
+    assert!(told.contains("did you mean RUN_INTERVAL?"), "{told}");
+    assert!(!told.contains("a-secret-perhaps"), "{told}");
+    assert!(with(&[("FOO_BAR", "x")]).found.is_empty());
+}
+
+#[test]
+fn a_value_of_ours_that_is_not_text_is_an_error_and_others_are_not_looked_at() {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt as _;
+    let bad = || OsString::from_vec(vec![b'8', 0xff]);
+    for (name, expected) in [
+        ("SERVER_PORT", vec!["CONFIG-0305"]),
+        ("PROTOCOL_PARAMETERS", vec!["CONFIG-0305"]),
+        ("BLOCKFROST_PARAMETERS__PROJECT_ID", vec!["CONFIG-0305"]),
+        ("SERVER_PORTS", vec![]),
+        ("FOO", vec![]),
+    ] {
+        let mut layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(Vec::new()));
+        let rest = leader().into_iter().map(|(name, value)| (name.into(), value.into()));
+        layers.read_process(rest.chain([(name.into(), bad())]));
+        let outcome = Settings::read(layers);
+        let codes: Vec<_> = outcome.found.sorted().into_iter().map(|one| one.code.id).collect();
+        assert_eq!((codes, outcome.value.is_none()), (expected.clone(), !expected.is_empty()), "{name}");
+    }
+}
+
+#[test]
+fn a_public_url_is_one_that_paths_can_be_put_behind() {
+    let url = |text: &str| errors(&[("PUBLIC_SERVER_URL", text)]);
+    for text in [
+        "https://a.example/x?y=1",
+        "https://a.example/?",
+        "https://a.example/#x",
+        "https://u@a.example",
+        "https://u:p@a.example/x",
+    ] {
+        assert_eq!(url(text), ["CONFIG-0305"], "{text}");
+    }
+    assert_eq!(url("https://a.example:8443/x"), [""; 0]);
+}
+
+#[test]
+fn a_made_up_chain_is_told_unless_it_is_a_test() {
+    let fake = ("CHAIN_OBSERVER_TYPE", "fake");
+    let told = with(&[fake]).found;
+    assert!(told.warnings() == 1 && told.to_text().contains("the chain is made up"), "{told}");
+    assert!(with(&[fake, ("ENVIRONMENT", "Test")]).found.is_empty());
+}
+
+fn pem(kind: &str, der: &[u8]) -> String {
+    use base64::prelude::{BASE64_STANDARD, Engine as _};
+    format!("-----BEGIN {kind}-----\n{}\n-----END {kind}-----\n", BASE64_STANDARD.encode(der))
+}
+
+#[test]
+fn what_the_server_opens_at_its_start_is_looked_at_and_nothing_is_made() {
+    let place = tempfile::tempdir().unwrap();
+    let at = |name: &str| place.path().join(name).display().to_string();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(at("cert.pem"), pem("CERTIFICATE", made.cert.der())).unwrap();
+    fs::write(at("key.pem"), pem("PRIVATE KEY", &made.key_pair.serialize_der())).unwrap();
+    fs::write(at("file"), "no directory, no PEM").unwrap();
+    fs::create_dir(at("newer")).unwrap();
+    let db = store::Connection::open(at("newer/aggregator.sqlite3")).unwrap();
+    db.execute_batch("CREATE TABLE db_version (version integer); INSERT INTO db_version VALUES (45)").unwrap();
+    drop(db);
+    fs::create_dir(at("damaged")).unwrap();
+    fs::write(at("damaged/aggregator.sqlite3"), "this is no database, however long it may be").unwrap();
+    let secret = format!(r#"{{"type": "secret-key", "secret_key": "{}"}}"#, "07".repeat(32));
+    let found = |changes: &[(&str, &str)]| {
+        let mut variables = leader();
+        let stores = at("deep/stores");
+        for (name, value) in [("DATA_STORES_DIRECTORY", stores.as_str())].iter().chain(changes) {
+            variables.retain(|(known, _)| known != name);
+            variables.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        let layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables));
+        let outcome = Settings::read_to_start(layers);
+        assert_eq!(outcome.value.is_none(), outcome.found.has_errors());
+        let errors: Vec<_> = outcome.found.sorted().into_iter().map(|one| (one.code.id, one.message)).collect();
+        errors
+    };
+    let tls = |certificate: &str, key: &str| {
+        found(&[("SERVER_TLS_CERTIFICATE_PATH", &at(certificate)), ("SERVER_TLS_KEY_PATH", &at(key))])
+    };
+    let bucket = [
+        ("SIGNED_ENTITY_TYPES", "CardanoDatabase"),
+        ("ANCILLARY_FILES_SIGNER_CONFIG", &secret),
+        ("SNAPSHOT_BUCKET_NAME", "bucket"),
+        ("SNAPSHOT_DIRECTORY", &at("snapshots")),
+        ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "{}"),
+    ];
+    let local = |directory: &str| {
+        found(&[bucket[0], bucket[1], ("SNAPSHOT_UPLOADER_TYPE", "local"), ("SNAPSHOT_DIRECTORY", &at(directory))])
+    };
+    for (what, found, expected) in [
+        ("nothing", found(&[]), None),
+        ("TLS", tls("cert.pem", "key.pem"), None),
+        ("no certificate", tls("none.pem", "key.pem"), Some("SERVER_TLS_CERTIFICATE_PATH")),
+        ("no PEM", tls("file", "key.pem"), Some("SERVER_TLS_CERTIFICATE_PATH")),
+        ("no key", tls("cert.pem", "none.pem"), Some("SERVER_TLS_KEY_PATH")),
+        ("no PEM of a key", tls("cert.pem", "file"), Some("SERVER_TLS_KEY_PATH")),
+        ("an account of nobody", found(&bucket), Some("GOOGLE_APPLICATION_CREDENTIALS_JSON")),
+        ("archives here", local("snapshots"), None),
+        ("archives in a file", local("file"), Some("SNAPSHOT_DIRECTORY")),
+        ("stores are a file", found(&[("DATA_STORES_DIRECTORY", &at("file"))]), Some("DATA_STORES_DIRECTORY")),
+        ("stores below a file", found(&[("DATA_STORES_DIRECTORY", &at("file/x"))]), Some("DATA_STORES_DIRECTORY")),
+        ("a newer database", found(&[("DATA_STORES_DIRECTORY", &at("newer"))]), Some("DATA_STORES_DIRECTORY")),
+        ("no database", found(&[("DATA_STORES_DIRECTORY", &at("damaged"))]), Some("DATA_STORES_DIRECTORY")),
+    ] {
+        match expected {
+            None => assert!(found.is_empty(), "{what}: {found:?}"),
+            Some(variable) => {
+                let [(code, message)] = found.as_slice() else { panic!("{what}: {found:?}") };
+                assert!(*code == "CONFIG-0315" && message.starts_with(variable), "{what}: {message}");
+            }
+        }
+    }
+    assert!(!place.path().join("deep").exists() && !place.path().join("snapshots").exists());
 }

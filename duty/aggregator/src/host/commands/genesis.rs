@@ -6,6 +6,7 @@ use crate::host::aggregator::{Aggregator, Setup};
 use crate::host::chain::Observer;
 use crate::host::engine::{Engine, Options, SourceError, Sources};
 use crate::host::keys;
+use crate::host::store::Store;
 use crate::host::store::epochs::Settings;
 use mithril_common::crypto_helper::{GenesisEd25519Signature, GenesisEd25519VerificationKey};
 use mithril_common::entities::{
@@ -45,8 +46,8 @@ fn no_files() -> SourceError {
     SourceError::Failed("no files are looked at".into())
 }
 
-/// An engine that looks at the chain's epoch and the database, and changes neither.
-fn engine(base: &Base, genesis: GenesisEd25519VerificationKey) -> Result<Arc<Engine>, CommandError> {
+/// An engine that looks at the chain's epoch and the database, and changes neither by itself.
+fn engine(base: &Base, genesis: GenesisEd25519VerificationKey, store: Store) -> Result<Arc<Engine>, CommandError> {
     // Whoever served before recorded them; they are needed for the epochs that nobody recorded.
     let of = |parameters| Settings { parameters, transactions: None, blocks_transactions: None };
     let observer: Arc<dyn Observer> = observer(base)?.into();
@@ -65,7 +66,7 @@ fn engine(base: &Base, genesis: GenesisEd25519VerificationKey) -> Result<Arc<Eng
         observer,
         clock: Arc::new(chrono::Utc::now),
         ledger: ledger(base),
-        store: open_store(base)?,
+        store,
         sources: Arc::new(NoFiles),
     })?;
     aggregator.engine().look_at_epoch()?;
@@ -78,7 +79,7 @@ fn engine(base: &Base, genesis: GenesisEd25519VerificationKey) -> Result<Arc<Eng
 /// The chain or the databases do not tell what belongs into the message.
 pub fn export(base: &Base, target: &Path) -> Result<(), CommandError> {
     // No certificate is made here, so any key will do for the subject.
-    let message = message(&*engine(base, nobody())?)?;
+    let message = message(&*engine(base, nobody(), Store::open(&base.data_stores_directory)?)?)?;
     std::fs::write(target, message.compute_hash()).map_err(file(target))
 }
 
@@ -100,7 +101,7 @@ pub fn import(base: &Base, signed: &Path, key: &GenesisEd25519VerificationKey) -
     let fixed = <[u8; 64]>::try_from(bytes.as_slice());
     let fixed = fixed.map_err(|_| CommandError::Payload { path: signed.to_owned(), found: bytes.len() })?;
     let signature = ed25519_dalek::Signature::from_bytes(&fixed).into();
-    seal(&*engine(base, *key)?, signature)
+    seal(&*engine(base, *key, open_store(base, "genesis import")?)?, signature)
 }
 
 /// Export, sign and import at once.
@@ -111,7 +112,7 @@ pub fn bootstrap(base: &Base, key: &Key) -> Result<String, CommandError> {
     let public = <[u8; 32]>::try_from(key.public_key().as_bytes()).ok();
     let public = public.and_then(|bytes| ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok());
     let public = public.ok_or_else(|| CommandError::Setting("the genesis key is not one of Ed25519".into()))?;
-    let engine = engine(base, public.into())?;
+    let engine = engine(base, public.into(), open_store(base, "genesis bootstrap")?)?;
     let hash = message(&engine)?.compute_hash_bytes();
     let signature = keys::sign(key, &Benign::GenesisMessage(&hash))?;
     seal(&engine, signature)

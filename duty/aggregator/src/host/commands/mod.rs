@@ -157,6 +157,7 @@ pub(super) fn ledger(base: &Base) -> semel_ledger::Options {
     semel_ledger::Options::at(directory)
 }
 
-fn open_store(base: &Base) -> Result<Store, CommandError> {
-    Ok(Store::open(&base.data_stores_directory)?)
+/// Opens the main database for a command that writes it, alone.
+fn open_store(base: &Base, who: &str) -> Result<Store, CommandError> {
+    Ok(Store::open_alone(&base.data_stores_directory, who)?)
 }

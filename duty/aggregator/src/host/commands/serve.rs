@@ -50,10 +50,10 @@ pub fn serve(settings: Settings, shell: &Shell) -> Result<(), CommandError> {
     let _signals = Signals::install(&stop).map_err(|error| CommandError::Host("cannot listen for signals", error))?;
     let recorder = Metrics::install().map_err(|error| CommandError::Setting(error.to_string()))?;
     metrics::start();
-    let version = concat!("mithril-aggregator ", env!("CARGO_PKG_VERSION"));
     semel_ops::metrics::build_info(env!("CARGO_PKG_VERSION"), "mithril-aggregator", crate::face::AGGREGATOR_VERSION);
     shell.line("Starting server...").and_then(|()| shell.line("Press Ctrl+C to stop")).map_err(CommandError::Shell)?;
-    tracing::info!(network = %settings.base.network_name, "{version} starts");
+    let (own, face) = (env!("CARGO_PKG_VERSION"), crate::face::AGGREGATOR_VERSION);
+    tracing::info!(network = %settings.base.network_name, "semel {own} starts as mithril-aggregator {face}");
     let health = Health::new();
     let condition = health.register("certifying");
     // Transfers to the cloud only; everything else has threads of its own.
@@ -149,7 +149,7 @@ fn start(
     // A mistake in it is told before anything else is opened.
     let tls = settings.http.tls.clone().map(Tls::open).transpose();
     let tls = tls.map_err(|error| CommandError::Setting(format!("TLS: {error}")))?.map(Arc::new);
-    let store = open_store(base)?;
+    let store = open_store(base, "serve")?;
     let observer: Arc<dyn Observer> = observer(base)?.into();
     let files = Arc::new(node_files(settings, &store, &observer, stop, transfers)?);
     let parameters = match &settings.role {

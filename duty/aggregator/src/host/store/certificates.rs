@@ -194,41 +194,58 @@ fn read(row: &Row<'_>, entity: SignedEntityType) -> Result<Certificate> {
     })
 }
 
-/// Recomputes the hash of every certificate, oldest first, and with it what the next ones refer to. How many there are, and how
-/// many changed.
-pub fn recompute_hashes(db: &Connection) -> Result<(u64, u64)> {
+/// A certificate whose hash is another than its content's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    /// The hash that it has.
+    pub old: String,
+    /// The hash of its content.
+    pub new: String,
+    /// Hash of its parent, as it is then; empty of a genesis.
+    pub parent: String,
+}
+
+/// What [`recompute_hashes`] would do: how many certificates there are, and which change. Only reads.
+pub fn wrong_hashes(db: &Connection) -> Result<(u64, Vec<Renamed>)> {
     let hashes: Vec<String> = {
         let mut statement = db.prepare("SELECT certificate_id FROM certificate ORDER BY rowid")?;
         let rows = statement.query_map([], |row| row.get(0))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    db.execute_batch("PRAGMA defer_foreign_keys = ON")?;
-    let mut renamed = std::collections::HashMap::new();
+    let mut names = std::collections::HashMap::new();
+    let mut renamed = Vec::new();
     let count = hashes.len() as u64;
     for old in hashes {
         let Some(mut certificate) = get(db, &old)? else { continue };
-        if let Some(parent) = renamed.get(&certificate.previous_hash) {
+        if let Some(parent) = names.get(&certificate.previous_hash) {
             certificate.previous_hash = String::clone(parent);
         }
-        certificate.hash =
+        let new =
             certificate.try_compute_hash().map_err(|error| StoreError::value("a certificate", format!("{error:#}")))?;
-        if certificate.hash == old {
+        if new == old {
             continue;
         }
-        let parent = (!certificate.previous_hash.is_empty()).then_some(&certificate.previous_hash);
+        names.insert(old.clone(), new.clone());
+        renamed.push(Renamed { old, new, parent: certificate.previous_hash });
+    }
+    Ok((count, renamed))
+}
+
+/// Recomputes the hash of every certificate, oldest first, and with it what the next ones refer to. How many there are, and how
+/// many changed.
+pub fn recompute_hashes(db: &Connection) -> Result<(u64, u64)> {
+    let (count, renamed) = wrong_hashes(db)?;
+    db.execute_batch("PRAGMA defer_foreign_keys = ON")?;
+    for Renamed { old, new, parent } in &renamed {
+        let parent = (!parent.is_empty()).then_some(parent);
         db.execute(
             "UPDATE certificate SET certificate_id = ?1, parent_certificate_id = ?2 WHERE certificate_id = ?3",
-            (&certificate.hash, parent, &old),
+            (new, parent, old),
         )?;
-        db.execute(
-            "UPDATE signed_entity SET certificate_id = ?1 WHERE certificate_id = ?2",
-            (&certificate.hash, &old),
-        )?;
-        db.execute(
-            "UPDATE semel_artifact_queue SET certificate_id = ?1 WHERE certificate_id = ?2",
-            (&certificate.hash, &old),
-        )?;
-        renamed.insert(old, certificate.hash);
+        for table in ["signed_entity", "semel_artifact_queue"] {
+            let sql = format!("UPDATE {table} SET certificate_id = ?1 WHERE certificate_id = ?2");
+            db.execute(&sql, (new, old))?;
+        }
     }
     Ok((count, renamed.len() as u64))
 }

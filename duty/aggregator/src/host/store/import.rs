@@ -8,7 +8,8 @@
 //! version 42), whatever continues one of these, and their artifacts. So every certificate that comes over leads to its genesis.
 //! A database with certificates of another proof system (SNARK) is refused: these could be neither verified nor given whole.
 
-use super::{Result, Store, StoreError, certificates, schema, text};
+use super::lock::Lock;
+use super::{Result, StoreError, certificates, schema, text};
 use std::path::{Path, PathBuf};
 
 /// The oldest version whose rows are understood.
@@ -41,64 +42,169 @@ pub struct Imported {
     pub artifacts_left_out: u64,
 }
 
-/// Copies what the database at `from` holds into `store`, which must be empty. Theirs is only read.
+/// Name of a database that is being filled; it gets its own when all is in it.
+const HALF: &str = "aggregator.sqlite3.import";
+
+/// Copies what the database at `from` holds into the one of `directory`, which is made, or must be empty. Theirs is only read. What
+/// fails leaves everything as it was, and an interruption at most a file that the next run takes away.
 ///
 /// # Errors
-/// When ours is not empty, theirs is none or of a version that is not known, or a row does not fit.
-pub fn import(from: &Path, store: &Store) -> Result<Imported> {
+/// When ours is not empty or held by somebody, theirs is none or of a version that is not known, or a row does not fit.
+pub fn import(from: &Path, directory: &Path) -> Result<Imported> {
+    let (path, version) = source(from)?;
+    let made = make(directory)?;
+    let lock = Lock::take(directory, "database import")?;
+    let imported = fill(&path, version, directory);
+    if imported.is_err() {
+        lock.leave_nothing();
+        // Deepest first; none that holds something.
+        made.iter().for_each(|made| drop(std::fs::remove_dir(made)));
+    }
+    imported
+}
+
+/// What [`import`] would bring in. Writes nothing, and takes no lock.
+///
+/// # Errors
+/// As there.
+pub fn plan(from: &Path, directory: &Path) -> Result<Imported> {
+    let (path, version) = source(from)?;
+    let target = directory.join(super::FILE);
+    if target.exists() {
+        let ours = super::read_only::look(&target)?;
+        if schema::check(&ours, &target)?.is_some() && !is_empty(&ours)? {
+            return Err(StoreError::NotEmpty { path: directory.to_owned() });
+        }
+    }
+    let db = schema::in_memory()?;
+    attach(&db, &path)?;
+    refuse_snark(&db)?;
+    leave_out(&db, version)?;
+    let rows = |table: &'static str| -> Result<(String, u64)> {
+        let Some((_, kept)) = shared(&db, table)? else { return Ok((table.to_owned(), 0)) };
+        let sql = format!("SELECT count(*) FROM reference.{table} WHERE {kept}");
+        Ok((table.to_owned(), text::unsigned(db.query_row(&sql, [], |row| row.get(0))?)?))
+    };
+    let rows = TABLES.into_iter().map(rows).collect::<Result<_>>()?;
+    let (certificates_left_out, artifacts_left_out) = left_out(&db)?;
+    Ok(Imported { version, rows, certificates_left_out, artifacts_left_out })
+}
+
+/// Their file and its version.
+fn source(from: &Path) -> Result<(PathBuf, i64)> {
     let path: PathBuf = if from.is_dir() { from.join(super::FILE) } else { from.to_owned() };
+    if !path.is_file() {
+        return Err(StoreError::Absent { path });
+    }
     let source = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let version = schema::version(&source)?
         .ok_or_else(|| StoreError::value("a database of an aggregator", "it has no version"))?;
     match version {
-        found if found > schema::VERSION => return Err(StoreError::Newer { path, found }),
-        found if found < VERSION_MIN => return Err(StoreError::Older { path, found }),
-        _ => {}
+        found if found > schema::VERSION => Err(StoreError::Newer { path, found }),
+        found if found < VERSION_MIN => Err(StoreError::Older { path, found }),
+        _ => Ok((path, version)),
     }
-    drop(source);
-    let name = path.to_str().ok_or_else(|| StoreError::value("a path", "it is no text"))?.to_owned();
-    // Attaching is not possible inside a transaction.
-    store.outside(move |db| {
-        db.execute("ATTACH DATABASE ?1 AS reference", [&format!("file:{name}?mode=ro")])
-            .or_else(|_| db.execute("ATTACH DATABASE ?1 AS reference", [&name]))?;
-        let copied = copy(db, version);
-        db.execute_batch("DETACH DATABASE reference")?;
-        copied
-    })
 }
 
-fn copy(db: &rusqlite::Connection, version: i64) -> Result<Imported> {
-    let is_empty: bool = db.query_row(
-        "SELECT NOT EXISTS (SELECT 1 FROM main.certificate) AND NOT EXISTS (SELECT 1 FROM main.epoch_setting)",
-        [],
-        |row| row.get(0),
-    )?;
-    if !is_empty {
-        return Err(StoreError::value("an empty database", "it holds certificates or epochs already"));
+/// Makes a directory with those above it; gives the ones that were not there, deepest first.
+fn make(directory: &Path) -> Result<Vec<PathBuf>> {
+    let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+    let missing: Vec<_> = directory.ancestors().take_while(is_missing).map(Path::to_owned).collect();
+    std::fs::create_dir_all(directory)
+        .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+    Ok(missing)
+}
+
+/// Fills the database that is there in one transaction, or one beside its place that is put there when it is whole.
+fn fill(from: &Path, version: i64, directory: &Path) -> Result<Imported> {
+    let target = directory.join(super::FILE);
+    if target.exists() {
+        let mut db = super::connect(&target)?;
+        schema::prepare(&mut db, &target)?;
+        return bring(&db, from, version, directory);
     }
-    if has_snark(db)? {
-        return Err(StoreError::value(
-            "a database that can be taken over",
-            "it holds SNARK certificates, which this version can neither verify nor serve",
-        ));
+    let half = directory.join(HALF);
+    remove(&half);
+    let filled = fill_new(from, version, directory, &half, &target);
+    if filled.is_err() {
+        remove(&half);
     }
+    filled
+}
+
+fn fill_new(from: &Path, version: i64, directory: &Path, half: &Path, target: &Path) -> Result<Imported> {
+    let mut db = super::connect(half)?;
+    schema::prepare(&mut db, half)?;
+    let imported = bring(&db, from, version, directory)?;
+    // Closing empties the log into the file and removes it.
+    db.close().map_err(|(_, error)| error)?;
+    let placed = std::fs::rename(half, target).and_then(|()| std::fs::File::open(directory)?.sync_all());
+    placed.map_err(|source| StoreError::Directory { path: target.to_owned(), source })?;
+    Ok(imported)
+}
+
+/// Takes a half-filled database away, with what SQLite puts beside it.
+fn remove(half: &Path) {
+    for suffix in ["", "-wal", "-shm", "-journal"] {
+        let mut path = half.as_os_str().to_owned();
+        path.push(suffix);
+        let _not_there = std::fs::remove_file(path);
+    }
+}
+
+fn attach(db: &rusqlite::Connection, from: &Path) -> Result<()> {
+    let name = from.to_str().ok_or_else(|| StoreError::value("a path", "it is no text"))?;
+    db.execute("ATTACH DATABASE ?1 AS reference", [&format!("file:{name}?mode=ro")])
+        .or_else(|_| db.execute("ATTACH DATABASE ?1 AS reference", [name]))?;
+    Ok(())
+}
+
+fn bring(db: &rusqlite::Connection, from: &Path, version: i64, directory: &Path) -> Result<Imported> {
+    if !is_empty(db)? {
+        return Err(StoreError::NotEmpty { path: directory.to_owned() });
+    }
+    // Attaching is not possible inside a transaction.
+    attach(db, from)?;
+    refuse_snark(db)?;
     db.execute_batch("BEGIN IMMEDIATE")?;
     let copied = copy_all(db, version);
     db.execute_batch(if copied.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
-    copied
+    let copied = copied?;
+    db.execute_batch("DETACH DATABASE reference")?;
+    Ok(copied)
+}
+
+fn is_empty(db: &rusqlite::Connection) -> Result<bool> {
+    let sql = "SELECT NOT EXISTS (SELECT 1 FROM main.certificate) AND NOT EXISTS (SELECT 1 FROM main.epoch_setting)";
+    Ok(db.query_row(sql, [], |row| row.get(0))?)
+}
+
+fn refuse_snark(db: &rusqlite::Connection) -> Result<()> {
+    match has_snark(db)? {
+        true => Err(StoreError::value(
+            "a database that can be taken over",
+            "it holds SNARK certificates, which this version can neither verify nor serve",
+        )),
+        false => Ok(()),
+    }
 }
 
 fn copy_all(db: &rusqlite::Connection, version: i64) -> Result<Imported> {
     leave_out(db, version)?;
     let rows = TABLES.iter().map(|table| Ok(((*table).to_owned(), copy_table(db, table)?))).collect::<Result<_>>()?;
+    let (certificates_left_out, artifacts_left_out) = left_out(db)?;
+    db.execute_batch("DROP TABLE temp.left_out")?;
+    Ok(Imported { version, rows, certificates_left_out, artifacts_left_out })
+}
+
+/// How many certificates and artifacts stay where they are.
+fn left_out(db: &rusqlite::Connection) -> Result<(u64, u64)> {
     let count = |table: &str| -> Result<u64> {
         let sql = format!("SELECT count(*) FROM reference.{table} WHERE certificate_id IN temp.left_out");
         let has_table = !columns(db, "reference", table)?.is_empty();
         if has_table { text::unsigned(db.query_row(&sql, [], |row| row.get(0))?) } else { Ok(0) }
     };
-    let (certificates_left_out, artifacts_left_out) = (count("certificate")?, count("signed_entity")?);
-    db.execute_batch("DROP TABLE temp.left_out")?;
-    Ok(Imported { version, rows, certificates_left_out, artifacts_left_out })
+    Ok((count("certificate")?, count("signed_entity")?))
 }
 
 /// Lists the certificates that stay where they are.
@@ -142,26 +248,28 @@ fn columns(db: &rusqlite::Connection, schema: &str, table: &str) -> Result<Vec<S
 }
 
 fn copy_table(db: &rusqlite::Connection, table: &str) -> Result<u64> {
-    let theirs = columns(db, "reference", table)?;
-    let both: Vec<String> = columns(db, "main", table)?.into_iter().filter(|name| theirs.contains(name)).collect();
-    if both.is_empty() {
-        return Ok(0);
-    }
-    let list = both.join(", ");
-    let kept = match table {
-        "certificate" | "signed_entity" => "certificate_id NOT IN temp.left_out",
-        _ => "true",
-    };
+    let Some((list, kept)) = shared(db, table)? else { return Ok(0) };
     let sql = format!(
         "INSERT OR IGNORE INTO main.{table} ({list}) SELECT {list} FROM reference.{table} WHERE {kept} ORDER BY rowid"
     );
     Ok(db.execute(&sql, [])? as u64)
 }
 
+/// Columns that both have, and which rows come over; none, when there are no such columns.
+fn shared(db: &rusqlite::Connection, table: &str) -> Result<Option<(String, &'static str)>> {
+    let theirs = columns(db, "reference", table)?;
+    let both: Vec<String> = columns(db, "main", table)?.into_iter().filter(|name| theirs.contains(name)).collect();
+    let kept = match table {
+        "certificate" | "signed_entity" => "certificate_id NOT IN temp.left_out",
+        _ => "true",
+    };
+    Ok((!both.is_empty()).then(|| (both.join(", "), kept)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::store::{entities, epochs};
+    use crate::host::store::{Store, entities, epochs};
     use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 
     #[test]
@@ -184,8 +292,12 @@ mod tests {
         )
         .unwrap();
         drop(db);
-        let store = Store::open(&place.path().join("stores")).unwrap();
-        let imported = import(&reference, &store).unwrap();
+        let stores = place.path().join("stores");
+        let planned = plan(&reference, &stores).unwrap();
+        assert!(!stores.exists());
+        let imported = import(&reference, &stores).unwrap();
+        assert_eq!(imported, planned);
+        let store = Store::open(&stores).unwrap();
         assert_eq!(imported.version, 39);
         assert_eq!(store.read(certificates::count).unwrap(), 1);
         assert_eq!(
@@ -195,7 +307,47 @@ mod tests {
         let signers: String =
             store.read(|db| Ok(db.query_row("SELECT signers FROM certificate", [], |row| row.get(0))?)).unwrap();
         assert_eq!(signers, "[ ]");
-        assert!(import(&reference, &store).is_err());
+        for refused in [import(&reference, &stores), plan(&reference, &stores)] {
+            assert!(matches!(refused, Err(StoreError::NotEmpty { .. })));
+        }
+    }
+
+    #[test]
+    fn an_empty_database_is_filled_where_it_is() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("reference.sqlite3");
+        drop(reference(&path, 44, &[("genesis", None, 0, "6")]));
+        let stores = place.path().join("stores");
+        drop(Store::open(&stores).unwrap());
+        let planned = plan(&path, &stores).unwrap();
+        assert_eq!(import(&path, &stores).unwrap(), planned);
+        assert_eq!(hashes(&Store::open(&stores).unwrap(), "certificate"), ["genesis"]);
+    }
+
+    #[test]
+    fn what_fails_leaves_nothing_and_the_next_run_fails_or_succeeds_like_the_first() {
+        let place = tempfile::tempdir().unwrap();
+        let stores = place.path().join("new/stores");
+        let path = place.path().join("reference.sqlite3");
+        assert!(matches!(import(&path, &stores), Err(StoreError::Absent { .. })));
+        std::fs::write(&path, "this is no database, however long it is").unwrap();
+        assert!(matches!(import(&path, &stores), Err(StoreError::Sqlite(_))));
+        std::fs::remove_file(&path).unwrap();
+        // A row that does not fit, after others that do.
+        let db = reference(&path, 44, &[("genesis", None, 0, "6"), ("torn", Some("nobody"), 0, "7")]);
+        for _ in 0..2 {
+            assert!(matches!(import(&path, &stores), Err(StoreError::Sqlite(_))));
+            assert!(!place.path().join("new").exists());
+        }
+        // Nor where the directory was there before, with a half-filled file of a run that was ended.
+        std::fs::create_dir_all(&stores).unwrap();
+        std::fs::write(stores.join(HALF), "half").unwrap();
+        assert!(import(&path, &stores).is_err());
+        assert_eq!(std::fs::read_dir(&stores).unwrap().count(), 0);
+        db.execute("DELETE FROM signed_entity WHERE certificate_id = 'torn'", []).unwrap();
+        db.execute("DELETE FROM certificate WHERE certificate_id = 'torn'", []).unwrap();
+        import(&path, &stores).unwrap();
+        assert_eq!(hashes(&Store::open(&stores).unwrap(), "certificate"), ["genesis"]);
     }
 
     /// A database of a reference: certificates as (hash, parent, type, beacon), each with an artifact.
@@ -263,8 +415,11 @@ mod tests {
                 ("long after", Some("after the snapshot"), 1, "9"),
             ];
             drop(reference(&path, version, &rows));
-            let store = Store::open(&place.path().join("stores")).unwrap();
-            let imported = import(&path, &store).unwrap();
+            let stores = place.path().join("stores");
+            let planned = plan(&path, &stores).unwrap();
+            let imported = import(&path, &stores).unwrap();
+            assert_eq!(imported, planned);
+            let store = Store::open(&stores).unwrap();
             assert_eq!((imported.certificates_left_out, imported.artifacts_left_out), (left_out, left_out));
             assert_eq!(hashes(&store, "certificate"), kept);
             assert_eq!(hashes(&store, "signed_entity"), kept);
@@ -282,10 +437,12 @@ mod tests {
             let db = reference(&path, 41, &[("genesis", None, 0, "6")]);
             db.execute(&format!("UPDATE certificate SET {change}"), []).unwrap();
             drop(db);
-            let store = Store::open(&place.path().join("stores")).unwrap();
-            let refused = import(&path, &store).unwrap_err().to_string();
-            assert!(refused.contains("SNARK"), "{refused}");
-            assert_eq!(store.read(certificates::count).unwrap(), 0);
+            let stores = place.path().join("stores");
+            for refused in [plan(&path, &stores), import(&path, &stores)] {
+                let refused = refused.unwrap_err().to_string();
+                assert!(refused.contains("SNARK"), "{refused}");
+            }
+            assert!(!stores.exists());
         }
     }
 
@@ -301,8 +458,7 @@ mod tests {
             ))
             .unwrap();
             drop(db);
-            let store = Store::open(&place.path().join("stores")).unwrap();
-            match import(&path, &store).unwrap_err() {
+            match import(&path, &place.path().join("stores")).unwrap_err() {
                 StoreError::Newer { .. } => assert!(is_newer),
                 StoreError::Older { .. } => assert!(!is_newer),
                 other => panic!("{other}"),

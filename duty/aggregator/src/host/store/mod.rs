@@ -11,6 +11,7 @@ mod digests;
 pub mod entities;
 pub mod epochs;
 pub mod import;
+pub mod lock;
 pub mod messages;
 pub mod read_only;
 mod schema;
@@ -20,6 +21,7 @@ mod writer;
 pub use rusqlite::Connection;
 pub use schema::VERSION;
 
+use lock::Lock;
 use rusqlite::OpenFlags;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -54,6 +56,26 @@ pub enum StoreError {
         path: PathBuf,
         /// Its version.
         found: i64,
+    },
+    /// Somebody else writes there.
+    #[error("the databases in {path} are in use by {by}")]
+    Held {
+        /// The directory.
+        path: PathBuf,
+        /// Who has them.
+        by: String,
+    },
+    /// There is no database where one has to be.
+    #[error("there is no database in {path}")]
+    Absent {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// There is something where nothing should be.
+    #[error("the database in {path} is not empty: it holds certificates or epochs already")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
     },
     /// A value in it is not what its column says.
     #[error("{what} in the database is not one: {why}")]
@@ -99,6 +121,8 @@ pub struct Store {
     path: Arc<Path>,
     writer: Writer,
     readers: Arc<Readers>,
+    // After the writer: the last write is over when others may begin.
+    _lock: Option<Arc<Lock>>,
 }
 
 /// Connections that read: some that wait, and a count of all.
@@ -145,7 +169,29 @@ impl Store {
         let path = directory.join(FILE);
         let mut connection = connect(&path)?;
         schema::prepare(&mut connection, &path)?;
-        Ok(Store { path: path.into(), writer: Writer::start(connection), readers: Arc::default() })
+        Ok(Store { path: path.into(), writer: Writer::start(connection), readers: Arc::default(), _lock: None })
+    }
+
+    /// As [`Store::open`], and nobody else may write there until the last clone is gone. `who`: the command's words.
+    ///
+    /// # Errors
+    /// As there; somebody else writes.
+    pub fn open_alone(directory: &Path, who: &str) -> Result<Store> {
+        std::fs::create_dir_all(directory)
+            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        let lock = Lock::take(directory, who)?;
+        Ok(Store { _lock: Some(Arc::new(lock)), ..Store::open(directory)? })
+    }
+
+    /// As [`Store::open_alone`], of a database that has to be there.
+    ///
+    /// # Errors
+    /// As there; there is none.
+    pub fn open_existing_alone(directory: &Path, who: &str) -> Result<Store> {
+        match directory.join(FILE).is_file() {
+            true => Store::open_alone(directory, who),
+            false => Err(StoreError::Absent { path: directory.to_owned() }),
+        }
     }
 
     /// Where the file is.
@@ -194,14 +240,6 @@ impl Store {
         })
     }
 
-    /// Runs `work` on the connection that writes, outside any transaction.
-    pub(super) fn outside<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.writer.aside(work)
-    }
-
     /// Rewrites the file without what was deleted.
     ///
     /// # Errors
@@ -209,6 +247,14 @@ impl Store {
     pub fn vacuum(&self) -> Result<()> {
         self.writer.aside(|connection| Ok(connection.execute_batch("VACUUM")?))
     }
+}
+
+/// Version of a database's tables; none in an empty one.
+///
+/// # Errors
+/// It is no database.
+pub fn version(connection: &Connection) -> Result<Option<i64>> {
+    schema::version(connection)
 }
 
 fn connect(path: &Path) -> Result<Connection> {

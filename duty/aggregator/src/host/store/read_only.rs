@@ -34,19 +34,8 @@ impl ReadOnly {
     /// When there is none, it is of a version that is not known, or it cannot be read.
     pub fn open(directory: &Path) -> Result<ReadOnly> {
         let path = directory.join(FILE);
-        let unreadable = |source| StoreError::Directory { path: path.clone(), source };
-        let whole = std::fs::canonicalize(&path).map_err(unreadable)?;
-        let has_log = has_write_ahead(&path).map_err(unreadable)?;
-        let log = PathBuf::from(format!("{}-wal", whole.display()));
-        let (connection, version) = match has_log {
-            true if !log.exists() => connect(&whole, true)?,
-            true => connect(&whole, false).or_else(|error| {
-                tracing::warn!(path = %log.display(), %error, "what is only in the log cannot be read");
-                connect(&whole, true)
-            })?,
-            false => connect(&whole, false)?,
-        };
-        match version {
+        let connection = look(&path)?;
+        match schema::version(&connection)? {
             None => Err(StoreError::value("a database of an aggregator", "it has no version")),
             Some(found) if found > schema::VERSION => Err(StoreError::Newer { path, found }),
             Some(found) if found < VERSION_MIN => Err(StoreError::Older { path, found }),
@@ -76,6 +65,27 @@ impl ReadOnly {
     }
 }
 
+/// Opens a database only to look at it.
+///
+/// # Errors
+/// There is none, or it cannot be read.
+pub fn look(path: &Path) -> Result<Connection> {
+    if !path.is_file() {
+        return Err(StoreError::Absent { path: path.parent().unwrap_or(path).to_owned() });
+    }
+    let unreadable = |source| StoreError::Directory { path: path.to_owned(), source };
+    let whole = std::fs::canonicalize(path).map_err(unreadable)?;
+    let log = PathBuf::from(format!("{}-wal", whole.display()));
+    match has_write_ahead(path).map_err(unreadable)? {
+        true if !log.exists() => connect(&whole, true),
+        true => connect(&whole, false).or_else(|error| {
+            tracing::warn!(path = %log.display(), %error, "what is only in the log cannot be read");
+            connect(&whole, true)
+        }),
+        false => connect(&whole, false),
+    }
+}
+
 fn has_write_ahead(path: &Path) -> std::io::Result<bool> {
     let mut file = std::fs::File::open(path)?;
     file.seek(SeekFrom::Start(READ_VERSION_AT))?;
@@ -84,14 +94,14 @@ fn has_write_ahead(path: &Path) -> std::io::Result<bool> {
     Ok(version == [2])
 }
 
-/// A connection that has read something, and what it read: the version.
-fn connect(path: &Path, is_still: bool) -> Result<(Connection, Option<i64>)> {
+/// A connection that has read something.
+fn connect(path: &Path, is_still: bool) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let still = if is_still { "&immutable=1" } else { "" };
     let connection = Connection::open_with_flags(format!("file:{}?mode=ro{still}", escaped(path)), flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
-    let version = schema::version(&connection)?;
-    Ok((connection, version))
+    schema::version(&connection)?;
+    Ok(connection)
 }
 
 /// A path as it stands in a URI.
@@ -150,11 +160,7 @@ mod tests {
         std::fs::create_dir(&directory).unwrap();
         let made = Store::open(&place.path().join("made")).unwrap();
         let copy = directory.join(FILE).to_str().unwrap().to_owned();
-        made.outside(move |db| {
-            db.execute("VACUUM INTO ?1", [copy])?;
-            Ok(())
-        })
-        .unwrap();
+        Connection::open(made.path()).unwrap().execute("VACUUM INTO ?1", [copy]).unwrap();
         for mode in ["WAL", "DELETE"] {
             let db = Connection::open(directory.join(FILE)).unwrap();
             db.pragma_update(None, "journal_mode", mode).unwrap();

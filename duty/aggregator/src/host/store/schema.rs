@@ -186,12 +186,7 @@ CREATE TABLE IF NOT EXISTS semel_artifact_queue (
 ";
 
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
-    let found = version(connection)?;
-    match found {
-        Some(found) if found > VERSION => return Err(StoreError::Newer { path: path.to_owned(), found }),
-        Some(found) if found < VERSION => return Err(StoreError::Older { path: path.to_owned(), found }),
-        _ => {}
-    }
+    let found = check(connection, path)?;
     let transaction = connection.transaction()?;
     if found.is_none() {
         transaction.execute_batch(TABLES)?;
@@ -204,6 +199,23 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
     transaction.execute_batch(OWN_TABLES)?;
     transaction.commit()?;
     Ok(())
+}
+
+/// Version of the tables in a file, none in an empty one; refuses what is not of this version.
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<Option<i64>> {
+    let found = version(connection)?;
+    match found {
+        Some(found) if found > VERSION => Err(StoreError::Newer { path: path.to_owned(), found }),
+        Some(found) if found < VERSION => Err(StoreError::Older { path: path.to_owned(), found }),
+        _ => Ok(found),
+    }
+}
+
+/// A new database that is nowhere on the disk.
+pub(super) fn in_memory() -> Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(TABLES)?;
+    Ok(connection)
 }
 
 /// Version of the tables in a file; none in an empty one.
