@@ -119,8 +119,9 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 #[derive(Debug, Clone)]
 pub struct Store {
     path: Arc<Path>,
-    writer: Writer,
+    // Before the writer: only who may write takes the log along when it closes as the last.
     readers: Arc<Readers>,
+    writer: Writer,
     // After the writer: the last write is over when others may begin.
     _lock: Option<Arc<Lock>>,
 }

@@ -209,6 +209,6 @@ mod tests {
         }
         change("DROP TABLE db_version");
         assert!(ReadOnly::open(place.path()).is_err());
-        assert!(matches!(ReadOnly::open(&place.path().join("none")), Err(StoreError::Directory { .. })));
+        assert!(matches!(ReadOnly::open(&place.path().join("none")), Err(StoreError::Absent { .. })));
     }
 }

@@ -25,13 +25,23 @@ enum Job {
 
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
+    // Before the thread, which ends when the last sender is gone.
     jobs: SyncSender<Job>,
-    // The thread ends when the last sender is gone, and is waited for then.
     _thread: Arc<Thread>,
 }
 
+/// Waited for with the last writer: the file is closed then, and its log is in it.
 #[derive(Debug)]
-struct Thread(#[expect(dead_code, reason = "ends by itself when the last sender is gone")] Option<JoinHandle<()>>);
+struct Thread(Option<JoinHandle<()>>);
+
+impl Drop for Thread {
+    fn drop(&mut self) {
+        // Work may hold a writer of its own, and end as the last.
+        if let Some(thread) = self.0.take().filter(|thread| thread.thread().id() != std::thread::current().id()) {
+            let _ended = thread.join();
+        }
+    }
+}
 
 impl Writer {
     pub(super) fn start(connection: Connection) -> Writer {
