@@ -103,7 +103,7 @@ pub fn import(from: &Path, stores: &Path) -> Result<Imported, CommandError> {
     Ok(import::import(from, stores)?)
 }
 
-/// What [`import`] would bring in.
+/// What [`import()`] would bring in.
 ///
 /// # Errors
 /// As there.

@@ -45,7 +45,7 @@ pub struct Walked {
     pub certificates: u64,
     /// Whether it came to a genesis certificate.
     pub is_complete: bool,
-    /// Hashes of the first certificates that hold, from the newest down; at most [`TOP_MAX`].
+    /// Hashes of the first certificates that hold, from the newest down; at most `TOP_MAX`.
     #[serde(default)]
     pub top: Vec<String>,
 }
