@@ -325,27 +325,37 @@ fn a_link_is_followed_and_stays_a_link() {
 }
 
 #[test]
-fn a_file_that_was_deleted_while_signing_comes_back() {
+fn a_file_that_was_deleted_or_moved_while_signing_comes_back() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.json");
-    let mut mirror = Mirror::open(&path).unwrap();
+    for is_moved in [false, true] {
+        comes_back(&path, is_moved);
+    }
+}
+
+fn comes_back(path: &std::path::Path, is_moved: bool) {
+    let mut mirror = Mirror::open(path).unwrap();
     mirror.write(&full()).unwrap();
-    std::fs::remove_file(&path).unwrap();
+    let take_away = || match is_moved {
+        true => std::fs::rename(path, path.with_extension("old")).unwrap(),
+        false => std::fs::remove_file(path).unwrap(),
+    };
+    take_away();
     // It is looked for once a second.
     let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
     for height in 500_002.. {
         mirror.write(&StateFile { height, ..full() }).unwrap();
         if path.exists() {
-            assert_eq!(StateFile::parse(&std::fs::read(&path).unwrap()).unwrap().height, height);
+            assert_eq!(StateFile::parse(&std::fs::read(path).unwrap()).unwrap().height, height);
             break;
         }
         assert!(std::time::Instant::now() < deadline, "it did not come back");
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     // And at the end.
-    std::fs::remove_file(&path).unwrap();
+    take_away();
     mirror.settle().unwrap();
-    assert!(StateFile::parse(&std::fs::read(&path).unwrap()).unwrap().height >= 500_002);
+    assert!(StateFile::parse(&std::fs::read(path).unwrap()).unwrap().height >= 500_002);
 }
 
 #[test]

@@ -95,9 +95,7 @@ impl Mirror {
             }
             lock(&file).map_err(|error| error.held_at(&path))?;
             // Between opening and locking, another writer may have put a new file in its place.
-            let is_still_there =
-                std::fs::metadata(&path).is_ok_and(|now| (now.dev(), now.ino()) == (meta.dev(), meta.ino()));
-            if is_still_there {
+            if !is_away(&meta, &path) {
                 let len = usize::try_from(meta.len()).unwrap_or(usize::MAX);
                 let in_place = writable && !is_link && len <= super::statefile::STATE_FILE_MAX;
                 let (seen, text) = (Instant::now(), Vec::with_capacity(2 * BLOCK));
@@ -118,7 +116,7 @@ impl Mirror {
         let mut was_replaced = false;
         if *in_place && seen.elapsed() >= LOOK_EVERY {
             *seen = Instant::now();
-            was_replaced = file.metadata()?.nlink() == 0;
+            was_replaced = is_away(&file.metadata()?, &self.path);
         }
         if *in_place && !was_replaced {
             file.write_all_at(text, 0)?;
@@ -132,11 +130,17 @@ impl Mirror {
     /// The last look: a file that somebody took away is put back.
     pub fn settle(&mut self) -> Result<(), MirrorError> {
         let meta = self.file.metadata()?;
-        if meta.nlink() == 0 && !self.text.is_empty() {
+        if is_away(&meta, &self.path) && !self.text.is_empty() {
             self.file = replace(&self.path, &self.text, Some(&meta), RenameFlags::empty())?;
         }
         Ok(())
     }
+}
+
+/// Whether a file is no longer under its name: deleted, replaced or moved away.
+fn is_away(file: &Metadata, path: &Path) -> bool {
+    file.nlink() == 0
+        || std::fs::metadata(path).map_or(true, |there| (there.dev(), there.ino()) != (file.dev(), file.ino()))
 }
 
 /// The end of a chain of links, which may not exist yet.

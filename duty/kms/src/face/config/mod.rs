@@ -125,7 +125,11 @@ fn expand(paths: &[PathBuf], found: &Diagnostics) -> Vec<PathBuf> {
 }
 
 fn directory(path: &Path, found: &Diagnostics) -> Vec<PathBuf> {
-    let is_toml = |file: &PathBuf| file.extension().is_some_and(|extension| extension == "toml") && !file.is_dir();
+    // A hidden one is an editor's: a lock, a copy of before.
+    let is_hidden = |file: &Path| file.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+    let is_toml = |file: &PathBuf| {
+        file.extension().is_some_and(|extension| extension == "toml") && !is_hidden(file) && !file.is_dir()
+    };
     let fail = |message: String, hint: &str| {
         found.push(Diagnostic::error(&codes::NO_FILES, &Place::file(path), message).hint(hint));
         Vec::new()

@@ -97,6 +97,7 @@ fn a_directory_stands_for_its_toml_files_sorted_by_name() {
     fixture.config("conf.d/b.toml", &second(&fixture));
     fixture.config("conf.d/a.toml", GOOD);
     fixture.config("conf.d/notes.txt", "this is no configuration");
+    fixture.config("conf.d/.#a.toml", "nor is this, but an editor's lock");
     let configs = load(std::slice::from_ref(&directory)).unwrap();
     let names: Vec<_> = configs.iter().map(|c| c.path.file_name().unwrap().to_str().unwrap()).collect();
     assert_eq!(names, ["a.toml", "b.toml"]);
