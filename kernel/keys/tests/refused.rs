@@ -74,7 +74,6 @@ fn base64_that_is_no_key_is_refused() {
         ("white space".into(), b" \r\n\t ".to_vec(), consensus, "KEY-0002"),
         ("a line of words".into(), b"correct horse battery staple".to_vec(), consensus, "KEY-0004"),
         ("not ASCII".into(), "schlüssel".repeat(5).into(), consensus, "KEY-0004"),
-        ("without its padding".into(), seed.trim_end_matches('=').into(), consensus, "KEY-0004"),
         ("of another alphabet".into(), "-_".repeat(22).into(), consensus, "KEY-0004"),
         ("broken into lines".into(), format!("{}\n{}", &seed[..20], &seed[20..]).into(), consensus, "KEY-0004"),
         ("hex with one digit too many".into(), format!("{}0", KNOWN.0).into(), consensus, "KEY-0004"),
