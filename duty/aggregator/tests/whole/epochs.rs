@@ -352,3 +352,45 @@ fn nothing_over_blocks_is_drafted_before_the_import_at_start_has_ended() {
     runtime.finish();
     assert_eq!(sources.preloads.load(SeqCst), 1);
 }
+
+#[test]
+fn a_quorum_whose_last_signature_is_still_being_committed_is_no_failure() {
+    let place = tempfile::tempdir().unwrap();
+    let fixture = fixture_with(4, 45);
+    let stage = Stage::new(place.path(), &fixture, 10);
+    stage.begin(&fixture);
+    let open = Arc::clone(&stage.engine.open_messages()[0]);
+    let mut won = std::collections::BTreeSet::new();
+    let mut signatures = fixture.sign_all(&open.hash).into_iter().peekable();
+    // All but the one with which there is a quorum.
+    while let Some(next) =
+        signatures.next_if(|next| won.union(&next.won_indexes.iter().copied().collect()).count() < 45)
+    {
+        won.extend(next.won_indexes.iter().copied());
+        stage.engine.register_signature(&open.message.entity, &open.hash, &next).unwrap();
+    }
+    let last = signatures.next().unwrap();
+    let (engine, entity) = (&stage.engine, &open.message.entity);
+    let slow = |milliseconds| {
+        let done = engine.store().write(move |_| {
+            std::thread::sleep(Duration::from_millis(milliseconds));
+            Ok(())
+        });
+        done.unwrap();
+    };
+    std::thread::scope(|scope| {
+        // While the first is written, the signature and the other come into one commit, in this order.
+        scope.spawn(|| slow(200));
+        std::thread::sleep(Duration::from_millis(50));
+        scope.spawn(|| engine.register_signature(entity, &open.hash, &last).unwrap());
+        std::thread::sleep(Duration::from_millis(50));
+        scope.spawn(|| slow(1_000));
+        let late = Instant::now() + Duration::from_secs(20);
+        while open.progress().0 < open.progress().1 {
+            assert!(Instant::now() < late);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        stage.settle();
+    });
+    assert!(open.is_certified(), "{:?}", engine.standing());
+}

@@ -24,7 +24,8 @@ impl Engine {
         let failed = |why: String| EngineError::Seal { entity: open.message.entity.to_string(), why };
         let roster = self.current_roster().ok_or_else(|| failed("nobody may sign in this epoch".into()))?;
         let id = open.message.id.clone();
-        let signatures: Vec<SingleSignature> = self.store.read(|db| messages::signatures(db, &id))?;
+        // Where they are written: the one that completed the quorum was counted before its commit.
+        let signatures: Vec<SingleSignature> = self.store.write(move |db| messages::signatures(db, &id))?;
         let signature = match roster.aggregate(&open.hash, &signatures) {
             Ok(signature) => signature,
             Err(why) => {
