@@ -197,6 +197,7 @@ impl Dev {
     ) -> Result<(), Report> {
         if self.json {
             let mut summary = kms.map_or_else(serde_json::Map::new, kms::Ended::summary);
+            summary.insert("schema".to_owned(), 1.into());
             if let Some(certify) = certify {
                 summary.insert("certify".to_owned(), certify.summary());
             }
