@@ -1,7 +1,7 @@
 //! Checks of everything that an aggregator stands on. Nothing is written.
 
-use crate::face::settings::{AncillarySigner, ChainAccess, Settings, Uploader};
-use crate::host::artifact::{Bucket, CloudKms, LedgerSnapshot, RemoteUploader};
+use crate::face::settings::{AncillarySigner, ChainAccess, Settings, Uploader, nearest_there};
+use crate::host::artifact::{Bucket, CloudKms, LedgerSnapshot, RemoteUploader, S3};
 use crate::host::chain::Observer;
 use crate::host::commands::{self, look};
 use crate::host::http::tls::Tls;
@@ -15,7 +15,7 @@ use rustix::fs::Access;
 use semel_ops::doctor::{Doctor, Verdict};
 use std::io::ErrorKind;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Lowest version of a Cardano node that Mithril's list of networks asks of an aggregator.
 const NODE_MIN: (u64, u64, u64) = (10, 7, 1);
@@ -118,7 +118,7 @@ fn files(settings: &Settings, doctor: &mut Doctor) {
     doctor.demand("AGG-0108", snapshots > 0, Verdict::Fail, found, "the node must run with the in-memory backend");
     let directory = &settings.artifacts.directory;
     writable("AGG-0109", directory, "SNAPSHOT_DIRECTORY", doctor);
-    if let (Uploader::Local, Ok(stat)) = (&settings.artifacts.uploader, rustix::fs::statvfs(nearest(directory))) {
+    if let (Uploader::Local, Ok(stat)) = (&settings.artifacts.uploader, rustix::fs::statvfs(nearest_there(directory))) {
         let free = stat.f_bavail.saturating_mul(stat.f_frsize);
         let found = format!("{} GiB are free for archives", free >> 30);
         doctor.demand("AGG-0110", free >= FREE_MIN, Verdict::Warn, found, "archives of mainnet need hundreds of GiB");
@@ -209,16 +209,12 @@ fn credentials(settings: &Settings, doctor: &mut Doctor) {
         Ok(runtime) => runtime,
         Err(error) => return doctor.check("AGG-0118", Verdict::Skipped, format!("no thread can be had: {error}"), ""),
     };
-    if let Uploader::Gcp { bucket, use_cdn_domain, credentials } = &settings.artifacts.uploader {
-        let place = Bucket::Google {
-            bucket: bucket.clone(),
-            use_cdn_domain: *use_cdn_domain,
-            credentials_json: credentials.expose().to_owned(),
-        };
-        match RemoteUploader::new(&place, runtime.handle().clone()) {
-            Ok(_) => doctor.pass("AGG-0118", format!("credentials for the bucket {bucket} can be used")),
+    if let Some(bucket) = settings.artifacts.uploader.bucket() {
+        let (Bucket::Google { bucket: name, .. } | Bucket::S3(S3 { bucket: name, .. })) = &bucket;
+        match RemoteUploader::new(&bucket, runtime.handle().clone()) {
+            Ok(_) => doctor.pass("AGG-0118", format!("credentials for the bucket {name} can be used")),
             Err(error) => {
-                let fix = "see GOOGLE_APPLICATION_CREDENTIALS_JSON and SNAPSHOT_BUCKET_NAME";
+                let fix = "see GOOGLE_APPLICATION_CREDENTIALS_JSON or AWS_…, and SNAPSHOT_BUCKET_NAME";
                 doctor.check("AGG-0118", Verdict::Fail, error.to_string(), fix)
             }
         }
@@ -243,48 +239,18 @@ fn credentials(settings: &Settings, doctor: &mut Doctor) {
 
 /// Whether a directory is there and can be written, or can be made where its nearest ancestor is.
 fn writable(code: &'static str, directory: &Path, variable: &str, doctor: &mut Doctor) {
-    let nearest = nearest(directory);
+    let nearest = nearest_there(directory);
     let access = rustix::fs::access(&nearest, Access::WRITE_OK | Access::EXEC_OK).is_ok();
     let found = format!("{variable} is {}", directory.display());
     let fix = format!("let this user write in {}", nearest.display());
     doctor.demand(code, nearest.is_dir() && access, Verdict::Fail, found, fix);
 }
 
-/// The path itself, or the first above it that is there.
-fn nearest(path: &Path) -> PathBuf {
-    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    whole.ancestors().find(|above| above.exists()).unwrap_or(Path::new("/")).to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::settings::{Layers, Surroundings};
     use semel_ops::shell::{Format, Shell};
-
-    fn settings(changes: &[(&str, &str)]) -> Settings {
-        let key = public_key();
-        let pairs = [
-            ("NETWORK", "devnet"),
-            ("NETWORK_MAGIC", "42"),
-            ("CARDANO_NODE_SOCKET_PATH", "/ipc/node.socket"),
-            ("CARDANO_NODE_VERSION", "10.7.1"),
-            ("PROTOCOL_PARAMETERS__K", "5"),
-            ("PROTOCOL_PARAMETERS__M", "100"),
-            ("PROTOCOL_PARAMETERS__PHI_F", "0.70"),
-            ("GENESIS_VERIFICATION_KEY", &key),
-        ];
-        let variables = pairs.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables.collect()));
-        let outcome = Settings::read(layers);
-        outcome.value.unwrap_or_else(|| panic!("{}", outcome.found))
-    }
-
-    /// A public key: that of a secret of ones.
-    fn public_key() -> String {
-        let public = ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key();
-        hex::encode(public.as_bytes())
-    }
+    use std::path::PathBuf;
 
     /// Verdicts by code, and what was printed.
     fn told(look: impl FnOnce(&mut Doctor)) -> (Vec<(&'static str, Verdict)>, String) {
@@ -318,7 +284,7 @@ mod tests {
     fn a_port_is_free_or_ours_or_taken() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
-        let at = |port: &str| settings(&[("SERVER_IP", "127.0.0.1"), ("SERVER_PORT", port)]);
+        let at = |port: &str| Settings::of_a_leader(&[("SERVER_IP", "127.0.0.1"), ("SERVER_PORT", port)]);
         let of_port = |settings: Settings| {
             let (verdicts, out) = told(|doctor| address(&settings, doctor));
             (verdicts.into_iter().find(|(code, _)| *code == "AGG-0115").unwrap().1, out)
@@ -343,31 +309,32 @@ mod tests {
         }
         drop(taken);
         assert_eq!(of_port(at(&port)).0, Verdict::Pass);
-        let elsewhere = settings(&[("SERVER_IP", "192.0.2.1"), ("SERVER_PORT", "18080")]);
+        let elsewhere = Settings::of_a_leader(&[("SERVER_IP", "192.0.2.1"), ("SERVER_PORT", "18080")]);
         assert_eq!(of_port(elsewhere).0, Verdict::Fail);
     }
 
     #[test]
     fn tls_files_and_credentials_are_read_as_the_server_reads_them() {
-        let (verdicts, _) = told(|doctor| tls(&settings(&[]), doctor));
+        let (verdicts, _) = told(|doctor| tls(&Settings::of_a_leader(&[]), doctor));
         assert!(verdicts.is_empty());
         let files = [("SERVER_TLS_CERTIFICATE_PATH", "/none/c.pem"), ("SERVER_TLS_KEY_PATH", "/none/k.pem")];
-        let (verdicts, out) = told(|doctor| tls(&settings(&files), doctor));
+        let (verdicts, out) = told(|doctor| tls(&Settings::of_a_leader(&files), doctor));
         assert!(verdicts == [("AGG-0117", Verdict::Fail)] && out.contains("/none/c.pem"), "{out}");
         let secret = hex::encode(format!("{:?}", [1; 32]));
         let signer = format!("{{\"type\": \"secret-key\", \"secret_key\": \"{secret}\"}}");
         let database = [("SIGNED_ENTITY_TYPES", "CardanoDatabase"), ("ANCILLARY_FILES_SIGNER_CONFIG", signer.as_str())];
         let local = [&database[..], &[("SNAPSHOT_UPLOADER_TYPE", "local")]].concat();
-        let (verdicts, out) = told(|doctor| credentials(&settings(&local), doctor));
+        let (verdicts, out) = told(|doctor| credentials(&Settings::of_a_leader(&local), doctor));
         assert_eq!(verdicts, [("AGG-0119", Verdict::Pass)], "{out}");
         let bucket = [
             ("SNAPSHOT_UPLOADER_TYPE", "gcp"),
             ("SNAPSHOT_BUCKET_NAME", "archives"),
             ("GOOGLE_APPLICATION_CREDENTIALS_JSON", "{\"type\": \"none that is known\"}"),
         ];
-        let (verdicts, out) = told(|doctor| credentials(&settings(&[&database[..], &bucket].concat()), doctor));
+        let (verdicts, out) =
+            told(|doctor| credentials(&Settings::of_a_leader(&[&database[..], &bucket].concat()), doctor));
         assert_eq!(verdicts, [("AGG-0118", Verdict::Fail), ("AGG-0119", Verdict::Pass)], "{out}");
-        let (verdicts, _) = told(|doctor| credentials(&settings(&[]), doctor));
+        let (verdicts, _) = told(|doctor| credentials(&Settings::of_a_leader(&[]), doctor));
         assert!(verdicts.is_empty());
     }
 }

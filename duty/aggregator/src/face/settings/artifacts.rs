@@ -4,6 +4,7 @@ use super::layers::Wiped;
 use super::read::{Object, Reader, variable};
 use crate::face::args::SecretText;
 use crate::face::codes;
+use crate::host::artifact::{Bucket, S3};
 use std::path::PathBuf;
 
 /// Where archives go.
@@ -35,6 +36,30 @@ pub enum Uploader {
         /// Where clients find it; none: the bucket at the service.
         public_url: Option<String>,
     },
+}
+
+impl Uploader {
+    /// The bucket, where it is one.
+    pub fn bucket(&self) -> Option<Bucket> {
+        match self {
+            Self::Local => None,
+            Self::Gcp { bucket, use_cdn_domain, credentials } => Some(Bucket::Google {
+                bucket: bucket.clone(),
+                use_cdn_domain: *use_cdn_domain,
+                credentials_json: credentials.expose().to_owned(),
+            }),
+            Self::S3 { bucket, endpoint, region, access_key_id, secret_access_key, public_url } => {
+                Some(Bucket::S3(S3 {
+                    bucket: bucket.clone(),
+                    endpoint: endpoint.clone(),
+                    region: region.clone(),
+                    access_key_id: access_key_id.clone(),
+                    secret_access_key: secret_access_key.expose().to_owned(),
+                    public_url: public_url.clone(),
+                }))
+            }
+        }
+    }
 }
 
 /// How archives are compressed.

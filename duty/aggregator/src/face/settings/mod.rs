@@ -38,6 +38,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub(crate) use start::nearest_there;
+
 /// Fewest epochs that are kept: aggregate keys need that many.
 const RETENTION_EPOCHS_MIN: u64 = 3;
 /// Longest interval of any kind: one day.
@@ -223,6 +225,28 @@ pub fn nearest(name: &str) -> Option<String> {
 /// The databases' directory alone, which needs no network and no chain.
 pub fn stores_directory(layers: &Layers) -> PathBuf {
     Reader { layers }.stores()
+}
+
+#[cfg(test)]
+impl Settings {
+    /// Those of a leader of a development network, with these changes.
+    pub(crate) fn of_a_leader(changes: &[(&str, &str)]) -> Settings {
+        let key = hex::encode(ed25519_dalek::SigningKey::from_bytes(&[1; 32]).verifying_key().as_bytes());
+        let pairs = [
+            ("NETWORK", "devnet"),
+            ("NETWORK_MAGIC", "42"),
+            ("CARDANO_NODE_SOCKET_PATH", "/ipc/node.socket"),
+            ("CARDANO_NODE_VERSION", "10.7.1"),
+            ("PROTOCOL_PARAMETERS__K", "5"),
+            ("PROTOCOL_PARAMETERS__M", "100"),
+            ("PROTOCOL_PARAMETERS__PHI_F", "0.70"),
+            ("GENESIS_VERIFICATION_KEY", &key),
+        ];
+        let variables = pairs.iter().chain(changes).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let layers = Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables.collect()));
+        let outcome = Settings::read(layers);
+        outcome.value.unwrap_or_else(|| panic!("{}", outcome.found))
+    }
 }
 
 impl Reader<'_> {

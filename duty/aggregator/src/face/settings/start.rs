@@ -5,7 +5,7 @@
 
 use super::layers::Layers;
 use super::read::{Reader, variable};
-use super::{AncillarySigner, Outcome, Settings, Uploader};
+use super::{AncillarySigner, Outcome, Settings};
 use crate::face::codes;
 use crate::host::artifact::{Bucket, RemoteUploader};
 use crate::host::http::tls::{Tls, TlsError};
@@ -14,7 +14,7 @@ use mithril_common::entities::SignedEntityTypeDiscriminants as Kind;
 use rustix::fs::{Access, access};
 use std::fmt::Display;
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Settings {
     /// As [`Settings::read`], with what the server reads at its start.
@@ -69,19 +69,23 @@ impl Reader<'_> {
     fn start_accounts(&self, settings: &Settings) {
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
         // Nobody is asked: a service account is only read.
-        let refused = |bucket: &str, use_cdn_domain: bool, json: &str| {
-            let credentials_json = json.to_owned();
-            let bucket = Bucket::Google { bucket: bucket.to_owned(), use_cdn_domain, credentials_json };
+        let refused = |json: &str| {
+            let (bucket, credentials_json) = ("none".to_owned(), json.to_owned());
+            let bucket = Bucket::Google { bucket, use_cdn_domain: false, credentials_json };
             RemoteUploader::new(&bucket, runtime.handle().clone()).err()
         };
-        if let Uploader::Gcp { bucket, use_cdn_domain, credentials } = &settings.artifacts.uploader
-            && let Some(why) = refused(bucket, *use_cdn_domain, credentials.expose())
+        if let Some(bucket) = settings.artifacts.uploader.bucket()
+            && let Err(why) = RemoteUploader::new(&bucket, runtime.handle().clone())
         {
-            self.unusable("google_application_credentials_json", why);
+            let key = match bucket {
+                Bucket::Google { .. } => "google_application_credentials_json",
+                Bucket::S3(_) => "snapshot_bucket_name",
+            };
+            self.unusable(key, why);
         }
         if let Some(AncillarySigner::GcpKms { credentials, .. }) = &settings.artifacts.ancillary_signer
             && settings.entities.types.contains(&Kind::CardanoDatabase)
-            && let Some(why) = refused("none", false, credentials.json.expose())
+            && let Some(why) = refused(credentials.json.expose())
         {
             let name = credentials.variable.escape_default();
             self.unusable("ancillary_files_signer_config", format!("the service account in {name}: {why}"));
@@ -90,8 +94,7 @@ impl Reader<'_> {
 
     /// Whether the directory is there and can be written, or can be made; tells when not.
     fn start_directory(&self, key: &str, directory: &Path) -> bool {
-        let nearest = directory.ancestors().find(|path| path.as_os_str().is_empty() || path.symlink_metadata().is_ok());
-        let nearest = nearest.filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let nearest = &nearest_there(directory);
         if !nearest.is_dir() {
             self.unusable(key, format!("{} is no directory", nearest.display()));
             return false;
@@ -116,4 +119,10 @@ impl Reader<'_> {
             self.unusable("data_stores_directory", why);
         }
     }
+}
+
+/// The path itself, or the first above it that is there.
+pub(crate) fn nearest_there(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    whole.ancestors().find(|above| above.symlink_metadata().is_ok()).unwrap_or(Path::new("/")).to_owned()
 }

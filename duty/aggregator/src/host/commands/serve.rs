@@ -5,8 +5,7 @@ use crate::face::metrics::{self, Gauge};
 use crate::face::settings::{self, AncillarySigner, Compression as Algorithm, Role, Settings, Uploader as Where};
 use crate::host::aggregator::{Aggregator, Running, Setup, chain_directory};
 use crate::host::artifact::{
-    Bucket, Compression, DatabaseMaker, Layout, LocalUploader, ManifestKey, ManifestSigner, RemoteUploader, S3,
-    Uploader,
+    Compression, DatabaseMaker, Layout, LocalUploader, ManifestKey, ManifestSigner, RemoteUploader, Uploader,
 };
 use crate::host::chain::Observer;
 use crate::host::chaindata::{self, ChainData, Provers};
@@ -250,27 +249,11 @@ fn node_files(
 fn maker(settings: &Settings, transfers: &tokio::runtime::Handle) -> Result<DatabaseMaker, CommandError> {
     let artifacts = &settings.artifacts;
     let url = settings.http.public_url.as_str();
-    let unusable = |error: &dyn std::fmt::Display| CommandError::Setting(error.to_string());
-    let uploader: Arc<dyn Uploader> = match &artifacts.uploader {
-        Where::Local => Arc::new(LocalUploader::new(url)),
-        Where::Gcp { bucket, use_cdn_domain, credentials } => {
-            let bucket = Bucket::Google {
-                bucket: bucket.clone(),
-                use_cdn_domain: *use_cdn_domain,
-                credentials_json: credentials.expose().to_owned(),
-            };
-            Arc::new(RemoteUploader::new(&bucket, transfers.clone()).map_err(|error| unusable(&error))?)
-        }
-        Where::S3 { bucket, endpoint, region, access_key_id, secret_access_key, public_url } => {
-            let bucket = Bucket::S3(S3 {
-                bucket: bucket.clone(),
-                endpoint: endpoint.clone(),
-                region: region.clone(),
-                access_key_id: access_key_id.clone(),
-                secret_access_key: secret_access_key.expose().to_owned(),
-                public_url: public_url.clone(),
-            });
-            Arc::new(RemoteUploader::new(&bucket, transfers.clone()).map_err(|error| unusable(&error))?)
+    let uploader: Arc<dyn Uploader> = match artifacts.uploader.bucket() {
+        None => Arc::new(LocalUploader::new(url)),
+        Some(bucket) => {
+            let uploader = RemoteUploader::new(&bucket, transfers.clone());
+            Arc::new(uploader.map_err(|error| CommandError::Setting(error.to_string()))?)
         }
     };
     Ok(DatabaseMaker {
@@ -358,27 +341,10 @@ fn publish(engine: &Engine) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::face::settings::{Layers, Surroundings};
 
     #[test]
     fn signing_configurations_are_recorded_of_types_that_are_not_certified_too() {
-        let variables = [
-            ("NETWORK", "devnet"),
-            ("NETWORK_MAGIC", "42"),
-            ("CARDANO_NODE_SOCKET_PATH", "/ipc/node.socket"),
-            ("CARDANO_NODE_VERSION", "10.7.1"),
-            ("PROTOCOL_PARAMETERS__K", "5"),
-            ("PROTOCOL_PARAMETERS__M", "100"),
-            ("PROTOCOL_PARAMETERS__PHI_F", "0.70"),
-            (
-                "GENESIS_VERIFICATION_KEY",
-                "5b35352c3232382c3134342c38372c3133382c3133362c34382c382c31342c3138372c38352c3134382c39372c3233322c3235352c3232392c33382c3234342c3234372c3230342c3139382c31332c33312c3232322c32352c3136342c35322c3130322c39312c3132302c3230382c3134375d",
-            ),
-            ("SIGNED_ENTITY_TYPES", "CardanoStakeDistribution"),
-        ];
-        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-        let outcome = Settings::read(Layers::read(Path::new("/nowhere"), "dev", &Surroundings::Given(variables)));
-        let settings = outcome.value.unwrap_or_else(|| panic!("{}", outcome.found));
+        let settings = Settings::of_a_leader(&[("SIGNED_ENTITY_TYPES", "CardanoStakeDistribution")]);
         let Role::Leader { parameters } = settings.role.clone() else { panic!("it leads") };
         let recorded = epoch_settings(&settings, parameters);
         assert_eq!(recorded.transactions.unwrap(), settings.entities.transactions);

@@ -38,7 +38,6 @@ fn a_configuration_is_found_however_a_unit_names_it() {
         ("ExecStart=/b start -c /k/with\\x20blank.toml", "/k/with blank.toml"),
         ("WorkingDirectory=/k\nExecStart=/b start -c a.toml", "/k/a.toml"),
         ("WorkingDirectory=-/k\nExecStart=/b start -c a.toml", "/k/a.toml"),
-        ("WorkingDirectory=~\nExecStart=/b start -c a.toml", "/root/a.toml"),
         ("ExecStart=/b start -c a.toml", "/a.toml"),
         ("ExecStart=/b start -c /k/%p.toml", "/k/tmkms-01.toml"),
         ("ExecStart=/b start -c /k/old.toml\nExecStart=\nExecStart=/b start -c /k/a.toml", "/k/a.toml"),
@@ -47,6 +46,13 @@ fn a_configuration_is_found_however_a_unit_names_it() {
         let (_kept, unit) = unit(&format!("[Service]\n{text}\n"));
         assert_eq!(configs(&unit), [(expected.to_owned(), false)], "{text}");
     }
+}
+
+#[test]
+fn a_directory_may_be_the_home_of_the_user() {
+    let home = crate::face::users::home_of("root").unwrap();
+    let (_kept, unit) = unit("[Service]\nWorkingDirectory=~\nExecStart=/b start -c a.toml\n");
+    assert_eq!(configs(&unit), [(home.join("a.toml").display().to_string(), false)]);
 }
 
 #[test]
