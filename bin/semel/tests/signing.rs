@@ -4,10 +4,11 @@
 
 mod stage;
 
-use semel_devnet_tendermint::consensus::VoteKind;
+use semel_devnet_tendermint::consensus::{Round, VoteKind};
 use semel_devnet_tendermint::privval::{Family, Listen, Remote};
 use stage::{CHAIN, Stage, called, node, node_at, prevote, proposal, refusal, vote};
 use std::fs;
+use std::time::Duration;
 
 /// Everything a node asks for in one height.
 fn one_height(remote: &mut Remote, height: u64) {
@@ -216,4 +217,32 @@ fn extensions_are_signed_where_they_belong() {
     }
     let nil = remote.sign_vote(&vote(VoteKind::Precommit, 4, None, 0)).unwrap();
     assert_eq!(nil.extension_signature, None);
+}
+
+#[test]
+fn a_signature_that_was_made_ahead_is_only_over_the_extension_that_is_asked_for() {
+    let stage = Stage::new();
+    let node = node(Family::V038);
+    let _signer = stage.start(&stage.config(&[node.address().to_string()]));
+    let mut remote = called(&node);
+    // After an empty one, the empty one of the same height and round is made ahead. Height, round, extension.
+    let rows: [(u64, u32, &[u8]); 8] = [
+        (1, 0, b""),
+        (2, 0, b""),
+        (3, 1, b""),
+        (4, 0, b"price"),
+        (5, 0, b""),
+        (6, 0, b""),
+        (8, 0, b""),
+        (9, 2, b"price"),
+    ];
+    for (height, round, extension) in rows {
+        remote.sign_vote(&vote(VoteKind::Prevote, height, Some(1), 0)).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        let mut precommit = vote(VoteKind::Precommit, height, Some(1), 0);
+        (precommit.round, precommit.extension) = (Round(round), extension.to_vec());
+        // The node verifies both signatures.
+        assert!(remote.sign_vote(&precommit).unwrap().extension_signature.is_some());
+        assert!(remote.sign_vote(&precommit).unwrap().extension_signature.is_some(), "asked again");
+    }
 }

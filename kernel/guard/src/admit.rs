@@ -1,7 +1,8 @@
 //! Admission: decide, make it durable, and only then let one signature happen.
 
 use crate::{
-    Advance, Digest, Duty, Entry, Hold, Ledger, PublicKey, Reason, Refusal, SignError, Signature, Verdict, Version,
+    Advance, Begin, Digest, Duty, Entry, Hold, Ledger, Position, PublicKey, Reason, Refusal, SignError, Signature,
+    Subject, Ticket, Verdict, Version,
 };
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ const RETRIES_MAX: usize = 64;
 
 /// The right to make one signature: for this key, over bytes with this digest.
 ///
-/// Exists only while the closure given to [`Guard::admit`] runs, because its lifetime is that closure's own.
+/// Exists only while the closure given to [`Guard::admit`] or [`Pending::finish`] runs, because its lifetime is that closure's own.
 #[must_use = "a permit that is not used is a lost signature"]
 pub struct Permit<'p> {
     pub(crate) key: &'p PublicKey,
@@ -54,6 +55,30 @@ pub enum Denied {
     NotSigned(#[from] SignError),
 }
 
+/// A duty that may be signed as soon as it is durable, by the guard that began it. Dropped, it is a position that nobody signs but who
+/// asks the same again.
+#[must_use = "what was begun is to be finished"]
+pub struct Pending<'g, L> {
+    guard: &'g Guard<L>,
+    subject: Subject,
+    position: Position,
+    asked: Digest,
+    entry: Entry,
+    version: Version,
+    repeated: bool,
+    /// None: it is durable.
+    ticket: Option<Ticket>,
+}
+
+/// What comes of a duty at once.
+#[expect(clippy::large_enum_variant, reason = "it is finished where it was begun, moments later")]
+pub enum Begun<'g, L> {
+    /// It had been answered before.
+    Answered(Answer),
+    /// It is to be finished.
+    Pending(Pending<'g, L>),
+}
+
 /// The one way to a signature.
 #[derive(Debug, Clone)]
 pub struct Guard<L> {
@@ -79,10 +104,23 @@ impl<L: Ledger> Guard<L> {
     where
         S: for<'p> FnOnce(Permit<'p>, &[u8]) -> Result<Signature, SignError>,
     {
+        match self.begin(duty)? {
+            Begun::Answered(answer) => Ok(answer),
+            Begun::Pending(pending) => pending.finish(sign),
+        }
+    }
+
+    /// The first half of [`admit`](Self::admit): decides, and writes down what may be signed. Who has many duties begins them all
+    /// and then finishes them: they share one sync.
+    pub fn begin(&self, duty: &Duty<'_>) -> Result<Begun<'_, L>, Denied> {
         let lane = duty.position.lane();
         for _ in 0..RETRIES_MAX {
             let unavailable = |why| self.refused(Refusal::detailed(Reason::Unavailable, duty, why));
             let history = self.ledger.history(duty.subject, lane).map_err(|why| unavailable(why.0))?;
+            let pending = |entry, version, repeated, ticket| {
+                let (subject, position, asked) = (duty.subject.clone(), duty.position, duty.digest);
+                Ok(Begun::Pending(Pending { guard: self, subject, position, asked, entry, version, repeated, ticket }))
+            };
             match crate::decide(&history, duty) {
                 Verdict::Refuse(refusal) => return Err(self.refused(refusal)),
                 Verdict::Watch => {
@@ -95,10 +133,13 @@ impl<L: Ledger> Guard<L> {
                     return Err(self.refused(Refusal::held(duty, until, cause)));
                 }
                 Verdict::Replay(Entry { signature: Some(signature), bytes, .. }) => {
-                    return Ok(Answer { signature, bytes, repeated: true });
+                    return Ok(Begun::Answered(Answer { signature, bytes, repeated: true }));
                 }
-                Verdict::Replay(entry) => return self.sign(duty, entry, history.version, true, sign),
+                Verdict::Replay(entry) => return pending(entry, history.version, true, None),
                 Verdict::Fresh => {
+                    // The ledger changes its own copy, and need not make one because of this one.
+                    let expected = history.version;
+                    drop(history);
                     let entry = Entry {
                         mark: duty.position.mark(),
                         digest: duty.digest,
@@ -106,13 +147,14 @@ impl<L: Ledger> Guard<L> {
                         bytes: duty.bytes.into(),
                         signature: None,
                     };
-                    match self.ledger.advance(duty.subject, lane, history.version, entry.clone()) {
-                        Advance::Committed(version) => return self.sign(duty, entry, version, false, sign),
-                        Advance::Conflict => continue,
-                        Advance::Unknown(why) => {
+                    match self.ledger.begin(duty.subject, lane, expected, entry.clone()) {
+                        Begin::Written(version, ticket) => return pending(entry, version, false, Some(ticket)),
+                        Begin::Done(Advance::Committed(version)) => return pending(entry, version, false, None),
+                        Begin::Done(Advance::Conflict) => continue,
+                        Begin::Done(Advance::Unknown(why)) => {
                             return Err(self.refused(Refusal::detailed(Reason::Unknown, duty, why)));
                         }
-                        Advance::Unavailable(why) => return Err(unavailable(why.0)),
+                        Begin::Done(Advance::Unavailable(why)) => return Err(unavailable(why.0)),
                     }
                 }
             }
@@ -124,21 +166,22 @@ impl<L: Ledger> Guard<L> {
         self.ledger.refused(&refusal);
         Denied::Refused(Box::new(refusal))
     }
+}
 
-    fn sign<S>(
-        &self,
-        duty: &Duty<'_>,
-        entry: Entry,
-        version: Version,
-        repeated: bool,
-        sign: S,
-    ) -> Result<Answer, Denied>
+impl<L: Ledger> Pending<'_, L> {
+    /// The second half of [`Guard::admit`]: waits until the duty is durable, and only then makes the permit and lets `sign` make its
+    /// signature.
+    pub fn finish<S>(self, sign: S) -> Result<Answer, Denied>
     where
         S: for<'p> FnOnce(Permit<'p>, &[u8]) -> Result<Signature, SignError>,
     {
-        let permit = Permit { key: &duty.subject.key, digest: entry.digest, version, brand: PhantomData };
+        let Self { guard, subject, position, asked, entry, version, repeated, ticket } = self;
+        if let Some(Err(why)) = ticket.map(|ticket| guard.ledger.settle(ticket)) {
+            return Err(guard.refused(Refusal::unknown(subject, position, asked, why)));
+        }
+        let permit = Permit { key: &subject.key, digest: entry.digest, version, brand: PhantomData };
         let signature = sign(permit, &entry.bytes)?;
-        self.ledger.keep(duty.subject, duty.position.lane(), entry.mark, entry.digest, &signature);
+        guard.ledger.keep(&subject, position.lane(), entry.mark, entry.digest, &signature);
         Ok(Answer { signature, bytes: entry.bytes, repeated })
     }
 }

@@ -76,6 +76,10 @@ pub trait Signer: Send + Sync {
     fn public_key(&self) -> &PublicKey;
     /// Its name in logs and metrics (`softsign`, `yubihsm`).
     fn provider(&self) -> &str;
+    /// Whether a signature waits for something else than this processor: a device, a service.
+    fn blocks(&self) -> bool {
+        true
+    }
     /// Signs exactly these bytes.
     fn sign(&self, message: Admitted<'_>) -> Result<Signature, SignError>;
 }
@@ -99,6 +103,11 @@ impl Key {
     /// The backend's name.
     pub fn provider(&self) -> &str {
         self.signer.provider()
+    }
+
+    /// Whether a signature waits for a device or a service.
+    pub fn blocks(&self) -> bool {
+        self.signer.blocks()
     }
 
     /// Makes the one signature that `permit` allows. Refuses bytes with another digest, and a permit of another key.

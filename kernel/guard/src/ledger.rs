@@ -8,6 +8,10 @@ use std::sync::Arc;
 #[error("{0}")]
 pub struct Unavailable(pub String);
 
+/// What to ask [`Ledger::settle`] with: the entry that was written, in the ledger's own count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
 /// Outcome of a compare-and-advance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Advance {
@@ -21,6 +25,15 @@ pub enum Advance {
     Unavailable(Unavailable),
 }
 
+/// Outcome of the first half of a compare-and-advance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Begin {
+    /// The entry is in its place, the lane has this version now, and [`Ledger::settle`] says when it is durable.
+    Written(Version, Ticket),
+    /// There is nothing to settle.
+    Done(Advance),
+}
+
 /// The durable memory of what was signed: one linearizable register per (subject, lane).
 pub trait Ledger: Send + Sync {
     /// What is known of a lane. A lane nobody has used is an empty history.
@@ -28,6 +41,18 @@ pub trait Ledger: Send + Sync {
 
     /// If the lane has version `expected`, adds `entry` to it and returns once that is durable.
     fn advance(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Advance;
+
+    /// The first half of [`advance`](Self::advance): several lanes can begin before the first of them waits, and wait for one
+    /// sync. Until it is settled, nobody else is told of the entry either. A ledger that is durable at once keeps this.
+    fn begin(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Begin {
+        Begin::Done(self.advance(subject, lane, expected, entry))
+    }
+
+    /// The second half: returns once what was begun is durable. On an error nobody knows whether it is, and the position counts
+    /// as signed.
+    fn settle(&self, _ticket: Ticket) -> Result<(), String> {
+        Err("this ledger has given no ticket".into())
+    }
 
     /// Stores the signature of an admitted entry. Need not be durable: a lost signature is made again from the
     /// entry's bytes.
@@ -55,6 +80,12 @@ impl<L: Ledger + ?Sized> Ledger for Arc<L> {
     }
     fn advance(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Advance {
         (**self).advance(subject, lane, expected, entry)
+    }
+    fn begin(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Begin {
+        (**self).begin(subject, lane, expected, entry)
+    }
+    fn settle(&self, ticket: Ticket) -> Result<(), String> {
+        (**self).settle(ticket)
     }
     fn keep(&self, subject: &Subject, lane: Lane, mark: Mark, digest: Digest, signature: &Signature) {
         (**self).keep(subject, lane, mark, digest, signature);

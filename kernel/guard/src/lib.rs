@@ -3,7 +3,7 @@
 //! ```text
 //! Policy   decide(history, duty)             → Fresh | Replay(entry) | Refuse(refusal)      pure
 //! Ledger   advance(lane, expected, entry)    → Committed(version) | Conflict | Unknown      durable, linearizable
-//! Guard    admit(duty, sign)                 → Answer | Denied
+//! Guard    admit(duty, sign)                 → Answer | Denied                              begin and finish in one
 //! Permit   exists only while `sign` runs, is taken by value, cannot be built, cloned or kept
 //! Key      sign(permit, bytes)               → Signature; recomputes the digest of the bytes
 //! Benign   the closed list of messages that cannot be slashed and need no permit
@@ -13,7 +13,7 @@
 //! this project. Invariants (numbers as operators meet them in the documentation):
 //!
 //! * at most one digest is ever admitted for one (key, chain, lane, position);
-//! * a permit exists only after the ledger has said `Committed`;
+//! * a permit exists only after the ledger has said `Committed`, or has settled what it said `Written` of;
 //! * floors never fall;
 //! * a key that holds signs nothing at or below its bound;
 //! * an unknown write outcome closes the position;
@@ -59,14 +59,14 @@ mod position;
 mod refusal;
 mod subject;
 
-pub use admit::{Answer, Denied, Guard, Permit};
+pub use admit::{Answer, Begun, Denied, Guard, Pending, Permit};
 pub use benign::{Benign, ERA_NAME_MAX, EraMark, EraNameError, RAW_BYTES_DOMAIN};
 pub use domain::{DOMAIN_MAX, DOMAIN_MIN, Domain, DomainError};
 pub use duty::{BYTES_MAX, Digest, Duty, DutyError};
 pub use history::{Entry, History, RECENT_MAX, Version};
 pub use hold::{HOLD_HEIGHTS, Hold, HoldCause};
 pub use key::{Admitted, Key, SIGNATURE_MAX, SignError, Signature, SignatureError, Signer};
-pub use ledger::{Advance, Ledger, Unavailable};
+pub use ledger::{Advance, Begin, Ledger, Ticket, Unavailable};
 pub use policy::{HEIGHT_FIRST_MAX, HEIGHT_LEAP_MAX, SLOT_FIRST_MAX, SLOT_LEAP_MAX, Verdict, decide};
 pub use position::{EthereumDuty, Lane, Mark, Order, Position, SignedEntity, Step};
 pub use refusal::{Reason, Refusal};

@@ -106,6 +106,12 @@ impl Refusal {
         Self { detail: Some(detail), ..Self::new(reason, duty, None, None) }
     }
 
+    /// What was begun was perhaps not made durable.
+    pub(crate) fn unknown(subject: Subject, asked: Position, asked_digest: Digest, why: String) -> Self {
+        let (stored, stored_digest) = (None, None);
+        Self { reason: Reason::Unknown, subject, asked, asked_digest, stored, stored_digest, detail: Some(why) }
+    }
+
     /// The lane watches up to `until`.
     pub(crate) fn held(duty: &Duty<'_>, until: Mark, cause: HoldCause) -> Self {
         let detail = format!("{cause}; closed is {}", duty.position.lane().show(until));

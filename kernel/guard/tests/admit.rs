@@ -5,12 +5,12 @@
 mod stage;
 
 use semel_guard::{
-    Admitted, Advance, Algorithm, Benign, Denied, Duty, Entry, Guard, History, Key, Lane, Ledger, Mark, PublicKey,
-    Reason, Refusal, SignError, Signature, Signer, Subject, Unavailable, Version,
+    Admitted, Advance, Algorithm, Begin, Begun, Benign, Denied, Duty, Entry, Guard, History, Key, Lane, Ledger, Mark,
+    PublicKey, Reason, Refusal, SignError, Signature, Signer, Subject, Ticket, Unavailable, Version,
 };
 use stage::{Model, Scripted, precommit, signature_of, subject};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 fn duty<'a>(subject: &'a Subject, height: u64, text: &'a str) -> Duty<'a> {
     let content = text.split(" at ").next().unwrap();
@@ -150,6 +150,79 @@ fn of_two_requests_for_one_position_the_second_sees_the_first() {
     let guard = Guard::new(Outrun(Scripted::new(Model::default())));
     let asked = guard.admit(&duty(&subject, 5, "A at 1"), |_, _| panic!("signed"));
     assert_eq!(reason(asked), Reason::Conflict);
+}
+
+/// A ledger that says later whether what was begun is durable.
+struct Later {
+    medium: Scripted,
+    settled: Mutex<Vec<Ticket>>,
+    fails: bool,
+}
+
+impl Ledger for Later {
+    fn history(&self, subject: &Subject, lane: Lane) -> Result<Arc<History>, Unavailable> {
+        self.medium.history(subject, lane)
+    }
+    fn advance(&self, _: &Subject, _: Lane, _: Version, _: Entry) -> Advance {
+        panic!("a guard that begins does not wait")
+    }
+    fn begin(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Begin {
+        match self.medium.advance(subject, lane, expected, entry) {
+            Advance::Committed(version) => Begin::Written(version, Ticket(100 + version)),
+            other => Begin::Done(other),
+        }
+    }
+    fn settle(&self, ticket: Ticket) -> Result<(), String> {
+        self.settled.lock().unwrap().push(ticket);
+        if self.fails { Err("the disk is gone".into()) } else { Ok(()) }
+    }
+    fn keep(&self, subject: &Subject, lane: Lane, mark: Mark, digest: semel_guard::Digest, signature: &Signature) {
+        self.medium.keep(subject, lane, mark, digest, signature);
+    }
+    fn raise(&self, _: &Subject, _: Lane, _: Mark) -> Result<(), Unavailable> {
+        Ok(())
+    }
+    fn bury(&self, _: &Subject, _: bool) -> Result<(), Unavailable> {
+        Ok(())
+    }
+    fn refused(&self, refusal: &Refusal) {
+        self.medium.refused(refusal);
+    }
+}
+
+fn later(fails: bool) -> Guard<Later> {
+    Guard::new(Later { medium: Scripted::new(Model::default()), settled: Mutex::default(), fails })
+}
+
+#[test]
+fn what_is_begun_is_signed_when_it_is_settled_and_not_before() {
+    let subject = subject(1);
+    let guard = later(false);
+    let begun = [5, 6].map(|height| guard.begin(&duty(&subject, height, "A at 1")).unwrap());
+    assert_eq!(*guard.ledger().settled.lock().unwrap(), [], "beginning waits for nothing");
+    for (count, begun) in (1..).zip(begun) {
+        let Begun::Pending(pending) = begun else { panic!("answered") };
+        let answer = pending.finish(|_, bytes| {
+            assert_eq!(guard.ledger().settled.lock().unwrap().len(), count, "signed before it was settled");
+            Ok(signature_of(bytes))
+        });
+        assert_eq!(answer.unwrap().signature, signature_of(b"A at 1"));
+    }
+    assert_eq!(*guard.ledger().settled.lock().unwrap(), [Ticket(101), Ticket(102)]);
+    assert!(matches!(guard.begin(&duty(&subject, 6, "A at 2")), Ok(Begun::Answered(answer)) if answer.repeated));
+}
+
+#[test]
+fn what_does_not_settle_is_refused_as_unknown_and_the_key_is_not_asked() {
+    let subject = subject(1);
+    let guard = later(true);
+    let Ok(Begun::Pending(pending)) = guard.begin(&duty(&subject, 5, "A at 1")) else { panic!("answered") };
+    let finished = pending.finish(|_, _| panic!("signed"));
+    let Err(Denied::Refused(refusal)) = finished else { panic!("{finished:?}") };
+    assert_eq!((refusal.reason, refusal.asked), (Reason::Unknown, precommit(5)));
+    assert_eq!(refusal.detail.as_deref(), Some("the disk is gone"));
+    assert_eq!(guard.ledger().medium.model().refused, [*refusal]);
+    assert_eq!(reason(guard.admit(&duty(&subject, 5, "B at 1"), |_, _| panic!("signed"))), Reason::Conflict);
 }
 
 /// Signs anything, and counts.

@@ -133,6 +133,10 @@ impl Signer for SoftKey {
         "softsign"
     }
 
+    fn blocks(&self) -> bool {
+        false
+    }
+
     fn sign(&self, message: Admitted<'_>) -> Result<Signature, SignError> {
         let failed = |reason: String| SignError { provider: "softsign".into(), reason };
         match &self.secret {

@@ -8,8 +8,8 @@ use crate::state::{LaneState, SubjectState, entry_records, signature_record};
 use crate::sync::{Arc, Condvar, MutexGuard, PoisonError};
 use crate::waited;
 use semel_guard::{
-    Advance, BYTES_MAX, Digest, Entry, History, Hold, Lane, Ledger, Mark, Order, Reason, Refusal, Signature, Subject,
-    Unavailable, Version,
+    Advance, BYTES_MAX, Begin, Digest, Entry, History, Hold, Lane, Ledger, Mark, Order, Reason, Refusal, Signature,
+    Subject, Ticket, Unavailable, Version,
 };
 use std::io;
 use std::time::{Duration, Instant};
@@ -168,9 +168,11 @@ impl Shared {
             if let Some(why) = &inner.failed {
                 return Err(why.clone());
             }
-            if let Some(target) = inner.syncing {
+            if let Some((target, since)) = inner.syncing {
+                // Who comes to a sync that hangs does not wait for it as long again.
                 let now = Instant::now();
-                let left = deadline.get_or_insert_with(|| now + WAIT_MAX).saturating_duration_since(now);
+                let left =
+                    (*deadline.get_or_insert(now + WAIT_MAX)).min(since + WAIT_MAX).saturating_duration_since(now);
                 if left.is_zero() {
                     return Err(format!("the disk did not answer within {} s", WAIT_MAX.as_secs()));
                 }
@@ -181,9 +183,9 @@ impl Shared {
             // With what others have put there since: one write for all that wait, and one sync.
             self.hand_over(&mut inner).map_err(|error| error.to_string())?;
             let (target, file) = (inner.volume.written, inner.volume.file());
-            inner.syncing = Some(target);
-            drop(inner);
             let begun = Instant::now();
+            inner.syncing = Some((target, begun));
+            drop(inner);
             let synced = file.sync();
             self.sync_seconds.record(begun.elapsed());
             inner = self.lock();
@@ -297,8 +299,24 @@ impl Ledger for Journal {
     }
 
     fn advance(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Advance {
+        match self.begin(subject, lane, expected, entry) {
+            Begin::Written(version, ticket) => match self.settle(ticket) {
+                Ok(()) => Advance::Committed(version),
+                Err(why) => Advance::Unknown(why),
+            },
+            Begin::Done(advance) => advance,
+        }
+    }
+
+    fn settle(&self, Ticket(sequence): Ticket) -> Result<(), String> {
+        let shared = self.shared();
+        shared.settle(shared.lock(), sequence).map(drop)
+    }
+
+    fn begin(&self, subject: &Subject, lane: Lane, expected: Version, entry: Entry) -> Begin {
         if entry.bytes.len() > BYTES_MAX {
-            return Advance::Unavailable(Unavailable(format!("a message has at most {BYTES_MAX} bytes")));
+            let why = format!("a message has at most {BYTES_MAX} bytes");
+            return Begin::Done(Advance::Unavailable(Unavailable(why)));
         }
         let id = subject_id(subject);
         let shared = self.shared();
@@ -308,8 +326,8 @@ impl Ledger for Journal {
         let holds = inner.state.subjects.get(&id).map(|known| known.holds).unwrap_or_default();
         let state = match inner.lane(id, lane) {
             Ok(state) if state.history.version == expected => state,
-            Ok(_) => return Advance::Conflict,
-            Err(why) => return Advance::Unavailable(why),
+            Ok(_) => return Begin::Done(Advance::Conflict),
+            Err(why) => return Begin::Done(Advance::Unavailable(why)),
         };
         let (version, mark) = (expected + 1, entry.mark);
         let base = |kind| Record { subject: id, lane: lane.code(), ..Record::new(kind) };
@@ -329,7 +347,7 @@ impl Ledger for Journal {
         let written = if covered { shared.write(inner, records) } else { shared.put(inner, records) };
         let sequence = match written {
             Ok(sequence) => sequence,
-            Err(error) => return Advance::Unknown(error.to_string()),
+            Err(error) => return Begin::Done(Advance::Unknown(error.to_string())),
         };
         match extension {
             Some(bound) if covered => match inner.extend.iter_mut().find(|queued| (queued.0, queued.1) == (id, lane)) {
@@ -340,15 +358,12 @@ impl Ledger for Journal {
             None => {}
         }
         if covered {
-            return Advance::Committed(version);
+            return Begin::Done(Advance::Committed(version));
         }
         if let Some(subject) = inner.state.subjects.get_mut(&id) {
             subject.lane(lane).settles = sequence;
         }
-        match shared.settle(guard, sequence) {
-            Ok(_) => Advance::Committed(version),
-            Err(why) => Advance::Unknown(why),
-        }
+        Begin::Written(version, Ticket(sequence))
     }
 
     fn keep(&self, subject: &Subject, lane: Lane, mark: Mark, digest: Digest, signature: &Signature) {

@@ -14,9 +14,9 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test suite: it panics to fail")]
 
 use semel_guard::{
-    Advance, Algorithm, Answer, BYTES_MAX, ChainId, Denied, Digest, Duty, Entry, EthereumDuty, Guard, History, Lane,
-    Ledger, Mark, Order, Position, PublicKey, RECENT_MAX, Reason, Refusal, SIGNATURE_MAX, SignError, Signature, Step,
-    Subject, Version,
+    Advance, Algorithm, Answer, BYTES_MAX, Begin, ChainId, Denied, Digest, Duty, Entry, EthereumDuty, Guard, History,
+    Lane, Ledger, Mark, Order, Position, PublicKey, RECENT_MAX, Reason, Refusal, SIGNATURE_MAX, SignError, Signature,
+    Step, Subject, Version,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub fn run(open: &Open<'_>, reopened: Reopened) {
 
 type Case = fn(&Candidate<'_>);
 
-const CASES: [(&str, Case); 15] = [
+const CASES: [(&str, Case); 16] = [
     ("empty", a_lane_that_nobody_used_is_empty),
     ("advance", an_advance_at_the_version_of_the_lane_is_there_for_the_next_reader),
     ("conflict", an_advance_at_another_version_changes_nothing),
@@ -70,6 +70,7 @@ const CASES: [(&str, Case); 15] = [
     ("lost", a_signature_that_was_lost_is_made_again_over_the_stored_bytes),
     ("once", a_lane_without_order_signs_each_position_once),
     ("attestations", attestations_neither_vote_twice_nor_surround),
+    ("together", what_is_begun_together_is_there_when_it_is_settled),
     ("concurrent-advance", each_version_is_committed_once_whoever_asks),
     ("concurrent-sign", of_those_who_ask_at_once_one_gets_a_signature),
     ("concurrent-raise", nothing_is_admitted_below_a_floor_that_was_acknowledged),
@@ -163,6 +164,31 @@ fn an_advance_at_the_version_of_the_lane_is_there_for_the_next_reader(candidate:
             assert_eq!(after.at(lane, entry.mark), Some(&entry), "{lane}");
             let floor = if lane.order() == Order::Once { None } else { Some(entry.mark) };
             assert_eq!(after.floor, floor, "{lane}");
+        }
+    }
+}
+
+fn what_is_begun_together_is_there_when_it_is_settled(candidate: &Candidate<'_>) {
+    let ledger = candidate.ledger();
+    let subjects = [subject(1, "one"), subject(1, "two"), subject(2, "one")];
+    for round in 1..=3 {
+        let begun = subjects.each_ref().map(|subject| {
+            let version = history(&*ledger, subject, Lane::Tendermint).version;
+            (version, ledger.begin(subject, Lane::Tendermint, version, entry(round, "together")))
+        });
+        for (subject, (before, begun)) in subjects.iter().zip(begun) {
+            let version = match begun {
+                Begin::Written(version, ticket) => {
+                    ledger.settle(ticket).expect("durable");
+                    version
+                }
+                Begin::Done(advance) => committed(advance),
+            };
+            let found = history(&*ledger, subject, Lane::Tendermint);
+            assert!(version > before && found.version == version, "{before}, {version}: {found:?}");
+            assert_eq!(found.floor, Some(Mark([round, round / 2, 0])));
+            let late = ledger.begin(subject, Lane::Tendermint, before, entry(round + 9, "late"));
+            assert_eq!(late, Begin::Done(Advance::Conflict));
         }
     }
 }

@@ -107,6 +107,28 @@ impl File for fs::File {
     }
 }
 
+/// Zeros written at once: small pieces stay small in the kernel's memory, where what belongs to a piece is looked through with each
+/// record.
+const ZEROS: [u8; 16 * 1024] = [0; 16 * 1024];
+
+/// Writes zeros over the first `len` bytes of a file.
+pub(crate) fn write_zeros(file: &dyn File, len: usize) -> io::Result<()> {
+    for offset in (0..len).step_by(ZEROS.len()) {
+        let piece = ZEROS.get(..len - offset).unwrap_or(&ZEROS);
+        file.write(offset as u64, piece)?;
+    }
+    Ok(())
+}
+
+/// Creates a file of zeros, durable together with its name.
+pub(crate) fn create_zeros(disk: &dyn Disk, path: &Path, len: usize) -> io::Result<Box<dyn File>> {
+    let file = disk.open(path, Open::New)?;
+    write_zeros(file.as_ref(), len)?;
+    file.sync()?;
+    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
+    Ok(file)
+}
+
 /// Creates a file with `content`, durable together with its name.
 pub(crate) fn create_durable(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<Box<dyn File>> {
     let file = disk.open(path, Open::New)?;

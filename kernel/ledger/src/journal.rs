@@ -26,7 +26,7 @@ use crate::witness::Witness;
 use semel_guard::{History, Hold, Lane, Mark, Subject};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 /// Histogram of the times that the medium took to make records durable.
 pub const SYNC_SECONDS: &str = "semel_ledger_sync_seconds";
@@ -75,8 +75,8 @@ pub(crate) struct Inner {
     /// Held while the process signs with these keys.
     pub(crate) locks: Locks,
     pub(crate) volume_lock: Option<Box<dyn File>>,
-    /// A sync runs, of everything up to this sequence.
-    pub(crate) syncing: Option<u64>,
+    /// A sync runs, of everything up to this sequence, since then.
+    pub(crate) syncing: Option<(u64, Instant)>,
     /// How many wait on each side of [`Shared::changed`].
     pub(crate) waiting: [usize; 2],
     /// Lanes whose reservation is to be extended in the background.

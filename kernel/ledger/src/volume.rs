@@ -8,7 +8,7 @@
 //! * a record that claims that something beyond the end of the chain was durable;
 //! * a segment that is shorter than its header says, or that belongs to another ledger, volume or place.
 
-use crate::disk::{Disk, File, Open, create_durable};
+use crate::disk::{Disk, File, Open, create_zeros, write_zeros};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::record::{COUNT_MAX, Kind, Place, RECORD_LEN, Record, Slot, decode, half};
 use crate::state::State;
@@ -111,6 +111,9 @@ pub(crate) struct Tolerated {
     pub(crate) claims: u64,
 }
 
+/// Records read at once.
+const READ_RECORDS: usize = 32;
+
 fn read_segment(
     disk: &dyn Disk,
     dir: &Path,
@@ -124,15 +127,21 @@ fn read_segment(
     let len = file.len().map_err(io)?;
     let len = usize::try_from(len).ok().filter(|len| *len <= SEGMENT_RECORDS_MAX * RECORD_LEN);
     let len = len.ok_or_else(|| damaged(path, "longer than a segment can be"))?;
-    let mut bytes = vec![0; len];
-    file.read(0, &mut bytes).map_err(io)?;
     if len % RECORD_LEN != 0 {
         return Err(damaged(path, format!("its length {len} is not a multiple of {RECORD_LEN}")));
     }
     let mut segment = Segment { empty: len == 0, ..Segment::default() };
     let mut broken = false;
     let mut leftovers = Vec::new();
-    for (at, slot) in bytes.chunks_exact(RECORD_LEN).enumerate() {
+    // Piece by piece: segments of many keys have megabytes.
+    let mut piece = [0; READ_RECORDS * RECORD_LEN];
+    for at in 0..len / RECORD_LEN {
+        let within = at % READ_RECORDS * RECORD_LEN;
+        if within == 0 {
+            let left = (len - at * RECORD_LEN).min(piece.len());
+            file.read((at * RECORD_LEN) as u64, piece.get_mut(..left).unwrap_or_default()).map_err(io)?;
+        }
+        let slot = piece.get(within..within + RECORD_LEN).unwrap_or_default();
         let (record, place) = match decode(slot) {
             Slot::Zero => {
                 broken = true;
@@ -418,7 +427,7 @@ fn open_segment(disk: &dyn Disk, dir: &Path, index: u64, wanted: usize) -> Resul
     let file = match disk.open(&path, Open::Write) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((create_durable(disk, &path, &vec![0; wanted * RECORD_LEN]).map_err(io)?, wanted));
+            return Ok((create_zeros(disk, &path, wanted * RECORD_LEN).map_err(io)?, wanted));
         }
         Err(error) => return Err(io(error)),
     };
@@ -427,7 +436,7 @@ fn open_segment(disk: &dyn Disk, dir: &Path, index: u64, wanted: usize) -> Resul
         return Ok((file, have));
     }
     // Its header speaks of the old length, and nothing in it is needed: an emptied segment is no damage.
-    file.write(0, &vec![0; wanted * RECORD_LEN]).map_err(io)?;
+    write_zeros(file.as_ref(), wanted * RECORD_LEN).map_err(io)?;
     file.sync().map_err(io)?;
     Ok((file, wanted))
 }

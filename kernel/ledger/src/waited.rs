@@ -1,7 +1,6 @@
 //! How long this thread has waited for the medium.
 //!
-//! A request is served by one thread from its first byte to its answer, so the thread knows what part of the answer was the
-//! disk's. The guard between the two need not carry the number.
+//! Who begins or finishes a request knows what part of that was the disk's. The guard between the two need not carry the number.
 
 use std::cell::Cell;
 use std::time::Duration;

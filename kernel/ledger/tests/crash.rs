@@ -7,7 +7,7 @@ mod simdisk;
 
 use scene::{Dice, ask, precommit, refusal, signature_of, subject};
 use semel_guard::{
-    Denied, Digest, Duty, EthereumDuty, Guard, Lane, Ledger, Mark, Position, SignError, Step, Subject, decide,
+    Begun, Denied, Digest, Duty, EthereumDuty, Guard, Lane, Ledger, Mark, Position, SignError, Step, Subject, decide,
 };
 use semel_ledger::{Durability, Journal, LedgerErrorKind, Options, RESERVE_HEIGHTS_MAX};
 use simdisk::{Fault, SimDisk, Survivors};
@@ -70,6 +70,28 @@ impl World {
         }
     }
 
+    /// Begins all of them before the first is finished, as a thread with many connections does.
+    fn sign_together(&mut self, guard: &Guard<Journal>, asked: &[(&Subject, Position)]) -> Result<(), Stopped> {
+        let begin = |(subject, position): &(&Subject, Position)| {
+            let text = format!("{position}");
+            let begun = guard.begin(&Duty::new(subject, *position, text.as_bytes()).unwrap());
+            ((*subject).clone(), *position, text, begun)
+        };
+        let begun: Vec<_> = asked.iter().map(begin).collect();
+        let mut all = Ok(());
+        for (subject, position, text, begun) in begun {
+            let Ok(Begun::Pending(pending)) = begun else {
+                all = Err(Stopped);
+                continue;
+            };
+            match pending.finish(|_permit, bytes| Ok(signature_of(bytes))) {
+                Ok(_) => self.left.push((subject, position, text)),
+                Err(_) => all = Err(Stopped),
+            }
+        }
+        all
+    }
+
     fn raise(&mut self, journal: &Journal, subject: &Subject, lane: Lane, floor: Mark) -> Result<(), Stopped> {
         self.highest = self.highest.max(if lane == Lane::Tendermint { floor.0[0] } else { 0 });
         journal.raise(subject, lane, floor).map_err(|_| Stopped)?;
@@ -115,6 +137,8 @@ fn scenario(stage: &Stage, world: &mut World) -> Result<(), Stopped> {
     world.sign(&guard, &a, precommit(22))?;
     world.bury(&journal, &b, false)?;
     world.sign(&guard, &b, precommit(2))?;
+    let slot = Position::EthereumDuty { duty: EthereumDuty::SyncMessage, slot: 11 };
+    world.sign_together(&guard, &[(&a, precommit(23)), (&b, precommit(3)), (&b, slot), (&a, precommit(24))])?;
     journal.close().map_err(|_| Stopped)?;
     drop((guard, journal));
     let both = [a.clone(), b.clone()];

@@ -12,7 +12,7 @@ mod scene;
 mod simdisk;
 
 use scene::{ask, at, precommit, refusal, seed, signature_of, subject};
-use semel_guard::{Denied, Digest, Duty, Guard, Lane, Ledger, Mark, Position, Reason};
+use semel_guard::{Begun, Denied, Digest, Duty, Guard, Lane, Ledger, Mark, Position, Reason};
 use semel_ledger::disk::{Disk, File, Open};
 use semel_ledger::{Durability, Journal, Kind, Options, RECORD_LEN};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
@@ -158,6 +158,25 @@ impl Seen {
         }
     }
 
+    /// Begins both before the first is finished: neither may be signed before it is durable.
+    fn ask_together(&self, guard: &Guard<Journal>, asked: [Position; 2], text: &str) {
+        let a = subject(1);
+        let begun = asked.map(|position| (position, guard.begin(&Duty::new(&a, position, text.as_bytes()).unwrap())));
+        thread::yield_now();
+        for (position, begun) in begun {
+            let Ok(Begun::Pending(pending)) = begun else { continue };
+            let finished = pending.finish(|_permit, bytes| {
+                let new = (position, text.to_owned());
+                let other = self.signed.lock().unwrap().insert(position.to_string(), new.clone());
+                assert!(other.is_none_or(|other| other == new), "{text} is the second to be signed at {position}");
+                let is_closed = is_closed_on_the_medium(&self.disk, position.lane(), position.mark(), Some(text));
+                assert!(is_closed, "{text} can be lost, and is signed at {position}");
+                Ok(signature_of(bytes))
+            });
+            self.totals.signed.fetch_add(u64::from(finished.is_ok()), Ordering::Relaxed);
+        }
+    }
+
     fn raise(&self, guard: &Guard<Journal>) {
         if guard.ledger().raise(&subject(1), Lane::Tendermint, RAISED).is_ok() {
             let is_closed = is_closed_on_the_medium(&self.disk, Lane::Tendermint, RAISED, None);
@@ -206,6 +225,22 @@ const RUN_AHEAD: [(&str, Work); 3] = [
         seen.ask(guard, Position::Aura { slot: 1 }, name);
         seen.ask(guard, Position::Aura { slot: 2 }, name);
         seen.close(guard);
+    }),
+];
+
+/// Two begin two lanes each before they finish any, against one that asks for the same position and then closes the ledger.
+const TOGETHER: [(&str, Work); 3] = [
+    ("first", |guard, seen, name| seen.ask_together(guard, [precommit(1), Position::Aura { slot: 1 }], name)),
+    ("second", |guard, seen, name| {
+        seen.ask_together(guard, [Position::EthereumBlock { slot: 1 }, precommit(1)], name);
+        seen.ask(guard, precommit(2), name);
+    }),
+    ("third", |guard, seen, name| {
+        seen.ask(guard, precommit(1), name);
+        seen.ask(guard, precommit(3), name);
+        seen.close(guard);
+        seen.ask(guard, precommit(4), name);
+        seen.ask(guard, precommit(4), name);
     }),
 ];
 
@@ -271,6 +306,12 @@ const RESERVE: Durability = Durability::Reserve { heights: 3 };
 #[test]
 fn in_any_order_nothing_is_signed_twice_or_below_a_floor_or_after_the_end() {
     explore(any_order(1), Durability::Sync, &CONTENTION);
+}
+
+#[test]
+fn in_any_order_what_is_begun_together_is_signed_when_it_is_durable() {
+    explore(any_order(5), Durability::Sync, &TOGETHER);
+    explore(orders_with_few_switches(6), RESERVE, &TOGETHER);
 }
 
 #[test]

@@ -8,7 +8,7 @@ mod stats;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use load::{Node, Plan, Together};
+use load::{Node, Plan};
 use process::{Cost, Signers};
 use report::{Report as Results, Round, Series};
 use semel_devnet_tendermint::privval::Family;
@@ -163,23 +163,16 @@ impl Bench {
         }
         let begun = Instant::now();
         let mut signers = Signers::start(&self.commands(home, &configs, command)?, home)?;
-        let together = Together::new(nodes.len());
-        let seen = std::thread::scope(|scope| {
-            let together = &together;
-            let run = |node| scope.spawn(move || Node::run(node, plan, begun, together));
-            let threads: Vec<_> = nodes.iter().map(run).collect();
-            threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
-        });
+        let seen = load::run(&nodes, plan, begun);
         let cost: Cost = signers.cost();
         let (ended, tail) = (signers.any_ended(), signers.log_tail());
         drop(signers);
         let (mut latencies, mut refusals, mut rate, mut first) = (Vec::new(), 0, 0.0, Duration::ZERO);
+        let seen = seen.map_err(|error| {
+            let ended = if ended { "a signer ended; " } else { "" };
+            io::Error::other(format!("{}: {ended}{error}; its log ends: {tail}", series.name))
+        })?;
         for node in seen {
-            let node = node.map_err(|_| io::Error::other("a node of the benchmark ended early"))?;
-            let node = node.map_err(|error| {
-                let ended = if ended { "a signer ended; " } else { "" };
-                io::Error::other(format!("{}: {ended}{error}; its log ends: {tail}", series.name))
-            })?;
             rate += node.latencies.len() as f64 / node.took.as_secs_f64();
             refusals += node.refusals;
             first = first.max(node.first);

@@ -18,6 +18,9 @@ use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+/// A log that has not grown for this long has said everything.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -266,9 +269,16 @@ impl Signer {
         }
     }
 
-    /// How many lines have this text.
+    /// How many lines have this text, once it says nothing more. Lines come after what they tell of, some milliseconds apart.
     pub(crate) fn count(&self, text: &str) -> usize {
-        self.log.lines.lock().unwrap().0.iter().filter(|line| line.contains(text)).count()
+        let mut lines = self.log.lines.lock().unwrap();
+        loop {
+            let before = lines.0.len();
+            lines = self.log.grown.wait_timeout(lines, QUIET).unwrap().0;
+            if lines.0.len() == before {
+                return lines.0.iter().filter(|line| line.contains(text)).count();
+            }
+        }
     }
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {

@@ -163,11 +163,22 @@ impl Remote {
         Ok(signed)
     }
 
-    /// Like [`sign_vote`](Self::sign_vote), without verifying the signatures: for measuring.
+    /// Like [`sign_vote`](Self::sign_vote), without verifying the signatures.
     pub fn ask_vote(&mut self, vote: &Vote) -> Result<SignedVote, RemoteError> {
-        let address = self.key.as_ref().map_or([0; 20], |(_, address)| *address);
-        let Answer::Vote(answer) = self.ask(&Request::Vote(vote, address))? else { return Err(RemoteError::Mismatch) };
-        let echo = answer?;
+        self.seal_vote(vote)?;
+        self.send_sealed()?;
+        self.receive_vote(vote)
+    }
+
+    /// Makes the request for a signature of `vote`, to be sent with [`send_sealed`](Self::send_sealed): for measuring.
+    pub fn seal_vote(&mut self, vote: &Vote) -> Result<(), RemoteError> {
+        self.seal_request(&Request::Vote(vote, self.address()))
+    }
+
+    /// The answer to a request for a signature of `vote`. It is compared, and not verified.
+    pub fn receive_vote(&mut self, vote: &Vote) -> Result<SignedVote, RemoteError> {
+        let Answer::Vote(answer) = self.answer()? else { return Err(RemoteError::Mismatch) };
+        let (echo, address) = (answer?, self.address());
         let kind = if vote.kind == VoteKind::Prevote { 1 } else { 2 };
         compare(echo.kind == kind, "type")?;
         compare(echo.height == vote.height.0.cast_signed(), "height")?;
@@ -179,6 +190,10 @@ impl Remote {
         let signature = fixed(&echo.signature, "vote")?;
         let extension_signature = self.extension_signature(vote, &echo)?;
         Ok(SignedVote { vote: Vote { time: echo.time, ..vote.clone() }, signature, extension_signature })
+    }
+
+    fn address(&self) -> [u8; 20] {
+        self.key.as_ref().map_or([0; 20], |(_, address)| *address)
     }
 
     /// As nodes of v0.38 have it: never on a prevote or for nil; wanted if extensions are enabled, and else not looked at.
@@ -214,11 +229,21 @@ impl Remote {
         Ok((proposal, signature))
     }
 
-    /// Like [`sign_proposal`](Self::sign_proposal), without verifying the signature: for measuring.
+    /// Like [`sign_proposal`](Self::sign_proposal), without verifying the signature.
     pub fn ask_proposal(&mut self, proposal: &Proposal) -> Result<(Proposal, [u8; 64]), RemoteError> {
-        let Answer::Proposal(answer) = self.ask(&Request::Proposal(proposal))? else {
-            return Err(RemoteError::Mismatch);
-        };
+        self.seal_proposal(proposal)?;
+        self.send_sealed()?;
+        self.receive_proposal(proposal)
+    }
+
+    /// Makes the request for a signature of `proposal`, to be sent with [`send_sealed`](Self::send_sealed): for measuring.
+    pub fn seal_proposal(&mut self, proposal: &Proposal) -> Result<(), RemoteError> {
+        self.seal_request(&Request::Proposal(proposal))
+    }
+
+    /// The answer to a request for a signature of `proposal`. It is compared, and not verified.
+    pub fn receive_proposal(&mut self, proposal: &Proposal) -> Result<(Proposal, [u8; 64]), RemoteError> {
+        let Answer::Proposal(answer) = self.answer()? else { return Err(RemoteError::Mismatch) };
         let echo = answer?;
         compare(echo.kind == 32, "type")?;
         compare(echo.height == proposal.height.0.cast_signed(), "height")?;
@@ -245,36 +270,58 @@ impl Remote {
 
     /// One request and its answer.
     pub fn ask(&mut self, request: &Request<'_>) -> Result<Answer, RemoteError> {
+        self.seal_request(request)?;
+        self.send_sealed()?;
+        self.answer()
+    }
+
+    fn seal_request(&mut self, request: &Request<'_>) -> Result<(), RemoteError> {
         let mut message = std::mem::take(&mut self.message);
         request.write(self.encoding(), &self.chain, &mut self.scratch, &mut message);
-        let sent = self.send(&message);
+        let sealed = self.seal_delimited(&message);
         self.message = message;
-        sent?;
+        sealed
+    }
+
+    fn answer(&mut self) -> Result<Answer, RemoteError> {
         let encoding = self.encoding();
         Ok(Answer::read(encoding, self.receive()?)?)
     }
 
     /// Sends a message with its length in front.
     pub fn send(&mut self, message: &[u8]) -> Result<(), RemoteError> {
+        self.seal_delimited(message)?;
+        self.send_sealed()
+    }
+
+    fn seal_delimited(&mut self, message: &[u8]) -> Result<(), RemoteError> {
         let mut delimited = std::mem::take(&mut self.scratch.delimited);
         delimited.clear();
         write_varint(&mut delimited, message.len() as u64);
         delimited.extend_from_slice(message);
-        let sent = self.send_raw(&delimited);
+        let sealed = self.seal_raw(&delimited);
         self.scratch.delimited = delimited;
-        sent
+        sealed
     }
 
     /// Sends bytes as they are (inside the encrypted channel, if there is one), with a single write.
     pub fn send_raw(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
+        self.seal_raw(bytes)?;
+        self.send_sealed()
+    }
+
+    fn seal_raw(&mut self, bytes: &[u8]) -> Result<(), RemoteError> {
+        self.outgoing.clear();
         match &mut self.secret {
-            None => self.socket.write_all(bytes).map_err(in_time),
-            Some(secret) => {
-                self.outgoing.clear();
-                secret.sealer.seal(bytes, &mut self.outgoing)?;
-                self.socket.write_all(&self.outgoing).map_err(in_time)
-            }
+            None => self.outgoing.extend_from_slice(bytes),
+            Some(secret) => secret.sealer.seal(bytes, &mut self.outgoing)?,
         }
+        Ok(())
+    }
+
+    /// Sends what was made last, with a single write.
+    pub fn send_sealed(&mut self) -> Result<(), RemoteError> {
+        self.socket.write_all(&self.outgoing).map_err(in_time)
     }
 
     /// Sends bytes below the encrypted channel: for breaking it.

@@ -16,11 +16,10 @@
 //! little-endian counter per direction.
 
 use crate::wire::Family;
-use chacha20poly1305::aead::AeadInPlace;
-use chacha20poly1305::{ChaCha20Poly1305, Key, KeyInit, Nonce, Tag};
 use ed25519_dalek::{Signature, VerifyingKey};
 use hkdf::Hkdf;
 use merlin::Transcript;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use sha2::Sha256;
 use std::fmt;
 use x25519_dalek::{PublicKey, StaticSecret};
@@ -117,26 +116,28 @@ pub enum SecretError {
 
 /// Seals what we send.
 pub struct Sealer {
-    cipher: ChaCha20Poly1305,
+    cipher: Option<Box<LessSafeKey>>,
     counter: Option<u64>,
 }
 
 /// Opens what we receive.
 pub struct Opener {
-    cipher: ChaCha20Poly1305,
+    cipher: Option<Box<LessSafeKey>>,
     counter: Option<u64>,
     /// A frame that is not whole yet.
     partial: Vec<u8>,
 }
 
 fn nonce(counter: u64) -> Nonce {
-    let mut nonce = Nonce::default();
+    let mut nonce = [0; 12];
     nonce.iter_mut().skip(4).zip(counter.to_le_bytes()).for_each(|(to, from)| *to = from);
-    nonce
+    Nonce::assume_unique_for_key(nonce)
 }
 
-fn cipher(mut key: [u8; 32]) -> ChaCha20Poly1305 {
-    let cipher = ChaCha20Poly1305::new(Key::from_slice(&key));
+/// ring's, which takes a quarter of the time of the others for a frame. None, which seals and opens nothing, is for keys of
+/// another length.
+fn cipher(mut key: [u8; 32]) -> Option<Box<LessSafeKey>> {
+    let cipher = UnboundKey::new(&CHACHA20_POLY1305, &key).ok().map(LessSafeKey::new).map(Box::new);
     key.zeroize();
     cipher
 }
@@ -151,13 +152,14 @@ impl Sealer {
     pub fn seal(&mut self, message: &[u8], out: &mut Vec<u8>) -> Result<(), SecretError> {
         for chunk in message.chunks(DATA_LEN) {
             let counter = self.counter.ok_or(SecretError::NonceOverflow)?;
+            let cipher = self.cipher.as_ref().ok_or(SecretError::Frame)?;
             let start = out.len();
             out.extend_from_slice(&(chunk.len() as u32).to_le_bytes());
             out.extend_from_slice(chunk);
             out.resize(start + PLAIN_LEN, 0);
             let plain = out.get_mut(start..).unwrap_or_default();
-            let tag = self.cipher.encrypt_in_place_detached(&nonce(counter), b"", plain);
-            out.extend_from_slice(&tag.map_err(|_| SecretError::Frame)?);
+            let tag = cipher.seal_in_place_separate_tag(nonce(counter), Aad::empty(), plain);
+            out.extend_from_slice(tag.map_err(|_| SecretError::Frame)?.as_ref());
             self.counter = counter.checked_add(1);
         }
         Ok(())
@@ -186,10 +188,9 @@ impl Opener {
 
     fn open(&mut self, out: &mut Vec<u8>) -> Result<(), SecretError> {
         let counter = self.counter.ok_or(SecretError::NonceOverflow)?;
-        let (plain, tag) = self.partial.split_last_chunk_mut::<16>().ok_or(SecretError::Frame)?;
-        let tag = Tag::from(*tag);
-        let opened = self.cipher.decrypt_in_place_detached(&nonce(counter), b"", plain, &tag);
-        opened.map_err(|_| SecretError::Frame)?;
+        let cipher = self.cipher.as_ref().ok_or(SecretError::Frame)?;
+        let plain = cipher.open_in_place(nonce(counter), Aad::empty(), &mut self.partial);
+        let plain = plain.map_err(|_| SecretError::Frame)?;
         self.counter = counter.checked_add(1);
         let (length, data) = plain.split_first_chunk::<4>().ok_or(SecretError::Frame)?;
         let length = u32::from_le_bytes(*length);

@@ -116,7 +116,8 @@ fn serve(
     tracing::info!("{} {} starting up", manner.name(), manner.version());
     let health = Health::new();
     let ledger_condition = health.register("ledger");
-    let recorder = Metrics::install().map_err(|error| Report::of(&error))?;
+    // Without an address nobody reads them; of a hundred validators they are megabytes.
+    let recorder = settings.http.map(|_| Metrics::install()).transpose().map_err(|error| Report::of(&error))?;
     meters::describe();
     metrics::build_info(env!("CARGO_PKG_VERSION"), manner.name(), manner.version());
     let mut keyring = Keyring::default();
@@ -127,7 +128,7 @@ fn serve(
     let journal = Journal::open(options, &[]).map_err(|error| ledger_report(&error))?;
     // Before there is a thread that talks to anybody: what this one gives up, those give up, too.
     confine(start, &configs, &settings);
-    let server = settings.http.map(|address| http::Server::start(address, &health, Some(&recorder))).transpose();
+    let server = settings.http.map(|address| http::Server::start(address, &health, recorder.as_ref())).transpose();
     let server = server.map_err(|error| Report::of(&error))?;
     if let Some(server) = &server {
         tracing::info!("health and metrics on http://{}", server.local_addr());

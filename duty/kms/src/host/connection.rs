@@ -1,304 +1,146 @@
-//! One connection to one node, from the handshake to its end.
+//! One connection to one node once the two have met: bytes in, requests out, replies in, bytes out. It never blocks.
 //!
-//! Requests are answered strictly one after another, each with one write. What a request takes beyond its answer (log line,
-//! metrics) comes after the write.
+//! Requests are answered strictly one after another, each with one write. While a node does not take a reply, nothing more is
+//! read from it.
 
-use super::chain::{Ask, Chain, Signed};
-use super::channel::{Channel, Greeted, Peer, greet};
+use super::answer::Context;
+use super::channel::{Channel, Greeted};
 use super::ended::Ended;
-use super::meters::{Meters, Times};
-use super::plan::NodePlan;
-use super::stream::{Stream, is_timeout};
+use super::stream::Stream;
 use crate::core::peer_id::PeerId;
-use crate::core::raw_bytes::BytesToSign;
-use crate::core::secret::Variant;
-use crate::core::session::{CODE_CANNOT, CODE_DOUBLE_SIGN, Terms, ToSign, Verdict};
-use crate::wire::{Delimited, ErrorReply, Family, Request, Response, WireError, family_of};
-use semel_guard::{Benign, Denied, Reason, SignError};
-use semel_ops::log::Collapse;
+use crate::wire::{Delimited, Family, Request, Response, WireError, family_of};
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Longest request, in bytes: proposals of some chains are large; 1 MiB and room for its envelope.
 pub const REQUEST_MAX: usize = (1 << 20) + 4096;
 
-/// Bytes read at once: 62 frames.
-const READ_LEN: usize = 64 * 1024;
-
-/// Longest text in an error reply.
-const TEXT_MAX: usize = 512;
-
-/// Longest name of bytes in a log line, in characters.
-const NAME_MAX: usize = 64;
-
-/// Who and what a connection is for.
-pub(crate) struct Context<'a> {
-    /// `CHAIN@ADDR`, as log lines begin.
-    pub(crate) name: &'a str,
-    pub(crate) chain: &'a Chain,
-    pub(crate) terms: &'a Terms,
-    pub(crate) plan: &'a NodePlan,
-    pub(crate) meters: &'a Meters,
-    /// Connect and answer, but sign nothing.
-    pub(crate) dry_run: bool,
+/// See the module.
+pub(crate) struct Connection {
+    pub(super) context: Arc<Context>,
+    stream: Stream,
+    channel: Channel,
+    family: Option<Family>,
+    messages: Delimited,
+    /// The reply on its way, and how much of it is out.
+    output: Vec<u8>,
+    sent: usize,
+    /// Bytes that come one by one are no message: each has the whole of `timeout`, and no more; as has each reply.
+    heard: Instant,
+    asked: bool,
 }
 
-/// What of a connection outlives it.
-#[derive(Default)]
-pub(crate) struct Memory {
-    /// What the peer spoke last.
-    pub(crate) variant: Option<Variant>,
-    /// Refusals that were logged: a node that asks the same wrong thing for ever is told of now and then.
-    refusals: Collapse,
+/// A request that came.
+pub(super) struct Received {
+    pub(super) request: Request,
+    pub(super) family: Family,
+    pub(super) at: Instant,
+    /// Time to decode it.
+    pub(super) decode: Duration,
 }
 
-/// Serves a node until the connection ends. `connected` is called once the node is known.
-pub(crate) fn serve(
-    stream: &mut Stream,
-    context: &Context<'_>,
-    memory: &mut Memory,
-    connected: &mut dyn FnMut(Option<&Peer>),
-) -> Ended {
-    let result = serve_inner(stream, context, memory, connected);
-    match result {
-        Ok(never) => match never {},
-        Err(ended) => ended,
+impl Connection {
+    /// Goes on where the handshake ended.
+    pub(crate) fn new(stream: Stream, context: Arc<Context>, greeted: Greeted) -> io::Result<Self> {
+        stream.set_nonblocking()?;
+        let Greeted { channel, family, mut rest, .. } = greeted;
+        let mut messages = Delimited::new(REQUEST_MAX);
+        messages.buffer().append(&mut rest);
+        let (output, heard) = (Vec::new(), Instant::now());
+        Ok(Self { context, stream, channel, family, messages, output, sent: 0, heard, asked: false })
     }
-}
 
-fn serve_inner(
-    stream: &mut Stream,
-    context: &Context<'_>,
-    memory: &mut Memory,
-    connected: &mut dyn FnMut(Option<&Peer>),
-) -> Result<std::convert::Infallible, Ended> {
-    stream.set_write_timeout(context.plan.timeout)?;
-    let mut messages = Delimited::new(REQUEST_MAX);
-    let Greeted { mut channel, mut family, peer, mut rest } = greet(stream, context.plan, &mut memory.variant, None)?;
-    connected(peer.as_ref());
-    messages.buffer().append(&mut rest);
-    stream.set_read_timeout(context.plan.timeout)?;
-    let mut input = vec![0; READ_LEN];
-    let mut output = Vec::new();
-    // Bytes that come one by one are no message: each has the whole of `timeout`, and no more.
-    let mut heard = Instant::now();
-    let mut asked = false;
-    loop {
-        while let Some(message) = messages.next_message()? {
-            let received = Instant::now();
-            let family = match family {
-                Some(family) => family,
-                None => *family.insert(family_of(message).ok_or(WireError::NotAMessage)?),
-            };
-            let request = Request::decode(family, message)?;
-            let decode = received.elapsed();
-            let (response, after) = answer(context, family, request);
-            let begun = Instant::now();
-            let reply = response.encode(family);
-            output.clear();
-            channel.seal(&reply, &mut output)?;
-            stream.write_all(&output)?;
-            let times = Times { decode, write: begun.elapsed(), total: received.elapsed() };
-            after.report(context, times, &mut memory.refusals);
-            heard = Instant::now();
-            asked = true;
-        }
-        if heard.elapsed() > context.plan.timeout {
-            return Err(Ended::Silent(context.plan.timeout.as_secs()));
-        }
-        let count = read(stream, &mut input, context.plan.timeout).map_err(|ended| {
-            match (ended, &channel, &context.plan.identity) {
-                (Ended::Closed, Channel::Noise(_), Some(identity)) if !asked => {
-                    Ended::NotWelcome(PeerId::of(identity.public_key()))
-                }
-                (ended, ..) => ended,
-            }
-        })?;
-        channel.open(input.get(..count).unwrap_or_default(), messages.buffer())?;
+    /// The socket, to wait for.
+    pub(super) const fn stream(&self) -> &Stream {
+        &self.stream
     }
-}
 
-fn read(stream: &mut Stream, input: &mut [u8], timeout: Duration) -> Result<usize, Ended> {
-    loop {
-        match stream.read(input) {
-            Ok(0) => return Err(Ended::Closed),
-            Ok(count) => return Ok(count),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if is_timeout(&error) => return Err(Ended::Silent(timeout.as_secs())),
+    /// Whether a reply waits for the node to take it.
+    pub(super) const fn is_sending(&self) -> bool {
+        self.sent < self.output.len()
+    }
+
+    /// When the node has been silent for too long.
+    pub(super) fn deadline(&self) -> Instant {
+        self.heard + self.context.plan.timeout
+    }
+
+    /// What the node gets to hear of it.
+    pub(super) fn silent(&self) -> Ended {
+        match self.is_sending() {
+            true => io::Error::from(io::ErrorKind::TimedOut).into(),
+            false => Ended::Silent(self.context.plan.timeout.as_secs()),
+        }
+    }
+
+    /// Ends it for the node, too, whoever else holds the socket.
+    pub(super) fn close(&self) {
+        self.stream.close();
+    }
+
+    /// Reads once.
+    pub(super) fn fill(&mut self, input: &mut [u8]) -> Result<(), Ended> {
+        let count = match self.stream.read(input) {
+            Ok(0) => return Err(self.closed()),
+            Ok(count) => count,
+            Err(error) if is_for_now(&error) => return Ok(()),
             Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-/// What is said and counted once the answer is out.
-enum After {
-    Nothing,
-    Refused(String),
-    Signed(Box<(Label, Signed)>),
-    Denied(Box<(Label, Denied)>),
-    SignedBytes(Box<BytesToSign>),
-    KeyFailed(SignError),
-}
-
-/// A vote or proposal, as log lines name it.
-struct Label {
-    kind: crate::wire::SignedType,
-    block: String,
-    height: i64,
-    round: i64,
-    position: semel_guard::Position,
-}
-
-fn answer(context: &Context<'_>, family: Family, request: Request) -> (Response, After) {
-    match context.terms.decide(family, request) {
-        Verdict::Reply(response) => (response, After::Nothing),
-        Verdict::Refuse(response) => {
-            let after = After::Refused(error_text(&response));
-            (response, after)
-        }
-        Verdict::Sign(wanted) => sign(context, *wanted),
-        Verdict::SignBytes(wanted) => sign_bytes(context, wanted),
-    }
-}
-
-const DRY_RUN: &str = "this signer was started with --dry-run";
-
-fn sign_bytes(context: &Context<'_>, wanted: Box<BytesToSign>) -> (Response, After) {
-    let refused = |description| Response::SignedBytes(Err(ErrorReply { code: CODE_CANNOT, description }));
-    if context.dry_run {
-        return (refused(DRY_RUN.into()), After::Refused(DRY_RUN.into()));
-    }
-    match context.chain.sign_benign(&wanted.message(&context.chain.subject().chain)) {
-        Ok(signature) => (Response::SignedBytes(Ok(signature.as_bytes().to_vec())), After::SignedBytes(wanted)),
-        Err(error) => (refused(error.to_string().chars().take(TEXT_MAX).collect()), After::KeyFailed(error)),
-    }
-}
-
-fn sign(context: &Context<'_>, wanted: ToSign) -> (Response, After) {
-    let label = Label::of(&wanted);
-    if context.dry_run {
-        let response = wanted.refused(CODE_CANNOT, DRY_RUN.into());
-        let after = After::Refused(error_text(&response));
-        return (response, after);
-    }
-    let extension = wanted.with_extension.then(|| Benign::VoteExtension {
-        chain: &context.chain.subject().chain,
-        height: wanted.height,
-        round: wanted.round,
-        extension: wanted.extension(),
-    });
-    let ask = Ask {
-        position: wanted.position,
-        sign_bytes: &wanted.sign_bytes.bytes,
-        content: &wanted.sign_bytes.content,
-        extension,
-    };
-    match context.chain.sign(&ask) {
-        Ok(signed) => {
-            let answer = &signed.answer;
-            let response = wanted.signed(&answer.bytes, &answer.signature, signed.extension.as_ref());
-            (response, After::Signed(Box::new((label, signed))))
-        }
-        Err(denied) => {
-            let code = match &denied {
-                Denied::Refused(refusal) => match refusal.reason {
-                    Reason::Conflict | Reason::Regression => CODE_DOUBLE_SIGN,
-                    _ => CODE_CANNOT,
-                },
-                Denied::NotSigned(_) => CODE_CANNOT,
-            };
-            let text = denied.to_string().chars().take(TEXT_MAX).collect();
-            (wanted.refused(code, text), After::Denied(Box::new((label, denied))))
-        }
-    }
-}
-
-fn error_text(response: &Response) -> String {
-    match response {
-        Response::PubKey(Err(error))
-        | Response::SignedVote(Err(error))
-        | Response::SignedProposal(Err(error))
-        | Response::SignedBytes(Err(error)) => error.description.clone(),
-        _ => String::new(),
-    }
-}
-
-impl Label {
-    fn of(wanted: &ToSign) -> Self {
-        let hash = &wanted.block_id().hash;
-        let block = match hash.as_slice() {
-            [] => "<nil>".to_owned(),
-            hash => hash.iter().take(5).map(|byte| format!("{byte:02X}")).collect(),
         };
-        Self { kind: wanted.kind, block, height: wanted.height, round: wanted.round, position: wanted.position }
+        self.channel.open(input.get(..count).unwrap_or_default(), self.messages.buffer())
     }
 
-    /// As tmkms numbers them: 0 proposal, 1 prevote, 2 precommit.
-    fn step(&self) -> u8 {
-        match self.kind {
-            crate::wire::SignedType::Proposal => 0,
-            crate::wire::SignedType::Prevote => 1,
-            crate::wire::SignedType::Precommit => 2,
+    fn closed(&self) -> Ended {
+        match (&self.channel, &self.context.plan.identity) {
+            (Channel::Noise(_), Some(identity)) if !self.asked => Ended::NotWelcome(PeerId::of(identity.public_key())),
+            _ => Ended::Closed,
         }
+    }
+
+    /// The next request, if it is whole and the reply before it is out.
+    pub(super) fn request(&mut self) -> Result<Option<Received>, Ended> {
+        if self.is_sending() {
+            return Ok(None);
+        }
+        let Some(message) = self.messages.next_message()? else { return Ok(None) };
+        let at = Instant::now();
+        let family = match self.family {
+            Some(family) => family,
+            None => *self.family.insert(family_of(message).ok_or(WireError::NotAMessage)?),
+        };
+        let request = Request::decode(family, message)?;
+        Ok(Some(Received { request, family, at, decode: at.elapsed() }))
+    }
+
+    /// Sends the reply to the last request, or as much of it as the node takes now.
+    pub(super) fn reply(&mut self, response: &Response, family: Family) -> Result<(), Ended> {
+        self.output.clear();
+        self.sent = 0;
+        self.channel.seal(&response.encode(family), &mut self.output)?;
+        self.heard = Instant::now();
+        self.asked = true;
+        self.send()
+    }
+
+    /// Sends what is left of a reply.
+    pub(super) fn send(&mut self) -> Result<(), Ended> {
+        while let Some(rest @ [_, ..]) = self.output.get(self.sent..) {
+            match self.stream.write(rest) {
+                Ok(0) => return Err(io::Error::from(io::ErrorKind::WriteZero).into()),
+                Ok(count) => {
+                    self.sent += count;
+                    self.heard = Instant::now();
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_for_now(&error) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
     }
 }
 
-impl After {
-    fn report(self, context: &Context<'_>, times: Times, refusals: &mut Collapse) {
-        let name = context.name;
-        match self {
-            Self::Nothing => {}
-            Self::Refused(why) => {
-                context.meters.refused(None, "request");
-                if let Some(line) = refusals.observe(&format!("refused: {why}"), Instant::now()) {
-                    tracing::warn!("[{name}] {line}");
-                }
-            }
-            Self::Signed(signed) => {
-                let (label, signed) = *signed;
-                context.meters.signed(label.kind, &signed, times);
-                context.chain.tally().signed(label.position);
-                let Label { kind, block, height, round, .. } = &label;
-                let (step, ms) = (label.step(), times.total.as_millis());
-                if signed.answer.repeated {
-                    tracing::info!("[{name}] repeated {kind:?}:{block} at h/r/s {height}/{round}/{step} ({ms} ms)");
-                } else {
-                    tracing::info!("[{name}] signed {kind:?}:{block} at h/r/s {height}/{round}/{step} ({ms} ms)");
-                }
-            }
-            Self::SignedBytes(wanted) => {
-                context.meters.signed_bytes();
-                let what: String = wanted.what().chars().take(NAME_MAX).filter(|c| !c.is_control()).collect();
-                tracing::info!("[{name}] signed RawBytes:{what} ({} ms)", times.total.as_millis());
-            }
-            Self::KeyFailed(error) => {
-                context.meters.refused(None, "key");
-                tracing::error!("[{name}] bytes: {error}");
-            }
-            Self::Denied(denied) => {
-                let (label, denied) = *denied;
-                let Label { kind, block, height, round, .. } = &label;
-                let step = label.step();
-                context.chain.tally().refused();
-                match &denied {
-                    Denied::Refused(refusal) => {
-                        context.meters.refused(Some(*kind), refusal.reason.label());
-                        let hint = refusal.reason.hint();
-                        if refusal.reason == Reason::Conflict {
-                            tracing::error!(
-                                "[{name}] attempted double sign {kind:?}:{block} at h/r/s {height}/{round}/{step}: \
-                                 {refusal}; {hint}"
-                            );
-                        } else {
-                            tracing::warn!("[{name}] {refusal}; {hint}");
-                        }
-                    }
-                    Denied::NotSigned(error) => {
-                        context.meters.refused(Some(*kind), "key");
-                        tracing::error!("[{name}] {kind:?}:{block} at h/r/s {height}/{round}/{step}: {error}");
-                    }
-                }
-            }
-        }
-    }
+/// Whether the same may go well later.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -6,7 +6,7 @@
 //! |---|---|---|
 //! | `semel_kms_requests_total` | chain, validator, type, result | signed, repeated (the stored signature again), refused |
 //! | `semel_kms_refusals_total` | chain, validator, kind | refusals: conflict (a double signature, if it were made), regression, … |
-//! | `semel_kms_request_seconds` | chain, validator, stage | seconds: decode, state, fsync, sign, write; total is their sum |
+//! | `semel_kms_request_seconds` | chain, validator, stage | seconds: decode, state, fsync, sign, write, turn (others, answered before); total is their sum |
 //! | `semel_kms_connected` | chain, validator | 0 or 1; NaN once it is no longer configured |
 //! | `semel_kms_connects_total`, `semel_kms_reconnects_total` | chain, validator | all, and all but the first |
 //! | `semel_kms_disconnects_total` | chain, validator, reason | |
@@ -102,6 +102,7 @@ struct Stages {
     fsync: Histogram,
     sign: Histogram,
     write: Histogram,
+    turn: Histogram,
     total: Histogram,
 }
 
@@ -148,6 +149,7 @@ impl Meters {
                 fsync: stage("fsync"),
                 sign: stage("sign"),
                 write: stage("write"),
+                turn: stage("turn"),
                 total: stage("total"),
             },
             connected,
@@ -202,12 +204,14 @@ impl Meters {
     pub(crate) fn signed(&self, kind: SignedType, signed: &Signed, times: Times) {
         let counters = if signed.answer.repeated { &self.repeated } else { &self.signed };
         of(counters, kind).increment(1);
-        let Stages { decode, state, fsync, sign, write, total } = &self.stages;
+        let Stages { decode, state, fsync, sign, write, turn, total } = &self.stages;
         decode.record(times.decode);
         state.record(signed.state);
         fsync.record(signed.fsync);
         sign.record(signed.sign);
         write.record(times.write);
+        let own = times.decode + signed.state + signed.fsync + signed.sign + times.write;
+        turn.record(times.total.saturating_sub(own));
         total.record(times.total);
     }
 }

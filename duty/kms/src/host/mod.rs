@@ -1,5 +1,6 @@
 //! Sockets, threads, files and the ledger: what `core` needs to sign in this world.
 
+mod answer;
 pub mod chain;
 pub(crate) mod channel;
 mod connection;
@@ -11,6 +12,8 @@ pub mod plan;
 pub mod service;
 pub mod state;
 pub mod stream;
+mod table;
 pub mod tally;
+mod worker;
 
 pub use connection::REQUEST_MAX;

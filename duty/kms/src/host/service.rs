@@ -4,6 +4,7 @@ use super::chain::Chain;
 use super::node::Node;
 use super::plan::NodePlan;
 use super::state::{self, StateNews};
+use super::worker::{Door, STACK_LEN, Worker};
 use crate::core::session::{Extensions, Terms};
 use semel_guard::{Guard, HOLD_HEIGHTS, Key, Lane, Ledger, Subject};
 use semel_ledger::{Claim, Journal, LedgerError};
@@ -14,9 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-
-/// Stack of a node's thread. The deepest path (handshake) takes a tenth of it.
-const STACK_LEN: usize = 256 * 1024;
 
 /// Longest wait for requests in hand at the end. systemd and operators see an end within a second.
 const DRAIN_MAX: Duration = Duration::from_millis(800);
@@ -87,14 +85,16 @@ pub struct Service {
     dry_run: bool,
     chains: Vec<Served>,
     nodes: Vec<Running>,
+    /// Threads that serve the nodes of keys in memory: one per core, at most.
+    workers: Vec<Worker>,
     live: Arc<AtomicUsize>,
 }
 
 impl Service {
     /// A signer over this ledger, with nothing to sign for yet. `stop` is told when its last node has ended.
     pub fn new(journal: Journal, health: Health, stop: Stop, dry_run: bool) -> Self {
-        let (chains, nodes) = (Vec::new(), Vec::new());
-        Self { journal, health, stop, dry_run, chains, nodes, live: Arc::new(AtomicUsize::new(0)) }
+        let (chains, nodes, workers) = (Vec::new(), Vec::new(), Vec::new());
+        Self { journal, health, stop, dry_run, chains, nodes, workers, live: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// Whether it only connects and answers, and signs nothing.
@@ -211,14 +211,15 @@ impl Service {
                 return Err(error.into());
             }
         };
-        end(gone);
+        end(gone, Instant::now() + DRAIN_MAX);
         for ((subject, fingerprint, chain, terms, plan), claimed) in wanted.into_iter().zip(claims) {
             // One that this process had until now is claimed anew.
             let claimed = match claimed {
                 Some(claimed) => Some(claimed),
                 None => self.journal.claim_node(&subject, &plan.endpoint.to_string())?,
             };
-            let node = Node { plan, chain, terms, health: self.health.clone(), dry_run: self.dry_run };
+            let worker = (!chain.blocks()).then(|| self.worker()).transpose()?;
+            let node = Node { plan, chain, terms, health: self.health.clone(), dry_run: self.dry_run, worker };
             let running = self.start(subject, fingerprint, node, claimed)?;
             self.nodes.push(running);
         }
@@ -231,6 +232,17 @@ impl Service {
         self.chains.retain(|served| subjects.contains(served.chain.subject()));
         self.journal.release(&released);
         Ok(())
+    }
+
+    /// Who serves the next node.
+    fn worker(&mut self) -> Result<Arc<Door>, ServiceError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.workers.len() < cores {
+            let name = format!("signer {}", self.workers.len());
+            self.workers.push(Worker::start(&name).map_err(|error| ServiceError::Thread(name, error))?);
+        }
+        let fewest = self.workers.iter().min_by_key(|worker| worker.nodes()).map(Worker::door);
+        fewest.ok_or_else(|| ServiceError::Thread("a signer".into(), std::io::ErrorKind::NotFound.into()))
     }
 
     fn start(
@@ -271,20 +283,25 @@ impl Service {
 
     /// Ends in order: requests in hand are answered, the ledger is closed.
     pub fn shutdown(mut self) -> Result<(), LedgerError> {
-        end(std::mem::take(&mut self.nodes));
+        let deadline = Instant::now() + DRAIN_MAX;
+        end(std::mem::take(&mut self.nodes), deadline);
+        join(self.workers.into_iter().map(Worker::close), deadline);
         self.chains.iter().for_each(|served| served.chain.settle());
         self.journal.close()
     }
 }
 
 /// Stops nodes, and waits for requests in hand.
-fn end(mut nodes: Vec<Running>) {
+fn end(mut nodes: Vec<Running>, deadline: Instant) {
     for running in &nodes {
         running.stop.stop(StopReason::Asked);
     }
-    let deadline = Instant::now() + DRAIN_MAX;
-    for running in &mut nodes {
-        let Some(thread) = running.thread.take() else { continue };
+    join(nodes.iter_mut().filter_map(|running| running.thread.take()), deadline);
+}
+
+/// Waits for threads, and not longer than that.
+fn join(threads: impl Iterator<Item = JoinHandle<()>>, deadline: Instant) {
+    for thread in threads.collect::<Vec<_>>() {
         while !thread.is_finished() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(2));
         }

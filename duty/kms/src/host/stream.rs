@@ -5,6 +5,7 @@ use rustix::net::sockopt;
 use std::fmt;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixStream};
 use std::path::PathBuf;
@@ -91,6 +92,23 @@ impl Stream {
         }
     }
 
+    /// From here on no read and no write waits.
+    pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nonblocking(true),
+            Self::Unix(stream) => stream.set_nonblocking(true),
+        }
+    }
+
+    /// Ends both directions.
+    pub(crate) fn close(&self) {
+        // A connection that is gone already needs no ending.
+        let _gone = match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        };
+    }
+
     /// A handle with which another thread can end the connection.
     pub fn closer(&self) -> io::Result<Closer> {
         Ok(Closer(match self {
@@ -140,6 +158,15 @@ impl Closer {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Read),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Read),
         };
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
     }
 }
 
