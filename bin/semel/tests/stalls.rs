@@ -10,6 +10,7 @@ use semel_kms::core::secret::Established;
 use stage::below::{caller, shaken};
 use stage::{PATIENCE, Signer, Stage, called, get, node, node_at, prevote};
 use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
 /// A signer with a deadline of one second on each message.
@@ -88,6 +89,26 @@ fn a_node_that_never_reads_holds_up_nobody_else() {
     flood.join().unwrap();
     assert_eq!(signer.count("connected to validator successfully"), 2);
     called(&deaf).ping().unwrap();
+}
+
+#[test]
+fn what_came_before_the_end_is_answered() {
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let signer = impatient(&stage, &[&node], &[]);
+    let mut remote = called(&node);
+    remote.sign_vote(&prevote(1, 1)).unwrap();
+    // More than is read at once.
+    let count = 3_000;
+    remote.send_raw(&[2, 0x3a, 0].repeat(count)).unwrap();
+    let Socket::Tcp(socket) = remote.socket() else { panic!("{:?}", remote.socket()) };
+    socket.shutdown(Shutdown::Write).unwrap();
+    for number in 1..=count {
+        assert_eq!(remote.receive().unwrap(), [0x42, 0], "answer {number}");
+    }
+    assert!(matches!(remote.receive(), Err(RemoteError::Connection(_))));
+    signer.said("the node closed the connection");
+    called(&node).sign_vote(&prevote(2, 1)).unwrap();
 }
 
 #[test]

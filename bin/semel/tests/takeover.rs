@@ -263,3 +263,49 @@ fn a_block_that_only_the_state_file_knows_stays_in_it_and_an_unknown_one_is_neve
     let state = started("the state file was missing");
     assert!(state.contains(r#""height":"50","round":"2147483647","step":2"#), "{state}");
 }
+
+#[test]
+fn a_file_of_another_dialect_that_does_not_say_which_block_it_was_never_becomes_a_vote_for_nil() {
+    let rows = [r#"{"height":"7000","round":0,"step":2}"#, r#"{"height":"7000","round":"0","step":2}"#];
+    for text in rows {
+        let stage = Stage::new();
+        stage.secret("consensus.json", text);
+        let config = stage.config(&["unix:///nowhere.sock".into()]);
+        let mut signer = stage.start(&config);
+        signer.said("the floor is now");
+        signer.signal(rustix::process::Signal::TERM);
+        assert!(signer.ended().success());
+        // Who goes back to tmkms with this one signs nothing at that height.
+        let state = stage.read("consensus.json").split_whitespace().collect::<String>();
+        assert!(state.contains(r#""height":"7000","round":"2147483647","step":2"#), "{text}: {state}");
+    }
+}
+
+#[test]
+fn an_import_keeps_the_block_that_was_signed_and_what_is_exported_is_no_height_more() {
+    let hash = "01".repeat(32).to_uppercase();
+    let block = format!(r#"{{"hash":"{hash}","parts":{{"total":1,"hash":"{hash}"}}}}"#);
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    stage.config(&[node.address().to_string()]);
+    stage.secret("consensus.json", r#"{"height":"10","round":"0","step":1,"block_id":{}}"#);
+    stage.secret("theirs.json", &format!(r#"{{"height":"50","round":"1","step":1,"block_id":{block}}}"#));
+    let state = |words: &[&str]| {
+        let run = stage.run(&[&["kms", "state"], words, &["-c", "DIR/tmkms.toml", "--ledger", "DIR/ledger"]].concat());
+        assert_eq!(run.code, 0, "{words:?}: {run:?}");
+        run.stdout.split_whitespace().collect::<String>()
+    };
+    state(&["import", "DIR/theirs.json"]);
+    let file = stage.read("consensus.json").split_whitespace().collect::<String>();
+    assert!(file.contains(r#""height":"50","round":"1","step":1"#) && file.contains(&hash), "{file}");
+    assert!(state(&["show", "--json"]).contains(r#""height":50,"round":1,"step":2,"position":"prevote#50/1""#));
+    assert!(state(&["export", "--format", "cometbft"]).contains(r#""height":"50","round":1,"step":2"#));
+    // No more of the height is closed than was signed, and another block is refused where this one was.
+    let _signer = stage.start(&stage.path("tmkms.toml"));
+    let mut remote = called(&node);
+    let mut asked = vote(VoteKind::Prevote, 50, Some(2), 0);
+    asked.round = Round(1);
+    assert_eq!(refusal(remote.sign_vote(&asked)).0, 2);
+    asked.kind = VoteKind::Precommit;
+    remote.sign_vote(&asked).unwrap();
+}

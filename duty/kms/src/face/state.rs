@@ -5,11 +5,11 @@ use super::keyring::Keyring;
 use super::plans::{Tenant, tenants_of};
 use super::start::{directory, options};
 use super::{config, ledger_report, said};
-use crate::host::state::{StateError, read, state_of_history};
+use crate::host::state::{StateError, adopt_state, mirrored, read, state_of_history};
 use semel_admin::{Floor, Wait, put_out};
-use semel_guard::{History, Lane, Mark, Subject};
-use semel_ledger::Journal;
+use semel_guard::{History, Lane, Mark, Step, Subject};
 use semel_ledger::interchange::{Dialect, Mirror, StateFile, floor_of};
+use semel_ledger::{Journal, Options};
 use semel_ops::error::{Exit, Report};
 use semel_ops::shell::Shell;
 use serde_json::json;
@@ -78,6 +78,15 @@ pub(super) fn position(state: &StateFile) -> String {
     reached(floor_of(state))
 }
 
+/// A state with the very position of the floor, where its message is not known and the file of tmkms closes the height instead.
+fn exact(state: StateFile, floor: Option<Mark>) -> StateFile {
+    let position = floor.and_then(|Mark([_, round, step])| Some((u32::try_from(round).ok()?, Step::from_code(step)?)));
+    match position {
+        Some((round, step)) => StateFile { round, step: Some(step), ..state },
+        None => state,
+    }
+}
+
 /// How far a key signed, in words.
 pub(super) fn reached(floor: Option<Mark>) -> String {
     floor.map_or_else(|| "nothing signed".into(), |mark| Lane::Tendermint.show(mark))
@@ -96,13 +105,13 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
             .iter()
             .map(|(tenant, ledger, file)| {
                 let position = reached(ledger.floor);
-                let ledger = state_of_history(&tenant.subject, ledger);
+                let state = exact(state_of_history(&tenant.subject, ledger), ledger.floor);
                 json!({
                     "chain": tenant.chain.id.value,
                     "key": tenant.key_text,
-                    "height": ledger.height,
-                    "round": ledger.round,
-                    "step": ledger.step.map(|step| step as u8),
+                    "height": state.height,
+                    "round": state.round,
+                    "step": state.step.map(|step| step as u8),
                     "position": position,
                     "state_file": tenant.chain.state_file.value,
                     "state_file_height": file.as_ref().map(|file| file.height),
@@ -143,7 +152,7 @@ fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
         shell.status("Nothing", "the file says that nothing was signed");
         return Ok(());
     };
-    raise(which, &configs, &tenant, floor, dry_run, shell)
+    raise(which, &configs, &tenant, floor, Some(&file), dry_run, shell)
 }
 
 /// Closes every height up to `height`.
@@ -151,14 +160,16 @@ pub(super) fn set_floor(which: &Which, height: u64, dry_run: bool, shell: &Shell
     let configs = config::load_without_states(&which.configs.paths())?;
     let tenant = only(which, &configs)?;
     let floor = Mark([height.saturating_add(1), 0, 0]);
-    raise(which, &configs, &tenant, floor, dry_run, shell)
+    raise(which, &configs, &tenant, floor, None, dry_run, shell)
 }
 
+/// Raises the ledger to `floor`, which is what `file` says, where there is one.
 fn raise(
     which: &Which,
     configs: &[config::Config],
     tenant: &Tenant<'_>,
     floor: Mark,
+    file: Option<&StateFile>,
     dry_run: bool,
     shell: &Shell,
 ) -> Result<(), Report> {
@@ -175,11 +186,17 @@ fn raise(
         return Ok(());
     }
     let options = options(directory(&which.ledger, configs), &which.ledger);
-    let floor = Floor { subject: tenant.subject.clone(), lane, mark: floor };
     // What is shown as closed may be a bound that is only promised: under the lock of the key the floor is exact.
-    match semel_admin::raise(options, &[floor], Wait::AsBefore)? {
-        0 => unchanged(),
-        _ => shell.status("Raised", change),
+    let has_risen = match file {
+        Some(file) => adopted(options, &tenant.subject, file)?,
+        None => {
+            let floor = Floor { subject: tenant.subject.clone(), lane, mark: floor };
+            semel_admin::raise(options, &[floor], Wait::AsBefore)? > 0
+        }
+    };
+    match has_risen {
+        false => unchanged(),
+        true => shell.status("Raised", change),
     }
     // One that is not there is the signer's to make, and one that is none the operator's to put right.
     let path = &tenant.chain.state_file.value;
@@ -188,11 +205,19 @@ fn raise(
     if said.is_some_and(|said| said < history.floor) {
         let failed = |error| state_report(&StateError::Mirror { path: path.clone(), error });
         Mirror::open(path)
-            .and_then(|mut mirror| mirror.write(&state_of_history(&tenant.subject, &history)))
+            .and_then(|mut mirror| mirror.write(&mirrored(&tenant.subject, &history, file.cloned())))
             .map_err(failed)?;
         shell.status("Wrote", path.display());
     }
     Ok(())
+}
+
+/// Puts what a state file says into the ledger, with the message that was signed, as far as the file has it. False: the ledger was there.
+fn adopted(options: Options, subject: &Subject, file: &StateFile) -> Result<bool, Report> {
+    let journal = Journal::open(options, std::slice::from_ref(subject)).map_err(|error| ledger_report(&error))?;
+    let has_risen = adopt_state(&journal, subject, file).map_err(|error| state_report(&error))?;
+    journal.close().map_err(|error| ledger_report(&error))?;
+    Ok(has_risen)
 }
 
 /// Root's own ledger is not that of a service that runs as another user, and a floor in it would protect nothing.
@@ -230,7 +255,13 @@ fn export(which: &Which, format: DialectArg, output: Option<&Path>, shell: &Shel
             .code_id("STATE-0104")
             .hint("name the ledger that it signed with: --ledger")
     })?;
-    let text = state_of_history(&tenant.subject, &history).render(dialect);
+    let state = state_of_history(&tenant.subject, &history);
+    let text = match dialect {
+        Dialect::Tmkms => state,
+        // They refuse a position whose message they do not have.
+        Dialect::FilePv | Dialect::Horcrux => exact(state, history.floor),
+    };
+    let text = text.render(dialect);
     put_out(output, &text, shell)
 }
 

@@ -161,6 +161,22 @@ pub fn state_of_history(subject: &Subject, history: &History) -> StateFile {
     }
 }
 
+/// What the state file is to say: the message at the ledger's floor, or, where a file of tmkms's is all that knows the block, that file.
+///
+/// Other files without their message do not say which block it was, and a file without one would say that it was nil.
+pub fn mirrored(subject: &Subject, history: &History, file: Option<StateFile>) -> StateFile {
+    let knows_more = |file: &StateFile| {
+        let is_clear = file.dialect == Dialect::Tmkms && !file.warnings.contains(&StateWarning::UnclearStep);
+        is_clear && floor_of(file) == history.floor && !is_whole(history)
+    };
+    match file.filter(knows_more) {
+        Some(file) => {
+            StateFile { chain_id: Some(subject.chain.to_string()), pub_key: Some(subject.key.to_string()), ..file }
+        }
+        None => state_of_history(subject, history),
+    }
+}
+
 /// Whether the ledger has the message at its floor, and not only that something was signed there.
 fn is_whole(history: &History) -> bool {
     history.recent.iter().any(|entry| Some(entry.mark) == history.floor && !entry.bytes.is_empty())
@@ -341,13 +357,7 @@ pub fn reconcile(
     let failed = |error| StateError::Mirror { path: path.into(), error };
     let mut mirror = Mirror::open(path).map_err(failed)?;
     let history = ledger.history(subject, Lane::Tendermint)?;
-    let state = match (&news, file) {
-        // The file alone knows the block; it stays as it is.
-        (StateNews::Adopted(_) | StateNews::Same(_), Some(file)) if !is_whole(&history) => {
-            StateFile { chain_id: Some(subject.chain.to_string()), pub_key: Some(subject.key.to_string()), ..file }
-        }
-        _ => state_of_history(subject, &history),
-    };
+    let state = mirrored(subject, &history, file);
     mirror.write(&state).map_err(failed)?;
     Ok((mirror, news))
 }

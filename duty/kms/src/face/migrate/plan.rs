@@ -9,7 +9,7 @@ use super::super::{key_report, ledger_report, said};
 use super::error::MigrateError;
 use super::running::Watch;
 use super::{Common, Found, Import, Move};
-use crate::host::state::{StateError, adopt_state, read, state_of_history};
+use crate::host::state::{StateError, adopt_state, mirrored, read};
 use semel_guard::{ChainId, HOLD_HEIGHTS, HoldCause, Lane, Ledger, Mark, Subject};
 use semel_keys::softsign::{self, Form, KeyType};
 use semel_keys::{KeyError, KeyErrorKind, write_new};
@@ -226,7 +226,7 @@ impl Plan {
                     .hint("nothing else was written; run the command again")
                     .exit(Exit::Unsafe));
             }
-            let known = state_of_history(subject, history.as_ref());
+            let known = mirrored(subject, history.as_ref(), state.clone());
             shell.status(
                 if is_new { "Raised" } else { "Unchanged" },
                 format!("{}: {}", chain.chain, reached(history.floor)),
