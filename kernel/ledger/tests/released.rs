@@ -4,8 +4,8 @@
 
 mod scene;
 
-use scene::{ask, at, precommit, refusal, subject};
-use semel_guard::{Guard, Reason};
+use scene::{ask, at, precommit, refusal, signature_of, subject};
+use semel_guard::{Begun, Duty, Guard, Position, Reason};
 use semel_ledger::disk::{Disk, File, HostDisk, Open};
 use semel_ledger::{Durability, Journal, Options};
 use std::io;
@@ -164,4 +164,41 @@ fn a_close_that_fails_is_told_to_a_request_in_hand() {
     assert!(guard.ledger().status().failed.is_some());
     end.send(Ok(())).unwrap();
     assert_eq!(first.join().unwrap(), Some(Reason::Unknown));
+}
+
+#[test]
+fn what_is_begun_together_shares_one_sync_and_does_not_wait_for_a_hung_one_again_and_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_syncs, guard, end, first) = in_hand(directory.path());
+    // While another request's sync hangs.
+    let since = Instant::now();
+    let begin = |text: &str, position| {
+        let begun = guard.begin(&Duty::new(&subject(2), position, text.as_bytes()).unwrap());
+        match begun {
+            Ok(Begun::Pending(pending)) => Ok(pending),
+            Ok(Begun::Answered(_)) => unreachable!("nobody asked before"),
+            Err(denied) => Err(refusal::<()>(Err(denied))),
+        }
+    };
+    let lanes = [precommit(10), Position::Aura { slot: 10 }, Position::EthereumBlock { slot: 10 }];
+    let begun = lanes.map(|position| begin("block", position).unwrap_or_else(|why| unreachable!("{why:?}")));
+    for pending in begun {
+        assert_eq!(refusal(pending.finish(|_, _| unreachable!("it may be lost"))), Some(Reason::Unknown));
+    }
+    let waited = since.elapsed();
+    assert!((Duration::from_secs(3)..Duration::from_secs(8)).contains(&waited), "{waited:?}, and not once for each");
+    end.send(Ok(())).unwrap();
+    assert_eq!(first.join().unwrap(), None);
+    // The disk is back: each position is closed for others, and open for who asks the same again.
+    for position in lanes {
+        assert_eq!(refusal(ask(&guard, &subject(2), position, "another block")), Some(Reason::Conflict));
+        assert_eq!(refusal(ask(&guard, &subject(2), position, "block")), None);
+    }
+    let before = guard.ledger().status().syncs;
+    let next = [precommit(11), Position::Aura { slot: 11 }, Position::EthereumBlock { slot: 11 }];
+    let begun = next.map(|position| begin("block", position).unwrap_or_else(|why| unreachable!("{why:?}")));
+    for pending in begun {
+        assert_eq!(refusal(pending.finish(|_, bytes| Ok(signature_of(bytes)))), None);
+    }
+    assert_eq!(guard.ledger().status().syncs - before, 1, "one sync for all of them");
 }
