@@ -9,6 +9,7 @@ use rustix::fs::{Access, access};
 use semel_guard::PublicKey;
 use semel_keys::identity::Identity;
 use semel_keys::{KeyError, softsign};
+use semel_ledger::interchange::StateFile;
 use semel_ops::config::{Diagnostic, Diagnostics, Spanned};
 use std::fs::{File, Metadata};
 use std::io;
@@ -38,7 +39,16 @@ pub(super) struct Facts {
     pub(super) public_keys: Vec<(PathBuf, PublicKey)>,
 }
 
-pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Facts {
+/// Files that are named by tables which cannot be used as they stand: what is wrong with them is found in the same run.
+#[derive(Debug, Default)]
+pub(super) struct Loose {
+    pub(super) identities: Vec<Spanned<PathBuf>>,
+    pub(super) passwords: Vec<Spanned<PathBuf>>,
+    pub(super) pins: Vec<Spanned<PathBuf>>,
+    pub(super) states: Vec<Spanned<PathBuf>>,
+}
+
+pub(super) fn check(configs: &[Config], loose: &Loose, look: Look, found: &Diagnostics) -> Facts {
     let mut facts = Facts::default();
     for config in configs {
         for softsign in &config.softsign {
@@ -55,28 +65,16 @@ pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Fact
             }
         }
         for path in config.validators.iter().filter_map(|validator| validator.secret_key.as_ref()) {
-            let hint = format!("make it: head -c 32 /dev/urandom | base64 > {0} && chmod 600 {0}", path.display());
-            if is_there(path, "the identity file", &hint, true, found)
-                && let Err(error) = Identity::load(&path.value)
-            {
-                bad_key(path, "the identity file", &error, found);
-            }
+            identity(path, found);
         }
         for device in &config.yubihsm {
             if let Password::File(path) = &device.auth.password {
-                let hint = "write the password of the authentication key into it, mode 0600";
-                if is_there(path, "the password file", hint, true, found) {
-                    not_empty(path, "the password file", hint, found);
-                }
+                password(path, found);
             }
         }
         for token in &config.pkcs11 {
             if let Password::File(path) = &token.pin {
-                let hint = "write the user PIN of the token into it, mode 0600";
-                if is_there(path, "the PIN file", hint, true, found) {
-                    // A token counts an empty PIN as a wrong one.
-                    not_empty(path, "the PIN file", hint, found);
-                }
+                pin(path, found);
             }
         }
         for chain in &config.chains {
@@ -87,7 +85,40 @@ pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Fact
             state(chain, key.map(|(_, key)| key), look, found);
         }
     }
+    loose.identities.iter().for_each(|path| identity(path, found));
+    loose.passwords.iter().for_each(|path| password(path, found));
+    loose.pins.iter().for_each(|path| pin(path, found));
+    for path in &loose.states {
+        directory(path, found);
+        if look >= Look::Everything && path.exists() {
+            readable_state(path, found);
+        }
+    }
     facts
+}
+
+fn identity(path: &Spanned<PathBuf>, found: &Diagnostics) {
+    let hint = format!("make it: head -c 32 /dev/urandom | base64 > {0} && chmod 600 {0}", path.display());
+    if is_there(path, "the identity file", &hint, true, found)
+        && let Err(error) = Identity::load(&path.value)
+    {
+        bad_key(path, "the identity file", &error, found);
+    }
+}
+
+fn password(path: &Spanned<PathBuf>, found: &Diagnostics) {
+    let hint = "write the password of the authentication key into it, mode 0600";
+    if is_there(path, "the password file", hint, true, found) {
+        not_empty(path, "the password file", hint, found);
+    }
+}
+
+fn pin(path: &Spanned<PathBuf>, found: &Diagnostics) {
+    let hint = "write the user PIN of the token into it, mode 0600";
+    if is_there(path, "the PIN file", hint, true, found) {
+        // A token counts an empty PIN as a wrong one.
+        not_empty(path, "the PIN file", hint, found);
+    }
 }
 
 fn state(chain: &Chain, key: Option<&PublicKey>, look: Look, found: &Diagnostics) {
@@ -96,19 +127,21 @@ fn state(chain: &Chain, key: Option<&PublicKey>, look: Look, found: &Diagnostics
     if look < Look::Everything || !path.exists() && !chain.require_state {
         return;
     }
-    let hint = "it says what was signed last: restore it, or, for a key that never signed, leave require_state away";
-    if !is_there(path, "the state file", hint, false, found) {
-        return;
-    }
-    // Read a moment ago; a file that went away since then is missing at the start, too.
-    let Ok(Some(state)) = crate::host::state::read(&path.value).map_err(|error| bad_state(path, &error, found)) else {
-        return;
-    };
-    if let Some(key) = key
+    if let (Some(state), Some(key)) = (readable_state(path, found), key)
         && let Err(error) = state.check_owner(&chain.id.value, &key.to_string())
     {
         bad_state(path, &StateError::Parse { path: path.value.clone(), error }, found);
     }
+}
+
+/// What the state file says, if it can be read.
+fn readable_state(path: &Spanned<PathBuf>, found: &Diagnostics) -> Option<StateFile> {
+    let hint = "it says what was signed last: restore it, or, for a key that never signed, leave require_state away";
+    if !is_there(path, "the state file", hint, false, found) {
+        return None;
+    }
+    // Read a moment ago; a file that went away since then is missing at the start, too.
+    crate::host::state::read(&path.value).map_err(|error| bad_state(path, &error, found)).ok().flatten()
 }
 
 /// The directory must be there and let us make files, because the state file is replaced by a new one each time.
