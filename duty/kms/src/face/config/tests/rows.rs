@@ -638,6 +638,56 @@ fn a_secret_that_others_can_read_is_a_warning() {
 }
 
 #[test]
+fn a_secret_of_another_user_than_the_signer_is_a_warning_to_root_too() {
+    use std::os::unix::fs::chown;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // Who owns the directory of the state file, who the key, who is named as the one who may change it.
+    for (service, owner, warned) in
+        [(0, 0, None), (0, 1000, Some((1000, 0))), (998, 998, None), (998, 0, None), (998, 1000, Some((1000, 998)))]
+    {
+        let fixture = Fixture::new();
+        chown(fixture.path(""), Some(service), None).unwrap();
+        chown(fixture.path("consensus.key"), Some(owner), None).unwrap();
+        chown(fixture.path("identity.key"), Some(service), None).unwrap();
+        let all = fixture.check(GOOD).found.sorted();
+        let told: Vec<_> = all.iter().map(|d| (d.code.id, d.message.contains("consensus.key"))).collect();
+        let expected = warned.map(|_| ("CONFIG-0116", true)).into_iter().collect::<Vec<_>>();
+        assert_eq!(told, expected, "{service} {owner}: {}", listing(&all));
+        for (item, (owner, user)) in all.iter().zip(warned) {
+            assert!(item.message.contains(&format!("belongs to user {owner}")), "{}", listing(&all));
+            assert!(item.hint.as_deref().unwrap().starts_with(&format!("chown {user} ")), "{}", listing(&all));
+        }
+    }
+}
+
+#[test]
+fn what_has_to_last_does_not_lie_where_it_is_lost() {
+    use super::super::{Look, check};
+    let Ok(volatile) = tempfile::tempdir_in("/dev/shm") else {
+        eprintln!("skipped: no directory can be made in /dev/shm");
+        return;
+    };
+    let fixture = Fixture::new();
+    let shm = volatile.path().to_str().unwrap();
+    let text = GOOD
+        .replace("DIR/state.json", &format!("{shm}/state.json"))
+        .replace("DIR/ledger", &format!("{shm}/not/made/yet"));
+    let path = fixture.config("tmkms.toml", &text);
+    let found = |volatile_ledger| {
+        let all = check(std::slice::from_ref(&path), Look::Disks { volatile_ledger }).found.sorted();
+        assert!(all.iter().all(|item| item.message.contains("tmpfs") && item.hint.is_some()), "{}", listing(&all));
+        all.iter().map(|item| (item.severity, item.code.id, item.place.line())).collect::<Vec<_>>()
+    };
+    let state = (Severity::Warning, "CONFIG-0131", 4);
+    assert_eq!(found(false), [state, (Severity::Error, "CONFIG-0131", 30)]);
+    assert_eq!(found(true), [state], "what `start` is told with --i-accept-volatile-ledger");
+    // `start` has its own word about that, and may have been told so.
+    assert!(fixture.check(&text).found.is_empty());
+}
+
+#[test]
 fn a_state_file_that_must_be_there_and_is_not_is_an_error() {
     let fixture = Fixture::new();
     let text = GOOD.replace("sign_extensions", "require_state = true\nsign_extensions");
