@@ -155,7 +155,7 @@ fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
     for warning in &file.warnings {
         shell.warning(format!("{}: {warning} (STATE-0110)", path.display()));
         shell.hint(
-            "nothing is signed twice so; `state compare` says where the ledger stands, --dry-run what would be closed",
+            "at most a position too many is closed; `state compare` says where the ledger stands, --dry-run what would change",
         );
     }
     let Some(floor) = floor_of(&file) else {
