@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-/// One program with which a validator operator signs, shares, certifies and produces, and never signs twice.
+/// One program with which a validator operator signs and certifies, and never signs twice.
 #[derive(Debug, Parser)]
 #[command(name = "semel", version, arg_required_else_help = true)]
 struct Semel {
@@ -113,6 +113,8 @@ enum Kms {
     Face(face::Command),
     /// Measure this signer, and another one beside it
     Bench(bench::Bench),
+    #[command(flatten)]
+    Aid(Aid),
 }
 
 /// Key management system for Tendermint and CometBFT validators.
@@ -186,6 +188,7 @@ fn main() -> ExitCode {
         match parsed.verb {
             Verb::Kms(Kms::Face(command)) => face::run(command, face::Manner::Semel, &shell),
             Verb::Kms(Kms::Bench(bench)) => bench.run(&shell),
+            Verb::Kms(Kms::Aid(aid)) => aid.run(Name::Semel, &shell),
             Verb::Aggregator(arguments) => aggregator::run(arguments, &shell),
             Verb::Shared(command) => face::run_shared(command, &shell),
             Verb::Ledger(verb) => face::ledger(&verb, &shell),
@@ -202,7 +205,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Says what is wrong with the words. Scripts know that tmkms ends with 1 where some of its commands get too few or too many.
+/// Says what is wrong with the words. Scripts know that tmkms ends with 1 where some of its commands get too few or too many, and where a
+/// key is to be imported from a format that it does not know.
 fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
     // As clap does: nobody is left to be told.
     let _printed = error.print();
@@ -211,14 +215,19 @@ fn misuse(error: &clap::Error, words: &[OsString]) -> ExitCode {
         words.as_slice(),
         ["init", ..] | ["softsign", "keygen" | "import", ..] | ["yubihsm", "keys", "generate"]
     );
-    let is_count = match error.kind() {
-        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => true,
-        ErrorKind::UnknownArgument => !error
-            .get(ContextKind::InvalidArg)
-            .is_some_and(|argument| matches!(argument, ContextValue::String(text) if text.starts_with('-'))),
+    let is_argument = |name: &str| match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(text)) => text.starts_with(name),
         _ => false,
     };
-    match is_of_tmkms && is_count {
+    let is_count = match error.kind() {
+        ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues | ErrorKind::WrongNumberOfValues => true,
+        ErrorKind::UnknownArgument => !is_argument("-"),
+        _ => false,
+    };
+    let is_format = matches!(words.as_slice(), ["softsign", "import", ..])
+        && error.kind() == ErrorKind::InvalidValue
+        && is_argument("--format");
+    match is_of_tmkms && is_count || is_format {
         true => ExitCode::FAILURE,
         false => u8::try_from(error.exit_code()).unwrap_or(2).into(),
     }

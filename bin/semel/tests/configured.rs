@@ -9,7 +9,7 @@ use semel_devnet_tendermint::consensus::{Encoding, Vote, VoteKind};
 use semel_devnet_tendermint::privval::messages::{Answer, Request};
 use semel_devnet_tendermint::privval::socket::Socket;
 use semel_devnet_tendermint::privval::{AcceptError, Family, Listen, Listener, ListenerConfig, Remote, SignerKey};
-use stage::{CHAIN, PATIENCE, Signer, Stage, called, get, node, prevote, proposal, refusal, semel, vote};
+use stage::{CHAIN, PATIENCE, Signer, Stage, called, get, node, prevote, proposal, refusal, semel, skip, vote};
 use std::time::{Duration, Instant};
 
 /// Public half of the key of a stage.
@@ -183,6 +183,54 @@ fn settings_of_the_process_come_from_the_file_and_the_command_line_wins() {
     called(&node).sign_vote(&prevote(2, 1)).unwrap();
     assert!(serde_json::from_str::<serde_json::Value>(&signer.said("starting up")).is_err(), "text");
     assert!(stage.path("ledger/volume-0").is_dir(), "--ledger wins");
+}
+
+#[test]
+fn a_ledger_that_start_refuses_is_found_by_config_check() {
+    let Ok(volatile) = tempfile::tempdir_in("/dev/shm") else {
+        return skip("a_ledger_that_start_refuses", "no directory can be made in /dev/shm");
+    };
+    let stage = Stage::new();
+    stage.config(&["unix:///nowhere.sock".into()]);
+    let ledger = volatile.path().join("ledger");
+    stage.edit("tmkms.toml", "[[chain]]\n", &format!("[semel]\nledger = {ledger:?}\n\n[[chain]]\n"));
+    let started = stage.run(&["kms", "start", "-c", "DIR/tmkms.toml"]);
+    assert!(started.code == 1 && started.stderr.contains("LEDGER-0005"), "{started:?}");
+    for ran in [
+        stage.run(&["kms", "config", "check", "-c", "DIR/tmkms.toml"]),
+        stage.run_tmkms(&["config", "check", "-c", "DIR/tmkms.toml"]),
+    ] {
+        assert!(ran.code == 1 && ran.stderr.contains("error[CONFIG-0131]"), "{ran:?}");
+        assert!(ran.stderr.contains("LEDGER-0005") && ran.stderr.contains("tmkms.toml:2:10"), "{ran:?}");
+    }
+    let accepted = stage.run(&["kms", "config", "check", "-c", "DIR/tmkms.toml", "--i-accept-volatile-ledger"]);
+    assert_eq!(accepted.code, 0, "{accepted:?}");
+}
+
+#[test]
+fn what_is_odd_at_the_start_is_said_once_with_a_code_and_what_to_do() {
+    use std::os::unix::fs::PermissionsExt;
+    let stage = Stage::new();
+    let node = node(Family::V034);
+    let config = stage.config(&[node.address().to_string()]);
+    let key = stage.path("consensus.key");
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let signer = stage.start(&config);
+    signer.said("(STATE-0108)");
+    called(&node).sign_vote(&prevote(7, 1)).unwrap();
+    assert_eq!(signer.count("has mode 0644"), 1, "{}", signer.text());
+    assert_eq!(signer.count("lets others"), 0, "{}", signer.text());
+    let line = signer.said("CONFIG-0116");
+    assert!(line.contains("chmod 600") && line.contains("consensus.key"), "{line}");
+    drop(signer);
+    let state = stage.path("consensus.json");
+    std::fs::remove_file(&state).unwrap();
+    let signer = stage.start(&config);
+    assert!(signer.said("(STATE-0107)").contains("the state file was missing"), "{}", signer.text());
+    drop(signer);
+    std::fs::write(&state, r#"{"height":"3","round":"0","step":1,"block_id":{}}"#).unwrap();
+    let signer = stage.start(&config);
+    assert!(signer.said("(STATE-0106)").contains("the file is written again; find out"), "{}", signer.text());
 }
 
 #[test]

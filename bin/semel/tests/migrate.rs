@@ -76,6 +76,25 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn a_node_without_an_address_for_signers_is_told_the_one_that_the_configuration_dials() {
+    for (node, expected) in [
+        (&[][..], "priv_validator_laddr = \"tcp://127.0.0.1:26659\""),
+        (&["--node", "tcp://127.0.0.1:7777"], "priv_validator_laddr = \"tcp://127.0.0.1:7777\""),
+        (
+            &["--node", "tcp://10.0.0.1:7777"],
+            "priv_validator_laddr = \"tcp://0.0.0.0:7777\", reachable from here alone",
+        ),
+    ] {
+        let stage = Stage::new();
+        node_home(&stage, "");
+        let from = [&["filepv", "DIR/node"], node].concat();
+        let ran = stage.run(&words(&from));
+        let told = format!("{}{}", ran.stdout, ran.stderr);
+        assert!(ran.code == 0 && told.contains(expected), "{expected}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_key_comes_over_from_a_node_and_signs_only_what_is_new() {
     let stage = Stage::new();
     let listener = node_of(COMET_CHAIN);

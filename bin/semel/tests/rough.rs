@@ -390,7 +390,7 @@ fn keys_that_cannot_be_used_are_named_with_what_is_wrong() {
     fs::set_permissions(stage.path("consensus.key"), fs::Permissions::from_mode(0o644)).unwrap();
     let signer = stage.start(&config);
     is_well(&node, 1);
-    signer.said("consensus.key: mode 0644");
+    signer.said("consensus.key has mode 0644");
 }
 
 #[test]

@@ -120,6 +120,14 @@ const KERNEL: &[(&str, &str)] = &[
         "`key delete --erase` removes the file of a key that signs for one chain. A key in a device, or one that signs for other chains too, is not erased.",
     ),
     (
+        "CONFIG-0203",
+        "A configuration is there already and is not written over: it may be the one that a signer uses. Take another directory, or say --force, which keeps a dated copy of it.",
+    ),
+    (
+        "CONFIG-0204",
+        "`init` knows a few networks by name. For any other chain give its chain id, such as my-chain-1, as in the chain's genesis file.",
+    ),
+    (
         "MIGRATE-0001",
         "The signer that has the key still runs, as far as this user can see. Two signers of one key sign twice: stop it, and keep it from starting again.",
     ),
@@ -277,6 +285,26 @@ const KERNEL: &[(&str, &str)] = &[
     (
         "STATE-0105",
         "Root was asked to raise a floor for a signer of another user. Without --ledger that is root's own ledger, which the signer does not read.",
+    ),
+    (
+        "STATE-0106",
+        "At the start the state file was lower than the ledger: it was restored, copied, or written by another signer. The ledger counts and the file is written again, so nothing is signed twice here; find out who put it back, and that no other signer has the key.",
+    ),
+    (
+        "STATE-0107",
+        "At the start the state file was missing, and the ledger knows what the key signed. The file is written again from the ledger; find out who took it away, and whether state_file still names the right place.",
+    ),
+    (
+        "STATE-0108",
+        "Neither a state file nor the ledger knows the key, so nothing protects what it signed elsewhere. If it ever did, stop the signer and import that state: `state import FILE`.",
+    ),
+    (
+        "STATE-0109",
+        "The configurations have no chain of that name, or several and none was named. `--chain` takes an id or a name of [[chain]].",
+    ),
+    (
+        "STATE-0110",
+        "A state file is of an old release, or does not say exactly how far its signer came. It is read as the last thing that it can mean, so that at most a position too many is closed.",
     ),
     (
         "DOC-0101",

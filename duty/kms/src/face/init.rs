@@ -30,6 +30,7 @@ pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
             None => {
                 let names: Vec<&str> = NETWORKS.iter().map(|network| network.name).collect();
                 return Err(Report::new(format!("unknown network: {name}"))
+                    .code_id("CONFIG-0204")
                     .because(format!("known networks: {}", names.join(", ")))
                     .hint("for another chain give its chain id, such as my-chain-1"));
             }
@@ -62,6 +63,7 @@ pub(super) fn run(init: &Init, shell: &Shell) -> Result<(), Report> {
 pub(super) fn not_there(config: &Path, force: bool) -> Result<(), Report> {
     if config.exists() && !force {
         return Err(Report::new(format!("{} exists", config.display()))
+            .code_id("CONFIG-0203")
             .hint("nothing was changed; --force writes a new one and keeps a dated copy")
             .exit(Exit::Failed));
     }

@@ -28,9 +28,6 @@ impl Keyring {
                 let path = &soft.path.value;
                 let loaded = softsign::load(path, soft.key_format, soft.key_type);
                 let (key, detected) = loaded.map_err(|error| key_report(&error))?;
-                for finding in semel_keys::inspect(path) {
-                    tracing::warn!("{}: {finding}", path.display());
-                }
                 tracing::debug!("{}: {detected}", path.display());
                 Ok(Key::new(Box::new(key)))
             }

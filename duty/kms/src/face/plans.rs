@@ -83,7 +83,8 @@ pub fn plans_of(configs: &[config::Config], keyring: &mut Keyring) -> Result<Vec
     let mut plans = Vec::new();
     for config in configs {
         for warning in &config.warnings {
-            tracing::warn!("{}", warning.message);
+            let hint = warning.hint.as_deref().unwrap_or_default();
+            tracing::warn!("{}: {}; {hint}", warning.code.id, warning.message);
         }
     }
     for (config, Tenant { chain, subject, key, key_text }) in tenants(configs, keyring)? {

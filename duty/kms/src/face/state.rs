@@ -39,7 +39,11 @@ fn chosen<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Vec<Tenant
     let found = tenants_of(configs, wanted, &mut Keyring::default())?;
     let found: Vec<Tenant<'a>> = found.into_iter().map(|(_, tenant)| tenant).collect();
     if found.is_empty() {
-        return Err(Report::new("no such chain in the configuration").exit(Exit::Misuse));
+        let text = match &which.chain {
+            Some(name) => format!("the configuration has no chain {name}"),
+            None => "the configuration has no chain".into(),
+        };
+        return Err(no_chain(text, configs));
     }
     Ok(found)
 }
@@ -49,10 +53,18 @@ fn only<'a>(which: &Which, configs: &'a [config::Config]) -> Result<Tenant<'a>, 
     let mut found = chosen(which, configs)?;
     match (found.pop(), found.is_empty()) {
         (Some(one), true) => Ok(one),
-        _ => {
-            Err(Report::new("the configuration has several chains").hint("name one with --chain ID").exit(Exit::Misuse))
-        }
+        _ => Err(no_chain("the configuration has several chains".into(), configs)),
     }
+}
+
+/// A command line that names no chain of the configurations, or not which one.
+fn no_chain(text: String, configs: &[config::Config]) -> Report {
+    let names: Vec<&str> = configs.iter().flat_map(|config| &config.chains).map(|chain| chain.name.as_str()).collect();
+    let hint = match names.as_slice() {
+        [] => "name another configuration with -c".into(),
+        names => format!("name one with --chain: {}", names.join(", ")),
+    };
+    Report::new(text).code_id("STATE-0109").hint(hint).exit(Exit::Misuse)
 }
 
 /// What a ledger holds of a key, read without its lock; empty of one that it does not know.
@@ -135,7 +147,11 @@ fn show(which: &Which, as_json: bool, shell: &Shell) -> Result<(), Report> {
 /// The state file that the command line names, if it is of this key.
 fn given(path: &Path, subject: &Subject) -> Result<StateFile, Report> {
     let file = read(path).map_err(|error| state_report(&error))?;
-    let file = file.ok_or_else(|| Report::new(format!("{}: no such file", path.display())))?;
+    let file = file.ok_or_else(|| {
+        Report::new(format!("{}: no such file", path.display()))
+            .code_id("STATE-0101")
+            .hint("name the state file of tmkms, a node (data/priv_validator_state.json) or horcrux")
+    })?;
     let owner = file.check_owner(subject.chain.as_str(), &subject.key.to_string());
     owner.map_err(|error| state_report(&StateError::Parse { path: path.into(), error }))?;
     Ok(file)
@@ -146,7 +162,10 @@ fn import(which: &Which, path: &Path, dry_run: bool, shell: &Shell) -> Result<()
     let tenant = only(which, &configs)?;
     let file = given(path, &tenant.subject)?;
     for warning in &file.warnings {
-        shell.warning(warning);
+        shell.warning(format!("{}: {warning} (STATE-0110)", path.display()));
+        shell.hint(
+            "at most a position too many is closed; `state compare` says where the ledger stands, --dry-run what would change",
+        );
     }
     let Some(floor) = floor_of(&file) else {
         shell.status("Nothing", "the file says that nothing was signed");

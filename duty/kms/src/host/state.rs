@@ -118,7 +118,7 @@ impl fmt::Display for StateNews {
             Self::Fresh(path) => write!(
                 f,
                 "no state for this key: {} was created at height 0. If this key ever signed elsewhere, stop now and import \
-                 that state",
+                 that state: `state import FILE` (STATE-0108)",
                 path.display()
             ),
             Self::Same(position) => write!(f, "state: {position}"),
@@ -126,13 +126,14 @@ impl fmt::Display for StateNews {
             Self::Stale { file, ledger } => {
                 write!(
                     f,
-                    "the state file says {file}, the ledger says {ledger}: the ledger counts, the file is written again"
+                    "the state file says {file}, the ledger says {ledger}: the ledger counts, the file is written again; find out who \
+                     put an older one there, and that no other signer has the key (STATE-0106)"
                 )
             }
             Self::Rewritten(position) => write!(
                 f,
                 "the state file was missing; the ledger says {position} and the file is written again (a floor is never \
-                 lowered: for a new test network use another ledger, `--ledger DIR`)"
+                 lowered: for a new test network use another ledger, `--ledger DIR`); find out who took it away (STATE-0107)"
             ),
         }
     }

@@ -41,6 +41,16 @@ pub(super) fn parse(text: &str) -> Result<Address, BadAddress> {
     }
 }
 
+/// How a connection to this address is encrypted, going by its scheme alone; none of a socket, of no address and of no known scheme.
+pub(super) fn encrypted(text: &str) -> Option<&'static str> {
+    let scheme = text.split_once("://").map_or("tcp", |(scheme, _)| scheme);
+    match scheme.to_ascii_lowercase().as_str() {
+        "tcp" if !text.is_empty() => Some("TCP"),
+        "noise" => Some("Noise"),
+        _ => None,
+    }
+}
+
 fn tcp(text: &str) -> Result<Address, BadAddress> {
     let (id, rest) = match text.rsplit_once('@') {
         Some((id, rest)) => (Some(id), rest),

@@ -1,6 +1,7 @@
 //! Reads `[[chain]]`.
 
 use super::codes;
+use super::files::Loose;
 use super::links::Links;
 use super::schema::{Chain, KeyFormat, StateHook};
 use bech32::Hrp;
@@ -16,8 +17,8 @@ const HOOK_TIMEOUT_SECS: i64 = 5;
 const HOOK_TIMEOUT_SECS_MAX: i64 = 600;
 
 /// Reads the table; its id and name are registered even when the rest of it is wrong, so that references to it are not
-/// reported as well.
-pub(super) fn read(mut table: Reader<'_>, links: &mut Links<'_>) -> Option<Chain> {
+/// reported as well. The state file of one that cannot be used is left in `loose`.
+pub(super) fn read(mut table: Reader<'_>, links: &mut Links<'_>, loose: &mut Loose) -> Option<Chain> {
     table.required(&[
         ("id", "add id = \"CHAIN-ID\", as in the chain's genesis file"),
         (
@@ -39,7 +40,10 @@ pub(super) fn read(mut table: Reader<'_>, links: &mut Links<'_>) -> Option<Chain
     let place = table.place().clone();
     table.finish();
     let fresh = links.register(id.as_ref(), name.as_ref(), good, &place);
-    let id = id?;
+    let (Some(id), Some(key_format), true) = (id, key_format, good && fresh) else {
+        loose.states.extend(state_file);
+        return None;
+    };
     let state_file = match state_file {
         Some(path) => path,
         None if state_file_is_there => return None,
@@ -49,10 +53,6 @@ pub(super) fn read(mut table: Reader<'_>, links: &mut Links<'_>) -> Option<Chain
         }
     };
     let name = name.map_or_else(|| id.value.clone(), |name| name.value);
-    let key_format = key_format?;
-    if !good || !fresh {
-        return None;
-    }
     Some(Chain { id, name, key_format, sign_extensions, state_file, require_state, state_hook, place })
 }
 

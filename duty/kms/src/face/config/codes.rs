@@ -111,7 +111,8 @@ pub static STATE_FILE: Code = Code::local(
 pub static PERMISSIONS: Code = Code::local(
     "CONFIG-0116",
     "a secret can be read by others",
-    "The group or everybody may read this file. tmkms accepts that, so it is a warning; a secret belongs to one user, mode 0600.",
+    "The group or everybody may read this file, or it belongs to another user than the signer's. tmkms accepts that, so it is a \
+     warning; a secret belongs to one user, mode 0600. For root the signer's user is the owner of the state file or its directory.",
 );
 /// One state file for two chains.
 pub static STATE_TWICE: Code = Code::whole(
@@ -205,9 +206,17 @@ pub static SIGN_BYTES: Code = Code::local(
      begin to be signed: 4 to 64 printable ASCII characters, the first a letter or a digit. No vote, proposal or vote extension begins \
      so, and what reads as one is refused whatever the list says. Without the list nothing of the kind is signed.",
 );
+/// What has to last lies where it does not.
+pub static VOLATILE: Code = Code::local(
+    "CONFIG-0131",
+    "a ledger or state file lies on a file system that forgets or is shared",
+    "What was signed has to outlast a restart and belongs to one host. tmpfs, ramfs and overlay forget; NFS, SMB, 9p, FUSE and Ceph are \
+     shared and may answer late or wrongly. `start` refuses such a ledger (LEDGER-0005), unless --i-accept-volatile-ledger says that it is \
+     for a test network. A state file there is a warning: the ledger is what counts.",
+);
 
 /// All of them, in order.
-pub static ALL: [&Code; 30] = [
+pub static ALL: [&Code; 31] = [
     &CHAIN_ID,
     &CHAIN_TWICE,
     &CHAIN_UNKNOWN,
@@ -238,6 +247,7 @@ pub static ALL: [&Code; 30] = [
     &DISAGREE,
     &STATE_DIRECTORY,
     &SIGN_BYTES,
+    &VOLATILE,
 ];
 
 #[cfg(test)]
@@ -278,7 +288,8 @@ CONFIG-0126 a value has no effect here
 CONFIG-0127 a repeat is never signed anew
 CONFIG-0128 two files disagree about the process
 CONFIG-0129 a state file cannot be written
-CONFIG-0130 bytes with such a beginning are not signed";
+CONFIG-0130 bytes with such a beginning are not signed
+CONFIG-0131 a ledger or state file lies on a file system that forgets or is shared";
         assert_eq!(list.join("\n"), golden);
     }
 

@@ -9,6 +9,8 @@ use rustix::fs::{Access, access};
 use semel_guard::PublicKey;
 use semel_keys::identity::Identity;
 use semel_keys::{KeyError, softsign};
+use semel_ledger::Filesystem;
+use semel_ledger::interchange::StateFile;
 use semel_ops::config::{Diagnostic, Diagnostics, Spanned};
 use std::fs::{File, Metadata};
 use std::io;
@@ -29,6 +31,11 @@ pub enum Look {
     Files,
     /// At everything.
     Everything,
+    /// At everything, and at what the ledger and the state files lie on: for a check before a start.
+    Disks {
+        /// A ledger that would be lost is accepted.
+        volatile_ledger: bool,
+    },
 }
 
 /// What was learned that is needed across files.
@@ -38,15 +45,25 @@ pub(super) struct Facts {
     pub(super) public_keys: Vec<(PathBuf, PublicKey)>,
 }
 
-pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Facts {
+/// Files that are named by tables which cannot be used as they stand: what is wrong with them is found in the same run.
+#[derive(Debug, Default)]
+pub(super) struct Loose {
+    pub(super) identities: Vec<Spanned<PathBuf>>,
+    pub(super) passwords: Vec<Spanned<PathBuf>>,
+    pub(super) pins: Vec<Spanned<PathBuf>>,
+    pub(super) states: Vec<Spanned<PathBuf>>,
+}
+
+pub(super) fn check(configs: &[Config], loose: &Loose, look: Look, found: &Diagnostics) -> Facts {
     let mut facts = Facts::default();
     for config in configs {
+        let user = user_of(config);
         for softsign in &config.softsign {
             let hint = format!(
                 "`softsign keygen {0}` makes a new key, `softsign import priv_validator_key.json {0}` takes a node's",
                 softsign.path.display()
             );
-            if !is_there(&softsign.path, "the key file", &hint, true, found) {
+            if !is_there(&softsign.path, "the key file", &hint, Some(user), found) {
                 continue;
             }
             match softsign::load(&softsign.path.value, softsign.key_format, softsign.key_type) {
@@ -55,28 +72,16 @@ pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Fact
             }
         }
         for path in config.validators.iter().filter_map(|validator| validator.secret_key.as_ref()) {
-            let hint = format!("make it: head -c 32 /dev/urandom | base64 > {0} && chmod 600 {0}", path.display());
-            if is_there(path, "the identity file", &hint, true, found)
-                && let Err(error) = Identity::load(&path.value)
-            {
-                bad_key(path, "the identity file", &error, found);
-            }
+            identity(path, user, found);
         }
         for device in &config.yubihsm {
             if let Password::File(path) = &device.auth.password {
-                let hint = "write the password of the authentication key into it, mode 0600";
-                if is_there(path, "the password file", hint, true, found) {
-                    not_empty(path, "the password file", hint, found);
-                }
+                password(path, user, found);
             }
         }
         for token in &config.pkcs11 {
             if let Password::File(path) = &token.pin {
-                let hint = "write the user PIN of the token into it, mode 0600";
-                if is_there(path, "the PIN file", hint, true, found) {
-                    // A token counts an empty PIN as a wrong one.
-                    not_empty(path, "the PIN file", hint, found);
-                }
+                pin(path, user, found);
             }
         }
         for chain in &config.chains {
@@ -87,7 +92,90 @@ pub(super) fn check(configs: &[Config], look: Look, found: &Diagnostics) -> Fact
             state(chain, key.map(|(_, key)| key), look, found);
         }
     }
+    if let Look::Disks { volatile_ledger } = look {
+        disks(configs, volatile_ledger, found);
+    }
+    let user = configs.first().map_or_else(|| rustix::process::geteuid().as_raw(), user_of);
+    loose.identities.iter().for_each(|path| identity(path, user, found));
+    loose.passwords.iter().for_each(|path| password(path, user, found));
+    loose.pins.iter().for_each(|path| pin(path, user, found));
+    for path in &loose.states {
+        directory(path, found);
+        if look >= Look::Everything && path.exists() {
+            readable_state(path, found);
+        }
+    }
     facts
+}
+
+/// The user that the signer runs as: this one. Root looks at the files of services, too: then it is the owner of a state file, or of
+/// the directory where that will be.
+fn user_of(config: &Config) -> u32 {
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.uid());
+    match rustix::process::geteuid().as_raw() {
+        0 => {
+            let states = config.chains.iter().map(|chain| &chain.state_file.value);
+            let of_one = |path: &PathBuf| owner(path).or_else(|| owner(&semel_ops::harden::directory_of(path)));
+            states.filter_map(of_one).next().unwrap_or(0)
+        }
+        user => user,
+    }
+}
+
+/// What has to last lies on a disk of this host.
+fn disks(configs: &[Config], volatile_ledger: bool, found: &Diagnostics) {
+    for config in configs {
+        for chain in &config.chains {
+            let path = &chain.state_file;
+            if let Some(kind) = volatile(path) {
+                let message = format!("the state file {} lies on {kind}, which forgets or is shared", path.display());
+                let warning = Diagnostic::warning(&codes::VOLATILE, &path.place, message);
+                found.push(warning.hint("move it to a local disk; the ledger is what counts, and has to be on one"));
+            }
+        }
+        let set = config.semel.iter().flat_map(|semel| &semel.set);
+        for (_, path) in set.filter(|(name, _)| *name == "ledger" && !volatile_ledger) {
+            if let Some(kind) = volatile(Path::new(&path.value)) {
+                let message = format!("the ledger in {} lies on {kind}, which forgets or is shared", path.value);
+                let error = Diagnostic::error(&codes::VOLATILE, &path.place, message);
+                let hint = "move it to a local disk: `start` refuses it there (LEDGER-0005), unless --i-accept-volatile-ledger is said for a test network";
+                found.push(error.hint(hint));
+            }
+        }
+    }
+}
+
+/// The kind of file system under a path, or under what there is of it, if it forgets or is shared.
+fn volatile(path: &Path) -> Option<&'static str> {
+    let above = path.ancestors().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    match semel_ledger::filesystem_of(above.into_iter().find(|above| above.exists())?) {
+        Ok(Filesystem::Volatile(kind)) => Some(kind),
+        _ => None,
+    }
+}
+
+fn identity(path: &Spanned<PathBuf>, user: u32, found: &Diagnostics) {
+    let hint = format!("make it: head -c 32 /dev/urandom | base64 > {0} && chmod 600 {0}", path.display());
+    if is_there(path, "the identity file", &hint, Some(user), found)
+        && let Err(error) = Identity::load(&path.value)
+    {
+        bad_key(path, "the identity file", &error, found);
+    }
+}
+
+fn password(path: &Spanned<PathBuf>, user: u32, found: &Diagnostics) {
+    let hint = "write the password of the authentication key into it, mode 0600";
+    if is_there(path, "the password file", hint, Some(user), found) {
+        not_empty(path, "the password file", hint, found);
+    }
+}
+
+fn pin(path: &Spanned<PathBuf>, user: u32, found: &Diagnostics) {
+    let hint = "write the user PIN of the token into it, mode 0600";
+    if is_there(path, "the PIN file", hint, Some(user), found) {
+        // A token counts an empty PIN as a wrong one.
+        not_empty(path, "the PIN file", hint, found);
+    }
 }
 
 fn state(chain: &Chain, key: Option<&PublicKey>, look: Look, found: &Diagnostics) {
@@ -96,19 +184,21 @@ fn state(chain: &Chain, key: Option<&PublicKey>, look: Look, found: &Diagnostics
     if look < Look::Everything || !path.exists() && !chain.require_state {
         return;
     }
-    let hint = "it says what was signed last: restore it, or, for a key that never signed, leave require_state away";
-    if !is_there(path, "the state file", hint, false, found) {
-        return;
-    }
-    // Read a moment ago; a file that went away since then is missing at the start, too.
-    let Ok(Some(state)) = crate::host::state::read(&path.value).map_err(|error| bad_state(path, &error, found)) else {
-        return;
-    };
-    if let Some(key) = key
+    if let (Some(state), Some(key)) = (readable_state(path, found), key)
         && let Err(error) = state.check_owner(&chain.id.value, &key.to_string())
     {
         bad_state(path, &StateError::Parse { path: path.value.clone(), error }, found);
     }
+}
+
+/// What the state file says, if it can be read.
+fn readable_state(path: &Spanned<PathBuf>, found: &Diagnostics) -> Option<StateFile> {
+    let hint = "it says what was signed last: restore it, or, for a key that never signed, leave require_state away";
+    if !is_there(path, "the state file", hint, None, found) {
+        return None;
+    }
+    // Read a moment ago; a file that went away since then is missing at the start, too.
+    crate::host::state::read(&path.value).map_err(|error| bad_state(path, &error, found)).ok().flatten()
 }
 
 /// The directory must be there and let us make files, because the state file is replaced by a new one each time.
@@ -133,8 +223,8 @@ fn directory(path: &Spanned<PathBuf>, found: &Diagnostics) {
     }
 }
 
-/// Whether the file can be looked into. Says so when not, and warns when a secret is not private.
-fn is_there(path: &Spanned<PathBuf>, what: &str, hint: &str, secret: bool, found: &Diagnostics) -> bool {
+/// Whether the file can be looked into. Says so when not, and warns when a secret is not private to its user.
+fn is_there(path: &Spanned<PathBuf>, what: &str, hint: &str, user: Option<u32>, found: &Diagnostics) -> bool {
     let shown = path.display();
     // Not opened before it is known to be a file: opening a pipe would wait.
     let outcome = std::fs::metadata(&path.value).and_then(|metadata| {
@@ -145,8 +235,8 @@ fn is_there(path: &Spanned<PathBuf>, what: &str, hint: &str, secret: bool, found
     });
     let (reason, hint) = match outcome {
         Ok(metadata) => {
-            if secret {
-                private(path, what, &metadata, found);
+            if let Some(user) = user {
+                private(path, what, &metadata, user, found);
             }
             if metadata.len() <= FILE_BYTES_MAX {
                 return true;
@@ -178,7 +268,7 @@ fn not_empty(path: &Spanned<PathBuf>, what: &str, hint: &str, found: &Diagnostic
     }
 }
 
-fn private(path: &Spanned<PathBuf>, what: &str, metadata: &Metadata, found: &Diagnostics) {
+fn private(path: &Spanned<PathBuf>, what: &str, metadata: &Metadata, user: u32, found: &Diagnostics) {
     let shown = path.display();
     let warn = |message: String, hint: String| {
         found.push(Diagnostic::warning(&codes::PERMISSIONS, &path.place, message).hint(hint));
@@ -190,9 +280,9 @@ fn private(path: &Spanned<PathBuf>, what: &str, metadata: &Metadata, found: &Dia
             format!("chmod 600 {shown}"),
         );
     }
-    let (user, owner) = (rustix::process::geteuid().as_raw(), metadata.uid());
-    // Root serves any user's files, and may own a service's.
-    if user != 0 && owner != 0 && owner != user {
+    let owner = metadata.uid();
+    // Root may own a service's secrets, and reads all of them anyway.
+    if owner != 0 && owner != user {
         warn(format!("{what} {shown} belongs to user {owner}, who may change it"), format!("chown {user} {shown}"));
     }
 }

@@ -1,9 +1,11 @@
 //! References inside one file: validators and keys name chains.
 //!
 //! A chain is found by its id, or by its name. Findings here say what is missing or ambiguous, with both places. What could not
-//! be read at all has been reported already and is not reported again as missing.
+//! be read at all has been reported already and is not reported again as missing: the one name that most likely means a chain
+//! with a bad id, and as many chains without a key as there are keys whose chains could not be read. Nothing else is held back.
 
 use super::codes;
+use super::files::Loose;
 use super::providers::{RawKey, RawProviders};
 use super::schema::{Config, KeyType, Pkcs11, Pkcs11Key};
 use super::validator::RawValidator;
@@ -31,6 +33,8 @@ struct Registered {
     id: Option<Spanned<String>>,
     name: Option<Spanned<String>>,
     place: Place,
+    /// Its id and its name are valid.
+    good: bool,
 }
 
 impl Registered {
@@ -42,6 +46,14 @@ impl Registered {
         self.id.as_ref().is_some_and(|own| own.value == id)
     }
 
+    /// Whether a reference calls it what it calls itself.
+    fn is_meant(&self, reference: &Reference) -> bool {
+        match reference.by {
+            By::Id => self.has_id(&reference.text),
+            By::Name => self.called() == Some(reference.text.as_str()),
+        }
+    }
+
     fn best_place(&self) -> &Place {
         self.name.as_ref().or(self.id.as_ref()).map_or(&self.place, |text| &text.place)
     }
@@ -51,13 +63,27 @@ impl Registered {
 pub(super) struct Links<'a> {
     found: &'a Diagnostics,
     chains: Vec<Registered>,
-    /// A chain has no valid id or name: any reference may mean it.
-    incomplete: bool,
+}
+
+/// What the references of one kind came to.
+#[derive(Default)]
+struct Asked {
+    /// Names of chains that are meant, also in references that are wrong in another way.
+    names: Vec<String>,
+    /// References to chains that are not there, and how many tables name none that can be read.
+    strange: Vec<Spanned<String>>,
+    unreadable: usize,
+}
+
+impl Asked {
+    fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|other| other == name) || self.strange.iter().any(|text| alike(text, name))
+    }
 }
 
 impl<'a> Links<'a> {
     pub(super) fn new(found: &'a Diagnostics) -> Links<'a> {
-        Links { found, chains: Vec::new(), incomplete: false }
+        Links { found, chains: Vec::new() }
     }
 
     /// Registers a chain; false when it was there already.
@@ -68,8 +94,7 @@ impl<'a> Links<'a> {
         good: bool,
         place: &Place,
     ) -> bool {
-        self.incomplete |= !good;
-        let new = Registered { id: id.cloned(), name: name.cloned(), place: place.clone() };
+        let new = Registered { id: id.cloned(), name: name.cloned(), place: place.clone(), good };
         let other = self.chains.iter().find(|old| old.called().is_some() && old.called() == new.called());
         if let Some(old) = other {
             let text = new.called().unwrap_or_default();
@@ -94,27 +119,39 @@ impl<'a> Links<'a> {
     }
 
     /// Turns what validators and keys say into names of chains, and checks that every chain has its key.
-    pub(super) fn resolve(self, config: &mut Config, validators: Vec<RawValidator>, providers: RawProviders) {
-        let mut uncertain = providers.uncertain;
-        let mut asked = Vec::new();
+    pub(super) fn resolve(
+        self,
+        config: &mut Config,
+        validators: Vec<RawValidator>,
+        providers: RawProviders,
+        loose: &mut Loose,
+    ) {
+        let by_validators: Vec<&Reference> = validators.iter().filter_map(|raw| raw.reference.as_ref()).collect();
+        let held_back = self.held_back(&by_validators, &providers.references());
+        let mut asked = Asked::default();
         for raw in validators {
-            let name = raw.reference.as_ref().and_then(|reference| self.name(reference, "[[validator]]"));
-            uncertain |= name.is_none();
-            asked.extend(name.clone());
-            if let (Some(mut validator), Some(name)) = (raw.value, name) {
-                validator.chain = name;
-                config.validators.push(validator);
+            let name = match &raw.reference {
+                Some(reference) => self.name(reference, "[[validator]]", &held_back, &mut asked),
+                None => {
+                    asked.unreadable = asked.unreadable.saturating_add(1);
+                    None
+                }
+            };
+            match (raw.value, name) {
+                (Some(mut validator), Some(name)) => {
+                    validator.chain = name;
+                    config.validators.push(validator);
+                }
+                _ => loose.identities.extend(raw.secret_key),
             }
         }
+        let mut of_keys = Asked { unreadable: providers.unreadable, ..Asked::default() };
         let mut keys: Vec<(String, KeyType, Place)> = Vec::new();
         let mut chains_of = |raw: &RawKey, table: &str| {
             let mut names: Vec<String> = Vec::new();
             for reference in &raw.references {
-                match self.name(reference, table) {
-                    Some(name) if !names.contains(&name) => names.push(name),
-                    Some(_) => {}
-                    None => uncertain = true,
-                }
+                let name = self.name(reference, table, &held_back, &mut of_keys);
+                names.extend(name.filter(|name| !names.contains(name)));
             }
             keys.extend(names.iter().map(|name| (name.clone(), raw.key_type, raw.place.clone())));
             names
@@ -147,19 +184,40 @@ impl<'a> Links<'a> {
             let keys = resolved.filter_map(|(chains, key)| Some(Pkcs11Key { chains, ..key? })).collect();
             config.pkcs11.extend(value.map(|token| Pkcs11 { keys, ..token }));
         }
-        self.check_keys(&keys, uncertain);
-        if !self.incomplete && !uncertain {
-            self.check_validators(&asked);
+        self.check_keys(&keys, &of_keys);
+        self.check_validators(&asked);
+    }
+
+    fn matches(&self, reference: &Reference) -> Vec<&Registered> {
+        self.chains.iter().filter(|chain| chain.is_meant(reference)).collect()
+    }
+
+    /// Names that most likely mean a chain whose own id or name is not valid, at most one for each: the nearest, else one that a
+    /// validator and a key share.
+    fn held_back(&self, by_validators: &[&Reference], by_keys: &[&Reference]) -> Vec<String> {
+        let unknown = |references: &[&Reference]| -> Vec<String> {
+            let all = references.iter().filter(|reference| self.matches(reference).is_empty());
+            all.map(|reference| reference.text.value.clone()).collect()
+        };
+        let (validators, keys) = (unknown(by_validators), unknown(by_keys));
+        let mut names: Vec<String> = Vec::new();
+        let all = || by_validators.iter().chain(by_keys);
+        for bad in self.chains.iter().filter(|chain| !chain.good && !all().any(|reference| chain.is_meant(reference))) {
+            let free = || validators.iter().chain(&keys).filter(|name| !names.contains(name));
+            let near = free().find(|name| bad.called().is_some_and(|called| alike(called, name)));
+            let shared = || free().find(|name| validators.contains(name) && keys.contains(name));
+            if let Some(name) = near.or_else(shared).cloned() {
+                names.push(name);
+            }
         }
+        names
     }
 
     /// The name of the chain that is meant.
-    fn name(&self, reference: &Reference, table: &str) -> Option<String> {
+    fn name(&self, reference: &Reference, table: &str, held_back: &[String], asked: &mut Asked) -> Option<String> {
         let text = &reference.text;
-        let matches: Vec<&Registered> = match reference.by {
-            By::Id => self.chains.iter().filter(|chain| chain.has_id(text)).collect(),
-            By::Name => self.chains.iter().filter(|chain| chain.called() == Some(text.as_str())).collect(),
-        };
+        let matches = self.matches(reference);
+        asked.names.extend(matches.iter().filter_map(|chain| chain.called()).map(str::to_owned));
         match matches.as_slice() {
             [chain] => {
                 if let Some(id) = reference.id.as_ref().filter(|id| !chain.has_id(id)) {
@@ -173,7 +231,10 @@ impl<'a> Links<'a> {
                 chain.called().map(str::to_owned)
             }
             [] => {
-                self.unregistered(reference, table);
+                asked.strange.push(text.clone());
+                if !held_back.contains(&text.value) {
+                    self.unregistered(reference, table);
+                }
                 None
             }
             [first, ..] => {
@@ -191,17 +252,18 @@ impl<'a> Links<'a> {
     }
 
     fn unregistered(&self, reference: &Reference, table: &str) {
-        if self.incomplete {
-            return;
-        }
         let text = &reference.text;
         let what = if reference.by == By::Id { "id" } else { "name" };
         let message = format!("{table} names the chain `{}`, but no [[chain]] has this {what}", text.value);
         let error = Diagnostic::error(&codes::CHAIN_UNKNOWN, &text.place, message);
-        let all: Vec<&str> = self.chains.iter().filter_map(Registered::called).collect();
-        let near = self.chains.iter().find(|chain| chain.called().is_some_and(|name| alike(name, text)));
-        let add = format!("add a [[chain]] with {what} = \"{}\"", text.value);
-        let error = match (near, self.chains.first()) {
+        let all: Vec<&str> = self.chains.iter().filter(|chain| chain.good).filter_map(Registered::called).collect();
+        let mut good = self.chains.iter().filter(|chain| chain.good);
+        let near = good.clone().find(|chain| chain.called().is_some_and(|name| alike(name, text)));
+        let mut add = format!("add a [[chain]] with {what} = \"{}\"", text.value);
+        if let Some(bad) = self.chains.iter().find(|chain| !chain.good) {
+            add.push_str(&format!(", or correct the bad one in line {}, if that is meant", bad.best_place().line()));
+        }
+        let error = match (near, good.next()) {
             (Some(chain), _) => {
                 let name = chain.called().unwrap_or_default();
                 error
@@ -216,7 +278,8 @@ impl<'a> Links<'a> {
         self.found.push(error);
     }
 
-    fn check_keys(&self, keys: &[(String, KeyType, Place)], uncertain: bool) {
+    fn check_keys(&self, keys: &[(String, KeyType, Place)], asked: &Asked) {
+        let mut without: Vec<(&Registered, &str)> = Vec::new();
         for chain in &self.chains {
             let Some(name) = chain.called() else { continue };
             let of = |wanted: KeyType| -> Vec<&Place> {
@@ -227,13 +290,8 @@ impl<'a> Links<'a> {
             let signing = if consensus.is_empty() { account } else { consensus };
             match signing.as_slice() {
                 [_] => {}
-                [] if uncertain || self.incomplete => {}
-                [] => {
-                    let message = format!("the chain `{name}` has no key");
-                    let word = if chain.name.is_some() { "chains" } else { "chain_ids" };
-                    let hint = format!("add [[providers.softsign]] with {word} = [\"{name}\"] and path = \"PATH\"");
-                    self.found.push(Diagnostic::error(&codes::NO_KEY, chain.best_place(), message).hint(hint));
-                }
+                [] if !chain.good || asked.has(name) => {}
+                [] => without.push((chain, name)),
                 [first, more @ ..] => {
                     for place in more {
                         let message = format!("the chain `{name}` has more than one key");
@@ -245,11 +303,31 @@ impl<'a> Links<'a> {
                 }
             }
         }
+        // A key whose chains could not be read may be the one.
+        if without.len() <= asked.unreadable {
+            return;
+        }
+        for (chain, name) in without {
+            let message = format!("the chain `{name}` has no key");
+            let word = if chain.name.is_some() { "chains" } else { "chain_ids" };
+            let mut hint = format!("add [[providers.softsign]] with {word} = [\"{name}\"] and path = \"PATH\"");
+            if let Some(strange) = asked.strange.first() {
+                let line = strange.place.line();
+                hint.push_str(&format!(", or correct \"{}\" in line {line}, if that is its key", strange.value));
+            }
+            self.found.push(Diagnostic::error(&codes::NO_KEY, chain.best_place(), message).hint(hint));
+        }
     }
 
-    fn check_validators(&self, asked: &[String]) {
-        for chain in &self.chains {
-            let Some(name) = chain.called().filter(|name| !asked.iter().any(|other| other == name)) else { continue };
+    fn check_validators(&self, asked: &Asked) {
+        let good = self.chains.iter().filter(|chain| chain.good);
+        let without: Vec<_> =
+            good.filter_map(|chain| Some((chain, chain.called()?))).filter(|(_, name)| !asked.has(name)).collect();
+        // Each that could not be read, or names what is not there, may be meant for one of them.
+        if without.len() <= asked.unreadable.saturating_add(asked.strange.len()) {
+            return;
+        }
+        for (chain, name) in without {
             let message = format!("the chain `{name}` has no validator");
             let hint = format!("add [[validator]] with chain_id = \"{name}\" and the address of its node");
             self.found.push(Diagnostic::warning(&codes::NO_VALIDATOR, chain.best_place(), message).hint(hint));
@@ -257,9 +335,12 @@ impl<'a> Links<'a> {
     }
 }
 
-/// Ids of one chain before and after an upgrade, or with a slip: the same letters, or the same up to the revision.
+/// Ids of one chain before and after an upgrade, or with a slip: the same letters and digits, or the same up to the revision.
 fn alike(one: &str, other: &str) -> bool {
-    let plain = |text: &str| text.to_ascii_lowercase().replace(['_', '.'], "-");
-    let stem = |text: &str| plain(text).trim_end_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
-    plain(one) == plain(other) || (!stem(one).is_empty() && stem(one) == stem(other))
+    let plain = |text: &str| -> String {
+        text.chars().filter(char::is_ascii_alphanumeric).map(|c| c.to_ascii_lowercase()).collect()
+    };
+    let stem = |text: &str| plain(text).trim_end_matches(|c: char| c.is_ascii_digit()).to_owned();
+    let is_same = |part: &dyn Fn(&str) -> String| !part(one).is_empty() && part(one) == part(other);
+    is_same(&plain) || is_same(&stem)
 }

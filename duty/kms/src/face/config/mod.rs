@@ -78,10 +78,11 @@ pub(super) fn files_of(paths: &[PathBuf], found: &Diagnostics) -> Vec<PathBuf> {
 
 /// The same for texts.
 pub fn examine(sources: &[Source], look: Look, found: Diagnostics) -> Checked {
-    let mut configs: Vec<Config> = sources.iter().map(|source| config(source, &found)).collect();
+    let mut loose = files::Loose::default();
+    let mut configs: Vec<Config> = sources.iter().map(|source| config(source, &mut loose, &found)).collect();
     let facts = match look {
         Look::Text => files::Facts::default(),
-        _ => files::check(&configs, look, &found),
+        _ => files::check(&configs, &loose, look, &found),
     };
     tenants::check(&configs, &facts, &found);
     let all = found.sorted();
@@ -151,7 +152,7 @@ fn directory(path: &Path, found: &Diagnostics) -> Vec<PathBuf> {
     files
 }
 
-fn config(source: &Source, found: &Diagnostics) -> Config {
+fn config(source: &Source, loose: &mut files::Loose, found: &Diagnostics) -> Config {
     let mut config = Config {
         path: source.path().to_owned(),
         chains: Vec::new(),
@@ -166,12 +167,15 @@ fn config(source: &Source, found: &Diagnostics) -> Config {
     let mut root = Reader::root(&document, source, found).elsewhere(KEYS);
     root.required(&[("providers", "add [[providers.softsign]] with chain_ids and path, or another provider")]);
     let mut links = links::Links::new(found);
-    config.chains = root.tables("chain").into_iter().filter_map(|table| chain::read(table, &mut links)).collect();
+    let chains = root.tables("chain").into_iter();
+    config.chains = chains.filter_map(|table| chain::read(table, &mut links, loose)).collect();
     let validators: Vec<_> = root.tables("validator").into_iter().map(validator::read).collect();
-    let providers = root.table("providers").map_or_else(providers::RawProviders::unknown, providers::read);
+    let mut providers = root.table("providers").map_or_else(providers::RawProviders::unknown, providers::read);
+    loose.passwords.append(&mut providers.passwords);
+    loose.pins.append(&mut providers.pins);
     config.semel = root.table("semel").map(settings::read);
     root.finish();
-    links.resolve(&mut config, validators, providers);
+    links.resolve(&mut config, validators, providers, loose);
     config
 }
 

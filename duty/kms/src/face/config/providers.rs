@@ -8,6 +8,7 @@ use super::schema::{
     Yubihsm, YubihsmKey,
 };
 use semel_ops::config::{Diagnostic, Diagnostics, Place, Reader, Spanned, codes as toml};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Characters of a serial number.
@@ -38,37 +39,48 @@ pub(super) struct RawProviders {
     pub(super) softsign: Vec<(RawKey, Option<Softsign>)>,
     pub(super) yubihsm: Vec<RawDevice>,
     pub(super) pkcs11: Vec<RawToken>,
-    /// The chains of some key could not be read: nothing is said about chains without a key.
-    pub(super) uncertain: bool,
+    /// Keys whose chains could not be read: as many chains may seem to have none.
+    pub(super) unreadable: usize,
+    /// Files with the password of a device and with the PIN of a token that cannot be used as they stand.
+    pub(super) passwords: Vec<Spanned<PathBuf>>,
+    pub(super) pins: Vec<Spanned<PathBuf>>,
 }
 
 impl RawProviders {
     /// What is known when there is no such table, which has been reported.
     pub(super) fn unknown() -> RawProviders {
-        RawProviders { uncertain: true, ..RawProviders::default() }
+        RawProviders { unreadable: usize::MAX, ..RawProviders::default() }
+    }
+
+    /// What any key says of its chains.
+    pub(super) fn references(&self) -> Vec<&Reference> {
+        let softsign = self.softsign.iter().map(|(raw, _)| raw);
+        let yubihsm = self.yubihsm.iter().flat_map(|(keys, _)| keys).map(|(raw, _)| raw);
+        let pkcs11 = self.pkcs11.iter().flat_map(|(keys, _)| keys).map(|(raw, _)| raw);
+        softsign.chain(yubihsm).chain(pkcs11).flat_map(|raw| &raw.references).collect()
     }
 }
 
 pub(super) fn read(mut table: Reader<'_>) -> RawProviders {
     let mut providers = RawProviders::default();
     for entry in table.tables("softsign") {
-        let read = softsign(entry, &mut providers.uncertain);
+        let read = softsign(entry, &mut providers.unreadable);
         providers.softsign.push(read);
     }
-    providers.uncertain |= table.has("softsign") && providers.softsign.is_empty();
+    one_more(&mut providers.unreadable, table.has("softsign") && providers.softsign.is_empty());
     let devices = table.tables("yubihsm");
     if table.has("yubihsm") {
-        providers.uncertain |= devices.is_empty();
+        one_more(&mut providers.unreadable, devices.is_empty());
         count(&table, &devices);
     }
     for entry in devices {
-        let read = yubihsm(entry, &mut providers.uncertain);
+        let read = yubihsm(entry, &mut providers);
         providers.yubihsm.push(read);
     }
     let tokens = table.tables("pkcs11");
-    providers.uncertain |= table.has("pkcs11") && tokens.is_empty();
+    one_more(&mut providers.unreadable, table.has("pkcs11") && tokens.is_empty());
     for entry in tokens {
-        let read = pkcs11(entry, &mut providers.uncertain);
+        let read = pkcs11(entry, &mut providers);
         providers.pkcs11.push(read);
     }
     for (key, what) in [("ledgertm", "a Ledger"), ("fortanixdsm", "Fortanix DSM")] {
@@ -77,22 +89,28 @@ pub(super) fn read(mut table: Reader<'_>) -> RawProviders {
             let message = format!("keys in {what} are not served: [[providers.{key}]]");
             let hint = "keep tmkms for this chain, or move the validator to a key that [[providers.softsign]] can hold";
             table.found().push(Diagnostic::error(&codes::PROVIDER, &place, message).hint(hint));
-            providers.uncertain = true;
+            one_more(&mut providers.unreadable, true);
         }
     }
-    providers.uncertain |= table.finish() > 0;
+    providers.unreadable = providers.unreadable.saturating_add(table.finish());
     providers
 }
 
+/// Counts one more, if there is one.
+fn one_more(count: &mut usize, is_one: bool) {
+    *count = count.saturating_add(usize::from(is_one));
+}
+
 /// `chain_ids`, or our `chains`, or both; at least one chain.
-fn references(table: &mut Reader<'_>, uncertain: &mut bool) -> Vec<Reference> {
+fn references(table: &mut Reader<'_>, unreadable: &mut usize) -> Vec<Reference> {
     if !table.has("chains") {
         table.required(&[("chain_ids", "add chain_ids = [\"CHAIN-ID\"], as in [[chain]]")]);
     }
     let ids = table.strings("chain_ids");
     let names = table.strings("chains");
-    *uncertain |= ids.is_none() && names.is_none();
-    *uncertain |= ids.is_none() && table.has("chain_ids") || names.is_none() && table.has("chains");
+    let is_wrong = |key: &str, list: bool| !list && table.has(key);
+    let is_unread = ids.is_none() && names.is_none();
+    one_more(unreadable, is_unread || is_wrong("chain_ids", ids.is_some()) || is_wrong("chains", names.is_some()));
     let mut all = Vec::new();
     for (list, by) in [(ids, By::Id), (names, By::Name)] {
         let Some(list) = list else { continue };
@@ -107,12 +125,12 @@ fn references(table: &mut Reader<'_>, uncertain: &mut bool) -> Vec<Reference> {
     all
 }
 
-fn softsign(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<Softsign>) {
+fn softsign(mut table: Reader<'_>, unreadable: &mut usize) -> (RawKey, Option<Softsign>) {
     table.required(&[(
         "path",
         "add path = \"PATH\"; `softsign keygen PATH` makes a key, `softsign import` takes a node's",
     )]);
-    let references = references(&mut table, uncertain);
+    let references = references(&mut table, unreadable);
     let key_type = table.choice("key_type", &KEY_TYPES);
     let formats = [("base64", SoftsignFormat::Base64), ("json", SoftsignFormat::Json)];
     let key_format = table.choice("key_format", &formats);
@@ -158,19 +176,20 @@ fn count(providers: &Reader<'_>, devices: &[Reader<'_>]) {
     providers.found().push(error.hint("put all keys of one device into its `keys`; use a file for each device"));
 }
 
-fn yubihsm(mut table: Reader<'_>, uncertain: &mut bool) -> RawDevice {
+fn yubihsm(mut table: Reader<'_>, providers: &mut RawProviders) -> RawDevice {
+    let unreadable = &mut providers.unreadable;
     table.required(&[
         ("adapter", "add adapter = { type = \"usb\" }, or { type = \"http\", addr = \"tcp://127.0.0.1:12345\" }"),
         ("auth", "add auth = { key = 1, password_file = \"PATH\" }"),
     ]);
-    let adapter = table.table("adapter").and_then(adapter);
-    let auth = table.table("auth").and_then(auth);
+    let (adapter, is_http) = table.table("adapter").map_or((None, false), adapter);
+    let (auth, password_file) = table.table("auth").map_or((None, None), auth);
     let keys_are_wrong = table.has("keys");
     let entries = table.tables("keys");
-    *uncertain |= keys_are_wrong && entries.is_empty();
-    let keys: Vec<_> = entries.into_iter().map(|entry| yubihsm_key(entry, uncertain)).collect();
+    one_more(unreadable, keys_are_wrong && entries.is_empty());
+    let keys: Vec<_> = entries.into_iter().map(|entry| yubihsm_key(entry, unreadable)).collect();
     twice(&keys, table.found());
-    let serial_number = serial_number(&mut table, adapter.as_ref());
+    let serial_number = serial_number(&mut table, is_http);
     let connector_server = table.table("connector_server").and_then(connector_server);
     let place = table.place().clone();
     table.finish();
@@ -182,13 +201,19 @@ fn yubihsm(mut table: Reader<'_>, uncertain: &mut bool) -> RawDevice {
         connector_server,
         place,
     });
+    if device.is_none() {
+        providers.passwords.extend(password_file);
+    }
     (keys, device)
 }
 
-fn adapter(mut table: Reader<'_>) -> Option<Adapter> {
+/// The adapter, and whether it is meant to be the one over HTTP, also where it cannot be used as it stands.
+fn adapter(mut table: Reader<'_>) -> (Option<Adapter>, bool) {
     table.required(&[("type", "one of type = \"usb\", \"http\"")]);
     let kind = table.choice("type", &[("usb", false), ("http", true)]);
-    let adapter = match kind.map(|kind| kind.value) {
+    let kind = kind.map(|kind| kind.value);
+    let is_http = kind.unwrap_or_else(|| table.has("addr"));
+    let adapter = match kind {
         Some(false) => {
             let timeout = table.integer("timeout_ms", 1..=USB_TIMEOUT_MS_MAX);
             let ms = timeout.map_or(USB_TIMEOUT_MS, |timeout| timeout.value).unsigned_abs();
@@ -204,7 +229,7 @@ fn adapter(mut table: Reader<'_>) -> Option<Adapter> {
         }
     };
     table.finish();
-    adapter
+    (adapter, is_http)
 }
 
 fn tcp(table: &mut Reader<'_>, key: &'static str) -> Option<(String, u16)> {
@@ -225,7 +250,8 @@ fn tcp(table: &mut Reader<'_>, key: &'static str) -> Option<(String, u16)> {
     None
 }
 
-fn auth(mut table: Reader<'_>) -> Option<Auth> {
+/// The key and its password, and the file of the password by itself.
+fn auth(mut table: Reader<'_>) -> (Option<Auth>, Option<Spanned<PathBuf>>) {
     table.required(&[("key", "add key = 1, the number of the authentication key")]);
     let key = table.integer("key", 1..=i64::from(u16::MAX));
     let file = table.path("password_file");
@@ -246,16 +272,16 @@ fn auth(mut table: Reader<'_>) -> Option<Auth> {
             table.found().push(error.hint("add password_file = \"PATH\" with the path of a file that holds it"));
             None
         }
-        _ => file.map(Password::File).or_else(|| text.map(|text| Password::Text(text.value))),
+        _ => file.clone().map(Password::File).or_else(|| text.map(|text| Password::Text(text.value))),
     };
     table.finish();
-    let key = key.and_then(|key| u16::try_from(key.value).ok())?;
-    password.map(|password| Auth { key, password })
+    let key = key.and_then(|key| u16::try_from(key.value).ok());
+    (key.zip(password).map(|(key, password)| Auth { key, password }), file)
 }
 
-fn yubihsm_key(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<YubihsmKey>) {
+fn yubihsm_key(mut table: Reader<'_>, unreadable: &mut usize) -> (RawKey, Option<YubihsmKey>) {
     table.required(&[("key", "add key = 1, the number of the key in the device")]);
-    let references = references(&mut table, uncertain);
+    let references = references(&mut table, unreadable);
     let key = table.integer("key", 1..=i64::from(u16::MAX));
     let key_type = table.choice("type", &KEY_TYPES).map_or_else(KeyType::default, |word| word.value);
     let place = table.place().clone();
@@ -279,7 +305,7 @@ fn twice(keys: &[(RawKey, Option<YubihsmKey>)], found: &Diagnostics) {
 
 /// On USB a bad number is an error. Over HTTP the number is not used, and the number in tmkms's own documentation does not fit:
 /// there it is a warning.
-fn serial_number(table: &mut Reader<'_>, adapter: Option<&Adapter>) -> Option<u32> {
+fn serial_number(table: &mut Reader<'_>, is_http: bool) -> Option<u32> {
     let text = table.string("serial_number")?;
     let wrong = if text.chars().count() != SERIAL_CHARS || !text.bytes().all(|b| b.is_ascii_digit()) {
         format!("it does not have {SERIAL_CHARS} digits")
@@ -289,40 +315,38 @@ fn serial_number(table: &mut Reader<'_>, adapter: Option<&Adapter>) -> Option<u3
             Err(_) => format!("it is larger than {}", u32::MAX),
         }
     };
-    let diagnostic = match adapter {
-        Some(Adapter::Http { .. }) => {
-            let message = format!("`serial_number` \"{}\" is not valid: {wrong}", text.escape_debug());
-            Diagnostic::warning(&codes::SERIAL, &text.place, message)
-                .hint("the http adapter does not use it: leave the key away")
-        }
-        // What kind of adapter it is could not be read.
-        None => return None,
-        Some(Adapter::Usb { .. }) => {
-            let message = format!("`serial_number` \"{}\" is not valid: {wrong}", text.escape_debug());
-            Diagnostic::error(&codes::SERIAL, &text.place, message)
-                .hint("write the 10 digits that `yubihsm detect` prints, with leading zeros, or leave the key away")
-        }
+    let message = format!("`serial_number` \"{}\" is not valid: {wrong}", text.escape_debug());
+    let diagnostic = match is_http {
+        true => Diagnostic::warning(&codes::SERIAL, &text.place, message)
+            .hint("the http adapter does not use it: leave the key away"),
+        false => Diagnostic::error(&codes::SERIAL, &text.place, message)
+            .hint("write the 10 digits that `yubihsm detect` prints, with leading zeros, or leave the key away"),
     };
     table.found().push(diagnostic);
     None
 }
 
-fn pkcs11(mut table: Reader<'_>, uncertain: &mut bool) -> RawToken {
+fn pkcs11(mut table: Reader<'_>, providers: &mut RawProviders) -> RawToken {
+    let unreadable = &mut providers.unreadable;
     table.required(&[("module", "add module = \"/usr/lib/softhsm/libsofthsm2.so\", the path of the PKCS#11 library")]);
     let module = table.path("module");
     let label = table.string("token_label").map(|text| Selector::Label(text.value));
     let serial = table.string("serial").map(|text| Selector::Serial(text.value));
     let slot = table.integer("slot", 0..=i64::MAX).map(|slot| Selector::Slot(slot.value.unsigned_abs()));
     let token = one_of(&table, &["token_label", "serial", "slot"], [label, serial, slot]);
-    let file = table.path("pin_file").map(Password::File);
+    let pin_file = table.path("pin_file");
+    let file = pin_file.clone().map(Password::File);
     let text = table.secret("pin").map(|text| Password::Text(text.value));
     let pin = one_of(&table, &["pin_file", "pin"], [file, text]);
     let entries = table.tables("keys");
-    *uncertain |= table.has("keys") && entries.is_empty();
-    let keys: Vec<_> = entries.into_iter().map(|entry| pkcs11_key(entry, uncertain)).collect();
+    one_more(unreadable, table.has("keys") && entries.is_empty());
+    let keys: Vec<_> = entries.into_iter().map(|entry| pkcs11_key(entry, unreadable)).collect();
     let place = table.place().clone();
     table.finish();
     let value = module.zip(token).zip(pin);
+    if value.is_none() {
+        providers.pins.extend(pin_file);
+    }
     (keys, value.map(|((module, token), pin)| Pkcs11 { module, token, pin, keys: Vec::new(), place }))
 }
 
@@ -342,8 +366,8 @@ fn one_of<T, const N: usize>(table: &Reader<'_>, names: &[&str; N], values: [Opt
     values.into_iter().flatten().next()
 }
 
-fn pkcs11_key(mut table: Reader<'_>, uncertain: &mut bool) -> (RawKey, Option<Pkcs11Key>) {
-    let references = references(&mut table, uncertain);
+fn pkcs11_key(mut table: Reader<'_>, unreadable: &mut usize) -> (RawKey, Option<Pkcs11Key>) {
+    let references = references(&mut table, unreadable);
     let label = table.string("label").map(|text| text.value);
     let id = table.string("id");
     let bytes = id.as_ref().map(|text| hex::decode(&text.value));

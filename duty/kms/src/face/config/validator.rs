@@ -6,6 +6,7 @@ use super::codes;
 use super::links::{By, Reference};
 use super::schema::{Address, Dialect, ProtocolVersion, Validator};
 use semel_ops::config::{Diagnostic, Reader, Spanned};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// Default of `timeout`.
@@ -20,12 +21,14 @@ pub(super) struct RawValidator {
     /// The rest, with an empty chain; `None` without an address. A value that is wrong has its default here: it has been
     /// reported, and a file with an error is not used.
     pub(super) value: Option<Validator>,
+    /// Its identity, to be looked at even where the rest cannot be used.
+    pub(super) secret_key: Option<Spanned<PathBuf>>,
 }
 
 pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
     table.required(&[("addr", "add addr = \"tcp://HOST:26658\" with the node's priv_validator_laddr")]);
     let reference = reference(&mut table);
-    let addr = addr(&mut table);
+    let (addr, way) = addr(&mut table);
     let reconnect = table.boolean("reconnect").is_none_or(|flag| flag.value);
     let timeout = table.integer("timeout", 1..=i64::from(u16::MAX));
     let secret_key = table.path("secret_key");
@@ -34,15 +37,14 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
     let bytes = bytes::read(&mut table);
     bytes.check(&table, protocol_version.as_ref());
     let place = table.place().clone();
-    match addr.as_ref().map(|addr| &addr.value) {
-        Some(address @ (Address::Tcp { .. } | Address::Noise { .. })) if !table.has("secret_key") => {
-            let way = if matches!(address, Address::Tcp { .. }) { "TCP" } else { "Noise" };
+    match (addr.as_ref().map(|addr| &addr.value), way) {
+        (_, Some(way)) if !table.has("secret_key") => {
             let message = format!("a validator on {way} has no `secret_key`");
             let hint = "add secret_key = \"kms-identity.key\"; `init` makes such a file, and so does \
                         `head -c 32 /dev/urandom | base64 > kms-identity.key && chmod 600 kms-identity.key`";
             table.found().push(Diagnostic::error(&codes::NO_SECRET_KEY, &place, message).hint(hint));
         }
-        Some(address) if is_socket(address) => {
+        (Some(address), _) if is_socket(address) => {
             if let Some(timeout) = &timeout {
                 let message = "`timeout` is not used on a unix socket";
                 let found = Diagnostic::warning(&codes::NO_EFFECT, &timeout.place, message);
@@ -61,14 +63,14 @@ pub(super) fn read(mut table: Reader<'_>) -> RawValidator {
         chain: String::new(),
         reconnect,
         timeout: Duration::from_secs(timeout.map_or(TIMEOUT_SECS, |timeout| timeout.value).unsigned_abs()),
-        secret_key,
+        secret_key: secret_key.clone(),
         max_height: max_height.map(|height| height.value),
         protocol_version: protocol_version.map_or_else(ProtocolVersion::default, |version| version.value),
         dialect: bytes.dialect.map_or_else(Dialect::default, |dialect| dialect.value),
         allow_sign_bytes: bytes.domains,
         place,
     });
-    RawValidator { reference, value }
+    RawValidator { reference, value, secret_key }
 }
 
 /// Whether it is a socket of this host.
@@ -101,14 +103,16 @@ fn reference(table: &mut Reader<'_>) -> Option<Reference> {
     }
 }
 
-fn addr(table: &mut Reader<'_>) -> Option<Spanned<Address>> {
-    let text = table.string("addr")?;
+/// The address, and the way that it is meant to take if that is encrypted: that is known of one that is not valid, too.
+fn addr(table: &mut Reader<'_>) -> (Option<Spanned<Address>>, Option<&'static str>) {
+    let Some(text) = table.string("addr") else { return (None, None) };
+    let way = address::encrypted(&text);
     match address::parse(&text) {
-        Ok(value) => Some(Spanned { value, place: text.place }),
+        Ok(value) => (Some(Spanned { value, place: text.place }), way),
         Err(bad) => {
             let message = format!("`addr` in {} is not valid: {}", table.name(), bad.message);
             table.found().push(Diagnostic::error(&codes::ADDRESS, &text.place, message).hint(bad.hint));
-            None
+            (None, way)
         }
     }
 }

@@ -26,6 +26,9 @@ pub enum Config {
         /// For machines
         #[arg(long)]
         json: bool,
+        /// Allow a ledger on a file system that forgets or is shared (tmpfs, overlay, NFS)
+        #[arg(long)]
+        i_accept_volatile_ledger: bool,
     },
     /// Print what counts, with every default filled in and no secret
     Show(show::Show),
@@ -39,15 +42,17 @@ pub enum Config {
 pub(super) fn run(command: &Config, shell: &Shell) -> Result<(), Report> {
     match command {
         Config::Init(command) => command.run(shell),
-        Config::Check { configs, json } => check(&configs.paths(), *json, shell),
+        Config::Check { configs, json, i_accept_volatile_ledger } => {
+            check(&configs.paths(), config::Look::Disks { volatile_ledger: *i_accept_volatile_ledger }, *json, shell)
+        }
         Config::Show(command) => command.run(shell),
         Config::Migrate(command) => command.run(shell),
         Config::Diff(command) => command.run(shell),
     }
 }
 
-fn check(paths: &[PathBuf], json: bool, shell: &Shell) -> Result<(), Report> {
-    let checked = config::check(paths, config::Look::Everything);
+fn check(paths: &[PathBuf], look: config::Look, json: bool, shell: &Shell) -> Result<(), Report> {
+    let checked = config::check(paths, look);
     if json {
         said(shell.json(&checked.found.to_json()))?;
         return match checked.found.has_errors() {

@@ -54,10 +54,15 @@ impl FilePv {
         )];
         if laddr.is_none() {
             let port = nodes.first().and_then(|node| node.rsplit_once(':')).map_or("26659", |(_, port)| port);
-            steps.push(format!(
-                "in {}: priv_validator_laddr = \"tcp://0.0.0.0:{port}\", reachable from here alone",
-                text.path().display()
-            ));
+            // The entry that is written dials this: a node on this host has no reason to listen to others.
+            let is_here = nodes
+                .first()
+                .is_some_and(|node| ["//127.", "//localhost:", "//[::1]:"].iter().any(|at| node.contains(at)));
+            let laddr = match is_here {
+                true => format!("\"tcp://127.0.0.1:{port}\""),
+                false => format!("\"tcp://0.0.0.0:{port}\", reachable from here alone"),
+            };
+            steps.push(format!("in {}: priv_validator_laddr = {laddr}", text.path().display()));
         }
         steps.push("start Semel, then the node: it waits for its signer".into());
         Ok(Found {
