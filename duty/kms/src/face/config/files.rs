@@ -145,8 +145,12 @@ fn disks(configs: &[Config], volatile_ledger: bool, found: &Diagnostics) {
     }
 }
 
-/// The kind of file system under a path, or under what there is of it, if it forgets or is shared.
+/// The kind of file system under a path, or under what there is of it, if it forgets or is shared. What lies in the directory for
+/// temporary files is there for a trial; `start` and `doctor` tell of it all the same.
 fn volatile(path: &Path) -> Option<&'static str> {
+    if path.starts_with(std::env::temp_dir()) {
+        return None;
+    }
     let above = path.ancestors().map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
     match semel_ledger::filesystem_of(above.into_iter().find(|above| above.exists())?) {
         Ok(Filesystem::Volatile(kind)) => Some(kind),
