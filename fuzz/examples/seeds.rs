@@ -4,7 +4,9 @@
 //! cargo run --manifest-path fuzz/Cargo.toml --example seeds
 //! ```
 
-use ed25519_dalek::{Signer as _, SigningKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use ed25519_dalek::{Signer as _, SigningKey, hazmat};
 use semel_fuzz::undelimited;
 use semel_guard::{Algorithm, PublicKey};
 use semel_kms::core::secret::{FRAME_LEN, Sealer};
@@ -380,9 +382,75 @@ fn eip3076() -> Seeds {
     ])
 }
 
+/// Changes of 5 bytes behind the flags: file, slot, place (2), value.
+fn ledger() -> Seeds {
+    // Places in a record: kind, sequence, durable, lane, mark, version, length of the payload, previous hash.
+    let places: [u16; 8] = [4, 8, 16, 6, 48, 136, 144, 492];
+    let mut out: Seeds = vec![
+        ("untouched".to_owned(), vec![0]),
+        ("untouched-reserve".to_owned(), vec![4]),
+        ("raw-empty".to_owned(), vec![8]),
+        ("raw-magic".to_owned(), [&[9], b"SML1\x01".as_slice(), &[0; 507]].concat()),
+        ("host".to_owned(), vec![0, 255, 0, 0, 0, b'x']),
+    ];
+    for (flags, word) in [(0, "torn"), (1, "forged"), (3, "chained"), (7, "chained-reserve")] {
+        for place in places {
+            let [low, high] = place.to_le_bytes();
+            let changes = (0..4).flat_map(|file| [file, 2 + file, low, high, 3]);
+            out.push((format!("{word}-{place}"), std::iter::once(flags).chain(changes).collect()));
+        }
+    }
+    // A record that was never written, and one that begins only.
+    let emptied = (0..512_u16).flat_map(|place| [0, 3, place.to_le_bytes()[0], place.to_le_bytes()[1], 0]);
+    out.push(("emptied".to_owned(), std::iter::once(0).chain(emptied).collect()));
+    let half = (492..512_u16).flat_map(|place| [0, 3, place.to_le_bytes()[0], place.to_le_bytes()[1], 0]);
+    out.push(("half".to_owned(), std::iter::once(0).chain(half).collect()));
+    out
+}
+
+fn key_file() -> Seeds {
+    let key = SigningKey::from_bytes(&[7; 32]);
+    let (seed, public) = (key.to_bytes(), key.verifying_key().to_bytes());
+    let both = [seed, public].concat();
+    // Scalar and prefix, and the same as a device exports it: scalar reversed, prefix, public key.
+    let expanded = hazmat::ExpandedSecretKey::from(&seed);
+    let (scalar, prefix) = (expanded.scalar.to_bytes(), expanded.hash_prefix);
+    let reversed: Vec<u8> = scalar.iter().rev().copied().collect();
+    let exported = [reversed.as_slice(), &prefix, &public].concat();
+    let json = |maker: &str, kind: &str, public: &[u8], secret: &[u8]| {
+        let (public, secret) = (BASE64.encode(public), BASE64.encode(secret));
+        format!(
+            r#"{{"address":"","pub_key":{{"type":"{maker}/PubKey{kind}","value":"{public}"}},"priv_key":{{"type":"{maker}/PrivKey{kind}","value":"{secret}"}}}}"#
+        )
+    };
+    let mut out: Seeds = vec![
+        ("raw".to_owned(), seed.to_vec()),
+        ("short".to_owned(), seed[..31].to_vec()),
+        ("spaces".to_owned(), b" \n\n".to_vec()),
+    ];
+    out.extend(texts(&[
+        ("seed", &BASE64.encode(seed)),
+        ("seed-without-padding", BASE64.encode(seed).trim_end_matches('=')),
+        ("seed-in-spaces", &format!("  {}\n", BASE64.encode(seed))),
+        ("seed-and-public", &BASE64.encode(&both)),
+        ("expanded", &BASE64.encode([scalar, prefix].concat())),
+        ("yubihsm", &BASE64.encode(&exported)),
+        ("yubihsm-mismatch", &BASE64.encode([reversed.as_slice(), &prefix, &seed].concat())),
+        ("no-length", &BASE64.encode(&both[..48])),
+        ("no-base64", "!!!! this is no base64 text of a key !!!!"),
+        ("json", &json("tendermint", "Ed25519", &public, &both)),
+        ("json-cometbft", &json("cometbft", "Ed25519", &public, &both)),
+        ("json-secp256k1", &json("tendermint", "Secp256k1", &[2; 33], &seed)),
+        ("json-mismatch", &json("tendermint", "Ed25519", &seed, &both)),
+        ("json-other-type", &json("tendermint", "Bls12_381", &public, &both)),
+        ("json-cut", &json("tendermint", "Ed25519", &public, &both)[..90]),
+    ]));
+    out
+}
+
 fn main() -> io::Result<()> {
     let corpus = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("corpus");
-    let all: [(&str, Seeds); 11] = [
+    let all: [(&str, Seeds); 13] = [
         ("request", request()),
         ("response", response()),
         ("delimited", delimited()),
@@ -394,6 +462,8 @@ fn main() -> io::Result<()> {
         ("state_file", state_file()),
         ("tmkms_toml", tmkms_toml()),
         ("eip3076", eip3076()),
+        ("ledger", ledger()),
+        ("key_file", key_file()),
     ];
     for (target, seeds) in all {
         let directory = corpus.join(target);

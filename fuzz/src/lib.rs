@@ -3,6 +3,8 @@
 //! An input is a flag byte, a byte that chooses how the rest is cut into pieces, and the rest. Choices stand in front and have a
 //! fixed length, so that a mutation of the rest leaves them alone.
 
+pub mod disk;
+
 use semel_kms::wire::{Delimited, Family};
 
 /// A divided input.

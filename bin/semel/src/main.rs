@@ -251,7 +251,10 @@ impl Help {
 
     fn run(self, called: Name, shell: &Shell) -> Result<(), Report> {
         match self {
-            Self::Explain { code } => face::explain(code.as_deref(), aggregator::explained(), shell),
+            Self::Explain { code } => {
+                let more = aggregator::explained().into_iter().chain(bench::explained()).collect();
+                face::explain(code.as_deref(), more, shell)
+            }
             Self::Man { directory } => man(directory.as_deref(), called, shell),
             Self::Completions { shell: kind, name } => completions(kind, name.unwrap_or(called), shell),
         }

@@ -25,8 +25,8 @@ fn every_code_is_explained_once_in_words_of_its_own() {
     assert_eq!(
         families.into_iter().collect::<Vec<_>>(),
         [
-            "ADOPT", "AGG", "BACKUP", "CONFIG", "DOC", "EIP3076", "FSCK", "GUARD", "HANDOVER", "HOST", "HSM", "KEY",
-            "LEDGER", "MIGRATE", "P11", "STATE", "TRANSFER", "UPGRADE"
+            "ADOPT", "AGG", "BACKUP", "BENCH", "CONFIG", "DOC", "EIP3076", "FSCK", "GUARD", "HANDOVER", "HOST", "HSM",
+            "KEY", "LEDGER", "MIGRATE", "P11", "STATE", "TRANSFER", "UPGRADE"
         ]
     );
     let mut texts = BTreeSet::new();
@@ -44,7 +44,7 @@ fn every_code_that_a_transcript_or_a_test_shows_is_explained() {
     let stage = Stage::new();
     let known: BTreeSet<String> = codes(&stage).into_iter().collect();
     let shape = regex_lite::Regex::new(
-        r"\b(?:GUARD|LEDGER|KEY|STATE|EIP3076|CONFIG|TRANSFER|BACKUP|FSCK|ADOPT|AGG)-[0-9]{4}\b",
+        r"\b(?:GUARD|LEDGER|KEY|STATE|EIP3076|CONFIG|TRANSFER|BACKUP|BENCH|FSCK|ADOPT|AGG)-[0-9]{4}\b",
     )
     .unwrap();
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");

@@ -46,46 +46,71 @@ impl Together {
     }
 }
 
-/// Waits for the signers of all nodes, measures, and verifies. `begun` is when the signers were started.
-pub(crate) fn run(nodes: &[Node], plan: &Plan, begun: Instant) -> Result<Vec<Seen>, RemoteError> {
+/// Waits for the signers of all nodes, measures, and verifies; what each node saw, in their order. `begun` is when the signers
+/// were started. A signer that does not call, hangs up or answers wrongly costs its own requests only.
+pub(crate) fn run(nodes: &[Node], plan: &Plan, begun: Instant) -> io::Result<Vec<Seen>> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(nodes.len()).max(1);
     let together = &Together::new(threads);
-    let gone = || RemoteError::Connection(io::Error::other("a node of the benchmark ended early"));
+    let gone = || io::Error::other("a node of the benchmark ended early");
     std::thread::scope(|scope| {
-        let group = |index| nodes.iter().skip(index).step_by(threads).collect::<Vec<_>>();
+        let group = |index| nodes.iter().enumerate().skip(index).step_by(threads).collect::<Vec<_>>();
         let spawn = |index| scope.spawn(move || drive(&group(index), plan, begun, together));
         let threads: Vec<_> = (0..threads).map(spawn).collect();
         let ended: Vec<_> = threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
-        let seen = ended.into_iter().map(|seen| seen.map_err(|_| gone())?);
-        seen.collect::<Result<Vec<Vec<Seen>>, RemoteError>>().map(|seen| seen.into_iter().flatten().collect())
+        let mut seen = Vec::with_capacity(nodes.len());
+        for group in ended {
+            seen.extend(group.map_err(|_| gone())??);
+        }
+        seen.sort_by_key(|(index, _)| *index);
+        Ok(seen.into_iter().map(|(_, seen)| seen).collect())
     })
 }
 
 /// One thread's nodes, from the call of their signers to the last verified signature.
-fn drive(nodes: &[&Node], plan: &Plan, begun: Instant, together: &Together) -> Result<Vec<Seen>, RemoteError> {
-    let ready = ready(nodes, plan, begun);
+fn drive(nodes: &[(usize, &Node)], plan: &Plan, begun: Instant, together: &Together) -> io::Result<Vec<(usize, Seen)>> {
+    let (mut askers, mut seen) = ready(nodes, plan, begun);
     // Also on a failure: the other threads wait here, and at the end.
     let start = together.begin();
-    let asked = ready.and_then(|mut askers| ask_all(&mut askers, start).map(|()| askers));
+    let asked = ask_all(&mut askers, start);
     together.end();
-    asked?.into_iter().map(Asker::verified).collect()
+    asked?;
+    seen.extend(askers.into_iter().map(|asker| (asker.index, asker.verified())));
+    Ok(seen)
 }
 
-fn ready<'p>(nodes: &[&Node], plan: &'p Plan, begun: Instant) -> Result<Vec<Asker<'p>>, RemoteError> {
-    let mut askers = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        let accepted = node.listener.accept(CALL_WAIT);
-        let mut remote = accepted.map_err(|error| RemoteError::Connection(io::Error::other(error)))?;
-        remote.pub_key()?;
-        question(0, plan).ask(&mut remote)?.verify(&remote)?;
-        askers.push(Asker::new(remote, plan, begun.elapsed()));
-    }
-    for asker in &mut askers {
-        for index in 1..WARM_UP {
-            question(index, plan).ask(&mut asker.remote)?.verify(&asker.remote)?;
+/// Those whose signer called and is warm, and what is to be said of the others.
+fn ready<'p>(nodes: &[(usize, &Node)], plan: &'p Plan, begun: Instant) -> (Vec<Asker<'p>>, Vec<(usize, Seen)>) {
+    let (mut askers, mut failed) = (Vec::with_capacity(nodes.len()), Vec::new());
+    // Once one did not call in time, nobody else is waited for.
+    let mut wait = CALL_WAIT;
+    for (index, node) in nodes {
+        match node.called(plan, wait) {
+            Ok(remote) => askers.push(Asker::new(*index, remote, plan, begun.elapsed())),
+            Err(error) => {
+                wait = Duration::ZERO;
+                failed.push((*index, Seen::nothing(plan, words(&error))));
+            }
         }
     }
-    Ok(askers)
+    let mut warm = Vec::with_capacity(askers.len());
+    for mut asker in askers {
+        match asker.warm_up() {
+            Ok(()) => warm.push(asker),
+            Err(error) => failed.push((asker.index, Seen::nothing(plan, words(&error)))),
+        }
+    }
+    (warm, failed)
+}
+
+/// An error and its causes in one line.
+fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text = format!("{text}: {cause}");
+        next = cause.source();
+    }
+    text
 }
 
 /// What to ask for.
@@ -102,12 +127,37 @@ pub(crate) struct Plan {
 
 /// What one node saw.
 pub(crate) struct Seen {
-    /// Nanoseconds from request (or due time) to answer.
+    /// Nanoseconds from request (or due time) to an answer that verifies.
     pub(crate) latencies: Vec<u64>,
     pub(crate) refusals: u64,
+    /// Requests without an answer that verifies, and why the first of them has none.
+    pub(crate) failures: u64,
+    pub(crate) failure: Option<String>,
     /// From the call of the listener to the first verified signature.
-    pub(crate) first: Duration,
+    pub(crate) first: Option<Duration>,
     pub(crate) took: Duration,
+}
+
+impl Seen {
+    /// Of a node that could ask nothing.
+    fn nothing(plan: &Plan, failure: String) -> Self {
+        let failures = plan.requests as u64;
+        let failure = Some(failure);
+        Self { latencies: Vec::new(), refusals: 0, failures, failure, first: None, took: Duration::ZERO }
+    }
+
+    /// Keeps the first reason.
+    fn fails(&mut self, error: &RemoteError) {
+        self.failure.get_or_insert_with(|| words(error));
+    }
+
+    /// Signatures a second.
+    pub(crate) fn rate(&self) -> f64 {
+        match self.took.is_zero() {
+            true => 0.0,
+            false => self.latencies.len() as f64 / self.took.as_secs_f64(),
+        }
+    }
 }
 
 /// One node's listener, with the address that its signer dials.
@@ -128,10 +178,21 @@ impl Node {
         let address = listener.address().to_string();
         Ok(Self { listener, address })
     }
+
+    /// The signer that calls, once it has told its key, shown that it is there, and signed for the first time.
+    fn called(&self, plan: &Plan, wait: Duration) -> Result<Remote, RemoteError> {
+        let accepted = self.listener.accept(wait);
+        let mut remote = accepted.map_err(|error| RemoteError::Connection(io::Error::other(words(&error))))?;
+        remote.pub_key()?;
+        remote.ping()?;
+        question(0, plan).ask(&mut remote)?.verify(&remote)?;
+        Ok(remote)
+    }
 }
 
 /// One node's connection, while it is measured.
 struct Asker<'p> {
+    index: usize,
     remote: Remote,
     plan: &'p Plan,
     seen: Seen,
@@ -140,18 +201,37 @@ struct Asker<'p> {
     asked: usize,
     next: Option<Question>,
     due: Instant,
+    /// Whether the last request waits for its answer.
+    is_out: bool,
+    /// Whether the connection is of no more use.
+    is_broken: bool,
 }
 
 impl<'p> Asker<'p> {
-    fn new(remote: Remote, plan: &'p Plan, first: Duration) -> Self {
+    fn new(index: usize, remote: Remote, plan: &'p Plan, first: Duration) -> Self {
         let latencies = Vec::with_capacity(plan.requests);
-        let seen = Seen { latencies, refusals: 0, first, took: Duration::ZERO };
+        let first = Some(first);
+        let seen = Seen { latencies, refusals: 0, failures: 0, failure: None, first, took: Duration::ZERO };
         let answers = Vec::with_capacity(plan.requests);
-        Self { remote, plan, seen, answers, asked: 0, next: None, due: Instant::now() }
+        let (is_out, is_broken) = (false, false);
+        Self { index, remote, plan, seen, answers, asked: 0, next: None, due: Instant::now(), is_out, is_broken }
+    }
+
+    fn warm_up(&mut self) -> Result<(), RemoteError> {
+        for index in 1..WARM_UP {
+            question(index, self.plan).ask(&mut self.remote)?.verify(&self.remote)?;
+        }
+        Ok(())
     }
 
     fn is_done(&self) -> bool {
-        self.asked == self.plan.requests
+        self.is_broken || self.asked == self.plan.requests
+    }
+
+    /// Asks nothing more.
+    fn give_up(&mut self, error: &RemoteError) {
+        self.seen.fails(error);
+        (self.is_out, self.is_broken) = (false, true);
     }
 
     /// Whether the next is due. In the closed loop it follows the answer.
@@ -164,45 +244,75 @@ impl<'p> Asker<'p> {
     }
 
     /// Makes the next request, if that was not done before.
-    fn prepare(&mut self) -> Result<(), RemoteError> {
+    fn prepare(&mut self) {
         if self.next.is_none() && !self.is_done() {
             let question = question(WARM_UP + self.asked, self.plan);
-            question.seal(&mut self.remote)?;
-            self.next = Some(question);
+            match question.seal(&mut self.remote) {
+                Ok(()) => self.next = Some(question),
+                Err(error) => self.give_up(&error),
+            }
         }
-        Ok(())
     }
 
-    fn send(&mut self) -> Result<(), RemoteError> {
-        self.prepare()?;
+    fn send(&mut self) {
+        self.prepare();
+        if self.next.is_none() {
+            return;
+        }
         self.asked += 1;
-        self.remote.send_sealed()
+        match self.remote.send_sealed() {
+            Ok(()) => self.is_out = true,
+            Err(error) => self.give_up(&error),
+        }
     }
 
-    fn receive(&mut self, start: Instant) -> Result<(), RemoteError> {
-        let Some(question) = self.next.take() else { return Ok(()) };
+    fn receive(&mut self, start: Instant) {
+        let Some(question) = self.next.take_if(|_| self.is_out) else {
+            // It hung up, or says what nobody asked.
+            let error = self.remote.receive().err().unwrap_or(RemoteError::Mismatch);
+            return self.give_up(&error);
+        };
+        self.is_out = false;
         match question.receive(&mut self.remote) {
             Ok(signed) => {
                 self.seen.latencies.push(self.due.elapsed().as_nanos() as u64);
                 self.answers.push(signed);
             }
-            Err(RemoteError::Refused(_)) => self.seen.refusals += 1,
-            Err(error) => return Err(error),
+            Err(RemoteError::Refused(refusal)) => {
+                self.seen.refusals += 1;
+                self.seen.fails(&refusal.into());
+            }
+            Err(error) if is_of_answer(&error) => self.seen.fails(&error),
+            Err(error) => return self.give_up(&error),
         }
         self.seen.took = start.elapsed();
-        Ok(())
     }
 
-    fn verified(self) -> Result<Seen, RemoteError> {
-        self.answers.iter().try_for_each(|answer| answer.verify(&self.remote))?;
-        Ok(self.seen)
+    /// What the node saw; an answer that does not verify is none.
+    fn verified(self) -> Seen {
+        let mut seen = self.seen;
+        let latencies = std::mem::take(&mut seen.latencies);
+        for (latency, answer) in latencies.into_iter().zip(&self.answers) {
+            match answer.verify(&self.remote) {
+                Ok(()) => seen.latencies.push(latency),
+                Err(error) => seen.fails(&error),
+            }
+        }
+        seen.failures = (self.plan.requests as u64).saturating_sub(seen.latencies.len() as u64 + seen.refusals);
+        seen
     }
 }
 
+/// Whether an answer was wrong and its connection is not.
+const fn is_of_answer(error: &RemoteError) -> bool {
+    use RemoteError::{BadSignature, Changed, Mismatch, Unreadable};
+    matches!(error, BadSignature(_) | Changed(_) | Mismatch | Unreadable(_))
+}
+
 /// Asks each for everything.
-fn ask_all(askers: &mut [Asker<'_>], start: Instant) -> Result<(), RemoteError> {
+fn ask_all(askers: &mut [Asker<'_>], start: Instant) -> io::Result<()> {
     let answers = Answers::of(askers)?;
-    askers.iter_mut().try_for_each(Asker::prepare)?;
+    askers.iter_mut().for_each(Asker::prepare);
     std::thread::sleep(start.saturating_duration_since(Instant::now()));
     let (mut idle, mut out): (Vec<usize>, usize) = ((0..askers.len()).collect(), 0);
     let mut found = Vec::with_capacity(askers.len());
@@ -212,8 +322,8 @@ fn ask_all(askers: &mut [Asker<'_>], start: Instant) -> Result<(), RemoteError> 
         for index in idle {
             let Some(asker) = askers.get_mut(index).filter(|asker| !asker.is_done()) else { continue };
             if asker.is_due(start, now) {
-                asker.send()?;
-                out += 1;
+                asker.send();
+                out += usize::from(asker.is_out);
             } else {
                 early.push(index);
             }
@@ -223,15 +333,29 @@ fn ask_all(askers: &mut [Asker<'_>], start: Instant) -> Result<(), RemoteError> 
         match (out, due) {
             (0, None) => return Ok(()),
             (0, Some(due)) => {
-                askers.iter_mut().try_for_each(Asker::prepare)?;
+                askers.iter_mut().for_each(Asker::prepare);
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
-            (_, due) => answers.wait(askers.len(), due, &mut found)?,
+            (_, due) => {
+                if !answers.wait(askers.len(), due, &mut found)? {
+                    askers
+                        .iter_mut()
+                        .filter(|asker| asker.is_out)
+                        .for_each(|asker| asker.give_up(&RemoteError::TimedOut));
+                    out = 0;
+                }
+            }
         }
         for index in found.drain(..) {
-            askers.get_mut(index).map_or(Ok(()), |asker| asker.receive(start))?;
-            idle.push(index);
-            out -= 1;
+            let Some(asker) = askers.get_mut(index) else { continue };
+            if asker.is_out {
+                out -= 1;
+                idle.push(index);
+            }
+            asker.receive(start);
+            if asker.is_broken {
+                answers.leave(asker)?;
+            }
         }
     }
 }
@@ -240,7 +364,7 @@ fn ask_all(askers: &mut [Asker<'_>], start: Instant) -> Result<(), RemoteError> 
 struct Answers(OwnedFd);
 
 impl Answers {
-    fn of(askers: &[Asker<'_>]) -> Result<Self, RemoteError> {
+    fn of(askers: &[Asker<'_>]) -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
         for (index, asker) in askers.iter().enumerate() {
             let data = epoll::EventData::new_u64(index as u64);
@@ -249,25 +373,30 @@ impl Answers {
         Ok(Self(epoll))
     }
 
-    /// Waits until there is an answer or somebody is to ask, and adds who has one.
-    fn wait(&self, askers: usize, due: Option<Instant>, found: &mut Vec<usize>) -> Result<(), RemoteError> {
+    /// Says no more of one: a connection that was closed would wake forever.
+    fn leave(&self, asker: &Asker<'_>) -> io::Result<()> {
+        Ok(epoll::delete(&self.0, asker.remote.socket())?)
+    }
+
+    /// Waits until there is an answer or somebody is to ask, and adds who has one. False: for long there was neither.
+    fn wait(&self, askers: usize, due: Option<Instant>, found: &mut Vec<usize>) -> io::Result<bool> {
         if askers == 1 {
             // Reading waits by itself.
             found.push(0);
-            return Ok(());
+            return Ok(true);
         }
         let timeout = due.map_or(CALL_WAIT, |due| due.saturating_duration_since(Instant::now()));
         let timeout = timeout.try_into().map_err(io::Error::other)?;
         let mut events = Vec::with_capacity(askers);
         match epoll::wait(&self.0, rustix::buffer::spare_capacity(&mut events), Some(&timeout)) {
-            Err(rustix::io::Errno::INTR) => return Ok(()),
+            Err(rustix::io::Errno::INTR) => return Ok(true),
             looked => looked.map_err(io::Error::from)?,
         };
         if events.is_empty() && due.is_none() {
-            return Err(RemoteError::TimedOut);
+            return Ok(false);
         }
         found.extend(events.iter().map(|event| event.data.u64() as usize));
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,15 +1,18 @@
 //! `semel kms bench`: this signer under load, and another one beside it, in turn, in one run.
 
+mod error;
 mod floor;
 mod load;
 mod process;
 mod report;
 mod stats;
+mod syscalls;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use load::{Node, Plan};
-use process::{Cost, Signers};
+use error::Trouble;
+use load::{Node, Plan, Seen};
+use process::Signers;
 use report::{Report as Results, Round, Series};
 use semel_devnet_tendermint::privval::Family;
 use semel_ops::error::Report;
@@ -19,16 +22,24 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use syscalls::{Counts, Syscalls};
 
 /// Samples of each floor, per round.
 const FLOOR_SAMPLES: usize = 500;
 
+/// Signatures that syscalls are counted over, of all validators together, and before them of each, so that all is warm.
+const COUNTED: u32 = 500;
+const UNCOUNTED: u32 = 10;
+
 /// Measure this signer, and another one beside it
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// Validators that sign at the same time: one process of ours, one each of the other signer's
+    /// Validators that sign at the same time; the other signer has a process for each
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=500))]
     validators: u16,
+    /// Processes of ours, which share the validators
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=500))]
+    processes: u16,
     /// Requests per validator and round
     #[arg(long, default_value_t = 8000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     requests: u32,
@@ -56,12 +67,20 @@ pub(crate) struct Bench {
     /// Ask for a proposal at each height, too
     #[arg(long)]
     proposals: bool,
+    /// Count syscalls per signature, too, in a pass of its own under strace
+    #[arg(long)]
+    syscalls: bool,
     /// Write report.json and latency.svg there
     #[arg(long, value_name = "DIR", overrides_with = "report")]
     report: Option<PathBuf>,
     /// The table as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// Each code of a benchmark with its words.
+pub(crate) fn explained() -> impl Iterator<Item = (&'static str, String)> {
+    error::EXPLAINED.iter().map(|(code, text)| (*code, (*text).to_owned()))
 }
 
 fn rate(text: &str) -> Result<f64, String> {
@@ -75,36 +94,49 @@ fn rate(text: &str) -> Result<f64, String> {
 impl Bench {
     /// Runs it.
     pub(crate) fn run(self, shell: &Shell) -> Result<(), Report> {
-        let failed = |error: io::Error| Report::new("the benchmark failed").because(error.to_string());
-        let base = match &self.dir {
-            Some(dir) => dir.clone(),
-            None => std::env::current_dir().map_err(failed)?,
-        };
+        if self.processes > self.validators {
+            return Err(Trouble::Processes(self.processes, self.validators).into());
+        }
+        if self.syscalls && !syscalls::can_be_counted() {
+            return Err(Trouble::NoStrace.into());
+        }
+        let base = self.dir.clone().unwrap_or_else(|| ".".into());
+        let unusable = |error: io::Error| Trouble::Directory(base.clone(), error);
+        let base = std::path::absolute(&base).map_err(unusable)?;
+        let made: Vec<&Path> = base.ancestors().take_while(|path| !path.exists()).collect();
         let home = base.join(format!("semel-bench-{}", std::process::id()));
-        std::fs::create_dir_all(&home).map_err(failed)?;
-        let home = std::fs::canonicalize(&home).map_err(failed)?;
-        let results = self.measure(&home, shell);
-        // What could not be removed is named by the system; the figures count all the same.
+        std::fs::create_dir_all(&home).map_err(unusable)?;
+        let results = std::fs::canonicalize(&home).map_err(unusable).and_then(|home| self.measure(&home, shell));
         let removed = std::fs::remove_dir_all(&home);
-        let results = results.map_err(failed)?;
-        removed.map_err(failed)?;
+        // What was made for this goes again; where somebody put something, it stays.
+        let _kept = made.into_iter().try_for_each(std::fs::remove_dir);
+        let (results, not_counted) = results?;
+        removed.map_err(unusable)?;
         if let Some(dir) = &self.report {
-            let json = serde_json::to_vec_pretty(&results).map_err(|error| failed(error.into()))?;
-            std::fs::create_dir_all(dir).map_err(failed)?;
-            std::fs::write(dir.join("report.json"), json).map_err(failed)?;
-            std::fs::write(dir.join("latency.svg"), results.svg()).map_err(failed)?;
+            self.write(dir, &results).map_err(|error| Trouble::Report(dir.clone(), error))?;
             shell.status("Wrote", dir.join("report.json").display());
         }
         let printed = if self.json { shell.json(&results) } else { shell.data(results.table().as_bytes()) };
-        printed.map_err(failed)?;
-        let refusals: u64 = results.series.iter().flat_map(|series| &series.rounds).map(|round| round.refusals).sum();
-        match refusals {
-            0 => Ok(()),
-            count => Err(Report::new(format!("{count} requests were refused"))),
+        printed.map_err(|error| Trouble::Report("stdout".into(), error))?;
+        let errors = results.series.iter().map(Series::errors).sum();
+        let rounds: usize = results.series.iter().map(|series| series.rounds.len()).sum();
+        let asked = u64::from(self.requests) * u64::from(self.validators) * rounds as u64;
+        match (errors, not_counted) {
+            (0, None) => Ok(()),
+            (0, Some(trouble)) => Err(trouble.into()),
+            (errors, _) => Err(Trouble::Errors(errors, asked).into()),
         }
     }
 
-    fn measure(&self, home: &Path, shell: &Shell) -> io::Result<Results> {
+    fn write(&self, dir: &Path, results: &Results) -> io::Result<()> {
+        std::fs::create_dir_all(dir)?;
+        std::fs::write(dir.join("report.json"), serde_json::to_vec_pretty(results)?)?;
+        std::fs::write(dir.join("latency.svg"), results.svg())
+    }
+
+    /// Everything that was measured, and why syscalls were not counted if they should have been.
+    fn measure(&self, home: &Path, shell: &Shell) -> Result<(Results, Option<Trouble>), Trouble> {
+        let failed = |error: io::Error| Trouble::Directory(home.to_owned(), error);
         let plan = Plan {
             requests: self.requests as usize,
             interval: self.rate.map(|rate| Duration::from_secs_f64(1.0 / rate.max(0.001))),
@@ -112,20 +144,35 @@ impl Bench {
             proposals: self.proposals,
             family: if self.extension.is_some() { Family::V038 } else { Family::V034 },
         };
-        let mut ours = Series { name: format!("semel ({})", self.durability), rounds: Vec::new(), all: Vec::new() };
+        let mut ours = Series::new(format!("semel ({})", self.durability));
         let mut theirs = self.against.as_ref().map(|command| {
             let name = command.split_whitespace().next().unwrap_or_default();
-            let name = Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned();
-            Series { name, rounds: Vec::new(), all: Vec::new() }
+            Series::new(Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned())
         });
-        let (mut disk, mut loopback) = (Vec::new(), Vec::new());
+        let (mut before, mut after, mut loopback) = (Vec::new(), Vec::new(), Vec::new());
         for round in 1..=self.rounds {
             shell.status("Measuring", format!("round {round} of {}", self.rounds));
-            disk.extend(floor::disk(home, FLOOR_SAMPLES)?);
-            loopback.extend(floor::loopback(FLOOR_SAMPLES)?);
+            before.extend(floor::disk(home, FLOOR_SAMPLES).map_err(failed)?);
+            loopback.extend(floor::loopback(FLOOR_SAMPLES).map_err(failed)?);
             self.round(&home.join(format!("ours-{round}")), &plan, None, &mut ours)?;
             if let (Some(series), Some(command)) = (&mut theirs, &self.against) {
                 self.round(&home.join(format!("theirs-{round}")), &plan, Some(command), series)?;
+            }
+            after.extend(floor::disk(home, FLOOR_SAMPLES).map_err(failed)?);
+        }
+        let mut not_counted = None;
+        if self.syscalls {
+            let signers =
+                std::iter::once((None, &mut ours)).chain(theirs.as_mut().map(|it| (self.against.as_deref(), it)));
+            for (command, series) in signers {
+                shell.status("Counting", format!("syscalls of {}", series.name));
+                match self.count(home, &plan, command, &series.name) {
+                    Ok(syscalls) => series.syscalls = Some(syscalls),
+                    Err(trouble) => {
+                        shell.warning(&trouble);
+                        not_counted = Some(trouble);
+                    }
+                }
             }
         }
         ours.all.sort_unstable();
@@ -141,63 +188,114 @@ impl Bench {
             transport: if self.unix { "unix" } else { "tcp" },
             filesystem: filesystem(home),
             kernel,
-            disk_floor: figures(&mut disk),
+            disk_floor_before: figures(&mut before),
+            disk_floor_after: figures(&mut after),
             loopback_floor: figures(&mut loopback),
             series: std::iter::once(ours).chain(theirs).collect(),
             ratios: Vec::new(),
         };
-        Ok(results.with_ratios())
+        Ok((results.with_ratios(), not_counted))
     }
 
-    /// One signer, fresh keys and states, from its start to its end.
-    fn round(&self, home: &Path, plan: &Plan, command: Option<&str>, series: &mut Series) -> io::Result<()> {
+    /// A node for each validator, and what its signer is told of it; fresh keys and states.
+    fn nodes(&self, home: &Path, plan: &Plan, is_other: bool) -> io::Result<(Vec<Node>, Vec<PathBuf>)> {
         std::fs::create_dir_all(home)?;
-        let mut nodes = Vec::new();
-        let mut configs = Vec::new();
+        let (mut nodes, mut configs) = (Vec::new(), Vec::new());
         for index in 0..self.validators {
             let chain = format!("bench-{index}");
             let unix = self.unix.then(|| home.join(format!("node-{index}.sock")));
             let node = Node::open(&chain, plan, unix)?;
-            configs.push(write_config(home, index, &chain, &node.address, plan, command.is_some())?);
+            configs.push(write_config(home, index, &chain, &node.address, plan, is_other)?);
             nodes.push(node);
         }
+        Ok((nodes, configs))
+    }
+
+    /// One signer from its start to its end.
+    fn round(&self, home: &Path, plan: &Plan, command: Option<&str>, series: &mut Series) -> Result<(), Trouble> {
+        let failed = |error: io::Error| Trouble::Directory(home.to_owned(), error);
+        let (nodes, configs) = self.nodes(home, plan, command.is_some()).map_err(failed)?;
+        let commands = self.commands(home, &configs, command).map_err(failed)?;
         let begun = Instant::now();
-        let mut signers = Signers::start(&self.commands(home, &configs, command)?, home)?;
-        let seen = load::run(&nodes, plan, begun);
-        let cost: Cost = signers.cost();
+        let mut signers = Signers::start(&commands, home)?;
+        let seen = load::run(&nodes, plan, begun).map_err(failed)?;
+        let cost = signers.cost();
         let (ended, tail) = (signers.any_ended(), signers.log_tail());
         drop(signers);
-        let (mut latencies, mut refusals, mut rate, mut first) = (Vec::new(), 0, 0.0, Duration::ZERO);
-        let seen = seen.map_err(|error| {
+        let errors = |node: &Seen| node.refusals + node.failures;
+        let failure = seen.iter().filter(|node| errors(node) > 0).find_map(|node| node.failure.as_deref());
+        let failure = failure.map(|why| {
             let ended = if ended { "a signer ended; " } else { "" };
-            io::Error::other(format!("{}: {ended}{error}; its log ends: {tail}", series.name))
-        })?;
-        for node in seen {
-            rate += node.latencies.len() as f64 / node.took.as_secs_f64();
-            refusals += node.refusals;
-            first = first.max(node.first);
-            latencies.extend(node.latencies);
-        }
+            format!("{ended}first: {why}; its log ends: {tail}")
+        });
+        let mut latencies: Vec<u64> = seen.iter().flat_map(|node| node.latencies.iter().copied()).collect();
         series.all.extend(&latencies);
+        let rates: Vec<f64> = seen.iter().map(Seen::rate).collect();
         series.rounds.push(Round {
             latency: figures(&mut latencies),
-            signatures_per_second: rate,
-            refusals,
+            signatures_per_second: rates.iter().sum(),
+            signatures_per_second_by_connection: rates,
+            refusals: seen.iter().map(|node| node.refusals).sum(),
+            failures: seen.iter().map(|node| node.failures).sum(),
+            failure,
             cost,
-            start_ms: first.as_secs_f64() * 1000.0,
+            start_ms: seen.iter().filter_map(|node| node.first).max().map(|first| first.as_secs_f64() * 1000.0),
         });
         Ok(())
+    }
+
+    /// Syscalls per signature of one signer, in the closed loop.
+    fn count(&self, home: &Path, plan: &Plan, command: Option<&str>, name: &str) -> Result<Syscalls, Trouble> {
+        let more = COUNTED.div_ceil(u32::from(self.validators)).max(UNCOUNTED);
+        let home = home.join(if command.is_some() { "theirs" } else { "ours" });
+        let short = self.count_pass(&home.join("short"), plan, UNCOUNTED, command, name)?;
+        let long = self.count_pass(&home.join("long"), plan, UNCOUNTED + more, command, name)?;
+        Ok(Syscalls::between(&short, &long, u64::from(more) * u64::from(self.validators)))
+    }
+
+    fn count_pass(
+        &self,
+        home: &Path,
+        plan: &Plan,
+        requests: u32,
+        command: Option<&str>,
+        name: &str,
+    ) -> Result<Counts, Trouble> {
+        let failed = |error: io::Error| Trouble::NotCounted(name.to_owned(), error.to_string());
+        let plan = Plan { requests: requests as usize, interval: None, ..plan.clone() };
+        let (nodes, configs) = self.nodes(home, &plan, command.is_some()).map_err(failed)?;
+        let commands = self.commands(home, &configs, command).map_err(failed)?;
+        let (commands, files) = syscalls::traced(commands, home);
+        let mut signers = Signers::start(&commands, home)?;
+        let seen = load::run(&nodes, &plan, Instant::now()).map_err(failed)?;
+        if let Some(why) = seen.into_iter().find_map(|node| node.failure) {
+            return Err(Trouble::NotCounted(name.to_owned(), format!("{why}; its log ends: {}", signers.log_tail())));
+        }
+        syscalls::counted(signers, &files).map_err(failed)
     }
 
     fn commands(&self, home: &Path, configs: &[PathBuf], command: Option<&str>) -> io::Result<Vec<Vec<String>>> {
         let text = |path: &Path| path.display().to_string();
         let Some(command) = command else {
-            let mut words = vec![text(&std::env::current_exe()?), "kms".into(), "start".into()];
-            words.extend(["--ledger".into(), text(&home.join("ledger")), "--i-accept-volatile-ledger".into()]);
-            words.push("--allow-root".into());
-            words.extend(["--durability".into(), self.durability.clone()]);
-            words.extend(configs.iter().flat_map(|config| ["-c".into(), text(config)]));
-            return Ok(vec![words]);
+            let program = text(&std::env::current_exe()?);
+            // A ledger each: one has a bound on the processes that write to it, and opening it is one at a time.
+            let of = |(index, configs): (usize, &[PathBuf])| {
+                let mut words = vec![program.clone(), "kms".into(), "start".into()];
+                words.extend([
+                    "--ledger".into(),
+                    text(&home.join(format!("ledger-{index}"))),
+                    "--i-accept-volatile-ledger".into(),
+                ]);
+                words.push("--allow-root".into());
+                words.extend(["--durability".into(), self.durability.clone()]);
+                words.extend(configs.iter().flat_map(|config| ["-c".into(), text(config)]));
+                words
+            };
+            // As even as can be: the first ones have one more.
+            let (each, more) =
+                (configs.len() / usize::from(self.processes), configs.len() % usize::from(self.processes));
+            let (larger, smaller) = configs.split_at_checked(more * (each + 1)).unwrap_or((configs, &[]));
+            return Ok(larger.chunks(each + 1).chain(smaller.chunks(each.max(1))).enumerate().map(of).collect());
         };
         let of = |config: &PathBuf| {
             command.split_whitespace().map(|word| word.replace("{config}", &text(config))).collect::<Vec<_>>()

@@ -1,5 +1,6 @@
 //! Signers as processes: started, measured, ended.
 
+use super::error::Trouble;
 use serde::Serialize;
 use std::fs::File;
 use std::io;
@@ -36,25 +37,25 @@ pub(crate) struct Cost {
 
 impl Signers {
     /// Starts one process per command line, in `directory`.
-    pub(crate) fn start(commands: &[Vec<String>], directory: &Path) -> io::Result<Self> {
+    pub(crate) fn start(commands: &[Vec<String>], directory: &Path) -> Result<Self, Trouble> {
         let mut signers =
             Self { children: Vec::with_capacity(commands.len()), logs: Vec::with_capacity(commands.len()) };
         for command in commands {
-            let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-            let log = File::from(rustix::fs::memfd_create("log", rustix::fs::MemfdFlags::CLOEXEC)?);
+            let (program, arguments) = command.split_first().map_or(("", [].as_slice()), |(first, rest)| (first, rest));
+            let failed = |error| Trouble::Start(program.to_owned(), error);
+            let log = rustix::fs::memfd_create("log", rustix::fs::MemfdFlags::CLOEXEC);
+            let log = File::from(log.map_err(|errno| failed(errno.into()))?);
             let mut process = Command::new(program);
             process.args(arguments).current_dir(directory).stdin(Stdio::null());
-            process.stdout(log.try_clone()?).stderr(log.try_clone()?);
-            signers.children.push(process.spawn().map_err(|error| {
-                io::Error::new(error.kind(), format!("{program}: {error}; name the signer by its path"))
-            })?);
+            process.stdout(log.try_clone().map_err(failed)?).stderr(log.try_clone().map_err(failed)?);
+            signers.children.push(process.spawn().map_err(failed)?);
             signers.logs.push(log);
         }
         Ok(signers)
     }
 
-    /// The last lines that the first signer wrote.
-    pub(crate) fn log_tail(&self) -> String {
+    /// The last lines that a signer wrote: of the first that has ended by itself, or of the first.
+    pub(crate) fn log_tail(&mut self) -> String {
         let tail = |log: &File| -> io::Result<String> {
             let len = log.metadata()?.len();
             let from = len.saturating_sub(TAIL_LEN);
@@ -64,7 +65,8 @@ impl Signers {
             let lines: Vec<&str> = text.lines().rev().take(TAIL_LINES).collect();
             Ok(lines.into_iter().rev().collect::<Vec<_>>().join(" | "))
         };
-        self.logs.first().and_then(|log| tail(log).ok()).unwrap_or_default()
+        let ended = self.children.iter_mut().position(|child| !matches!(child.try_wait(), Ok(None)));
+        self.logs.get(ended.unwrap_or_default()).and_then(|log| tail(log).ok()).unwrap_or_default()
     }
 
     /// What they have cost so far.
@@ -90,15 +92,28 @@ impl Signers {
     pub(crate) fn any_ended(&mut self) -> bool {
         self.children.iter_mut().any(|child| !matches!(child.try_wait(), Ok(None)))
     }
+
+    /// Ends signers that run under strace, which itself takes no signal: it ends after what it traces, and then writes its counts.
+    pub(crate) fn end_traced(self) {
+        for child in &self.children {
+            let id = child.id();
+            let traced = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap_or_default();
+            traced.split_whitespace().filter_map(|id| id.parse().ok()).for_each(terminate);
+        }
+    }
+}
+
+/// Asks a process to end. One that is gone already needs no signal.
+fn terminate(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(rustix::process::Pid::from_raw) {
+        let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
 }
 
 impl Drop for Signers {
     fn drop(&mut self) {
         for child in &self.children {
-            if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
-                // One that is gone already needs no signal.
-                let _gone = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+            terminate(child.id());
         }
         let deadline = Instant::now() + END_WAIT;
         for child in &mut self.children {

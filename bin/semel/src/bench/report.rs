@@ -2,6 +2,7 @@
 
 use super::process::Cost;
 use super::stats::{Figures, median, spread};
+use super::syscalls::Syscalls;
 use serde::Serialize;
 
 /// One signer in one round.
@@ -9,10 +10,23 @@ use serde::Serialize;
 pub(crate) struct Round {
     pub(crate) latency: Figures,
     pub(crate) signatures_per_second: f64,
+    /// The same of each validator's connection.
+    pub(crate) signatures_per_second_by_connection: Vec<f64>,
     pub(crate) refusals: u64,
+    /// Requests without an answer that verifies.
+    pub(crate) failures: u64,
+    /// Why the first request was refused or failed, and the last lines of the signer's log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) failure: Option<String>,
     pub(crate) cost: Cost,
     /// From the start of the process to the first verified signature.
-    pub(crate) start_ms: f64,
+    pub(crate) start_ms: Option<f64>,
+}
+
+impl Round {
+    fn errors(&self) -> u64 {
+        self.refusals + self.failures
+    }
 }
 
 /// One signer over all rounds.
@@ -20,9 +34,36 @@ pub(crate) struct Round {
 pub(crate) struct Series {
     pub(crate) name: String,
     pub(crate) rounds: Vec<Round>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) syscalls: Option<Syscalls>,
     /// Every latency of every round, nanoseconds, ascending; the picture is drawn from it.
     #[serde(skip)]
     pub(crate) all: Vec<u64>,
+}
+
+impl Series {
+    pub(crate) fn new(name: String) -> Self {
+        Self { name, rounds: Vec::new(), syscalls: None, all: Vec::new() }
+    }
+
+    /// Requests that were refused or have no answer that verifies.
+    pub(crate) fn errors(&self) -> u64 {
+        self.rounds.iter().map(Round::errors).sum()
+    }
+
+    /// The median of the rounds in which anything was signed.
+    fn median(&self, value: fn(&Round) -> f64) -> f64 {
+        median(self.rounds.iter().filter(|round| round.latency.count > 0).map(value))
+    }
+
+    /// What went wrong, in one line.
+    fn complaint(&self) -> Option<String> {
+        let sum = |value: fn(&Round) -> u64| self.rounds.iter().map(value).sum::<u64>();
+        let first = self.rounds.iter().find_map(|round| round.failure.as_deref()).unwrap_or("no reason is known");
+        let (refusals, failures) = (sum(|round| round.refusals), sum(|round| round.failures));
+        let text = format!("{}: {refusals} refused, {failures} without an answer that verifies; {first}", self.name);
+        (refusals + failures > 0).then_some(text)
+    }
 }
 
 /// Everything that was measured.
@@ -35,7 +76,9 @@ pub(crate) struct Report {
     pub(crate) transport: &'static str,
     pub(crate) filesystem: String,
     pub(crate) kernel: String,
-    pub(crate) disk_floor: Figures,
+    /// The disk alone, before the signers of each round and after them.
+    pub(crate) disk_floor_before: Figures,
+    pub(crate) disk_floor_after: Figures,
     pub(crate) loopback_floor: Figures,
     pub(crate) series: Vec<Series>,
     pub(crate) ratios: Vec<Ratio>,
@@ -55,18 +98,22 @@ impl Report {
     pub(crate) fn with_ratios(mut self) -> Self {
         if let [ours, theirs, ..] = self.series.as_slice() {
             let of = |what, value: fn(&Round) -> f64| {
-                let pairs = ours.rounds.iter().zip(&theirs.rounds);
-                let ratios: Vec<f64> = pairs.map(|(a, b)| value(a) / value(b).max(f64::MIN_POSITIVE)).collect();
+                let signed = |(a, b): &(&Round, &Round)| a.latency.count > 0 && b.latency.count > 0;
+                let pairs = ours.rounds.iter().zip(&theirs.rounds).filter(signed);
+                // Too little to be told from nothing has no ratio.
+                let ratios: Vec<f64> =
+                    pairs.map(|(a, b)| value(a) / value(b)).filter(|ratio| ratio.is_finite()).collect();
                 let (lowest, highest) = spread(ratios.iter().copied());
-                Ratio { what, median: median(ratios), lowest, highest }
+                (!ratios.is_empty()).then(|| Ratio { what, median: median(ratios), lowest, highest })
             };
-            self.ratios = vec![
+            let ratios = [
                 of("p50", |round| round.latency.p50_us),
                 of("p99", |round| round.latency.p99_us),
                 of("signatures/s", |round| round.signatures_per_second),
                 of("memory", |round| round.cost.rss_kib as f64),
                 of("processor", |round| round.cost.cpu_seconds),
             ];
+            self.ratios = ratios.into_iter().flatten().collect();
         }
         self
     }
@@ -79,28 +126,50 @@ impl Report {
         line(format!(
             "{validators} validator(s), {requests_per_validator} requests each, {loop_kind}, {transport}, {filesystem}, Linux {kernel}"
         ));
+        let (before, after) = (&self.disk_floor_before, &self.disk_floor_after);
         line(format!(
-            "floor: disk (512 bytes + fdatasync) p50 {:.0} µs p99 {:.0} µs · one signature over loopback p50 {:.0} µs",
-            self.disk_floor.p50_us, self.disk_floor.p99_us, self.loopback_floor.p50_us
+            "floor: disk (512 bytes + fdatasync) p50 {:.0} µs p99 {:.0} µs before, p50 {:.0} µs p99 {:.0} µs after · one signature over loopback p50 {:.0} µs",
+            before.p50_us, before.p99_us, after.p50_us, after.p99_us, self.loopback_floor.p50_us
         ));
         line(format!(
-            "{:<24} {:>8} {:>8} {:>8} {:>9} {:>9} {:>8} {:>8} {:>8}",
-            "signer", "p50 µs", "p90 µs", "p99 µs", "max µs", "sign/s", "MiB", "cpu s", "first ms"
+            "{:<24} {:>5} {:>8} {:>8} {:>8} {:>8} {:>9} {:>9} {:>7} {:>8} {:>8} {:>8}",
+            "signer",
+            "procs",
+            "p50 µs",
+            "p90 µs",
+            "p99 µs",
+            "p99.9 µs",
+            "max µs",
+            "sign/s",
+            "errors",
+            "MiB",
+            "cpu s",
+            "first ms"
         ));
         for series in &self.series {
-            let of = |value: fn(&Round) -> f64| median(series.rounds.iter().map(value));
             line(format!(
-                "{:<24} {:>8.0} {:>8.0} {:>8.0} {:>9.0} {:>9.0} {:>8.1} {:>8.2} {:>8.0}",
+                "{:<24} {:>5} {:>8.0} {:>8.0} {:>8.0} {:>8.0} {:>9.0} {:>9.0} {:>7} {:>8.1} {:>8.2} {:>8.0}",
                 series.name,
-                of(|round| round.latency.p50_us),
-                of(|round| round.latency.p90_us),
-                of(|round| round.latency.p99_us),
-                of(|round| round.latency.max_us),
-                of(|round| round.signatures_per_second),
-                of(|round| round.cost.rss_kib as f64 / 1024.0),
-                of(|round| round.cost.cpu_seconds),
-                of(|round| round.start_ms),
+                series.rounds.first().map_or(0, |round| round.cost.processes),
+                series.median(|round| round.latency.p50_us),
+                series.median(|round| round.latency.p90_us),
+                series.median(|round| round.latency.p99_us),
+                series.median(|round| round.latency.p999_us),
+                series.median(|round| round.latency.max_us),
+                series.median(|round| round.signatures_per_second),
+                series.errors(),
+                series.median(|round| round.cost.rss_kib as f64 / 1024.0),
+                series.median(|round| round.cost.cpu_seconds),
+                series.median(|round| round.start_ms.unwrap_or_default()),
             ));
+        }
+        self.series.iter().filter_map(Series::complaint).for_each(&mut line);
+        for Series { name, syscalls, .. } in &self.series {
+            if let Some(Syscalls { all, fdatasync, fsync, rename, .. }) = syscalls {
+                line(format!(
+                    "{name}: {all:.1} syscalls per signature (fdatasync {fdatasync:.2}, fsync {fsync:.2}, rename {rename:.2})"
+                ));
+            }
         }
         if let [ours, theirs, ..] = self.series.as_slice() {
             line(format!("ratio {} / {}:", ours.name, theirs.name));
