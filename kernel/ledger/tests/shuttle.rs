@@ -211,6 +211,8 @@ const CONTENTION: [(&str, Work); 3] = [
         seen.ask(guard, precommit(4), name);
         seen.ask(guard, Position::EthereumBlock { slot: 1 }, name);
         seen.close(guard);
+        // Who closed it is refused, too, in whatever order the others come.
+        seen.ask(guard, Position::EthereumBlock { slot: 2 }, name);
     }),
 ];
 
