@@ -186,7 +186,7 @@ fn what_is_begun_together_shares_one_sync_and_does_not_wait_for_a_hung_one_again
         assert_eq!(refusal(pending.finish(|_, _| unreachable!("it may be lost"))), Some(Reason::Unknown));
     }
     let waited = since.elapsed();
-    assert!((Duration::from_secs(3)..Duration::from_secs(8)).contains(&waited), "{waited:?}, and not once for each");
+    assert!((Duration::from_secs(1)..Duration::from_secs(10)).contains(&waited), "{waited:?}, and not once for each");
     end.send(Ok(())).unwrap();
     assert_eq!(first.join().unwrap(), None);
     // The disk is back: each position is closed for others, and open for who asks the same again.
