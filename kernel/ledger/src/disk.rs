@@ -120,19 +120,19 @@ pub(crate) fn write_zeros(file: &dyn File, len: usize) -> io::Result<()> {
     Ok(())
 }
 
-/// Creates a file of zeros, durable together with its name.
-pub(crate) fn create_zeros(disk: &dyn Disk, path: &Path, len: usize) -> io::Result<Box<dyn File>> {
-    let file = disk.open(path, Open::New)?;
-    write_zeros(file.as_ref(), len)?;
-    file.sync()?;
-    disk.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
-    Ok(file)
-}
-
 /// Creates a file with `content`, durable together with its name.
 pub(crate) fn create_durable(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<Box<dyn File>> {
+    create_filled(disk, path, |file| file.write(0, content))
+}
+
+/// The same with whatever `fill` writes.
+pub(crate) fn create_filled(
+    disk: &dyn Disk,
+    path: &Path,
+    fill: impl FnOnce(&dyn File) -> io::Result<()>,
+) -> io::Result<Box<dyn File>> {
     let file = disk.open(path, Open::New)?;
-    file.write(0, content)?;
+    fill(file.as_ref())?;
     file.sync()?;
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))?;
     Ok(file)

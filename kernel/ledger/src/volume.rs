@@ -8,7 +8,7 @@
 //! * a record that claims that something beyond the end of the chain was durable;
 //! * a segment that is shorter than its header says, or that belongs to another ledger, volume or place.
 
-use crate::disk::{Disk, File, Open, create_zeros, write_zeros};
+use crate::disk::{Disk, File, Open, create_filled, write_zeros};
 use crate::error::{LedgerError, LedgerErrorKind};
 use crate::record::{COUNT_MAX, Kind, Place, RECORD_LEN, Record, Slot, decode, half};
 use crate::state::State;
@@ -427,7 +427,10 @@ fn open_segment(disk: &dyn Disk, dir: &Path, index: u64, wanted: usize) -> Resul
     let file = match disk.open(&path, Open::Write) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Ok((create_zeros(disk, &path, wanted * RECORD_LEN).map_err(io)?, wanted));
+            return Ok((
+                create_filled(disk, &path, |file| write_zeros(file, wanted * RECORD_LEN)).map_err(io)?,
+                wanted,
+            ));
         }
         Err(error) => return Err(io(error)),
     };

@@ -7,7 +7,7 @@
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
 use semel_devnet_tendermint::consensus::{BlockId, Height, Proposal, Round, SignedVote, Time, Vote, VoteKind};
-use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote, RemoteError};
+use semel_devnet_tendermint::privval::{Family, Listen, Listener, ListenerConfig, Remote, RemoteError, in_one_line};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -88,7 +88,7 @@ fn ready<'p>(nodes: &[(usize, &Node)], plan: &'p Plan, begun: Instant) -> (Vec<A
             Ok(remote) => askers.push(Asker::new(*index, remote, plan, begun.elapsed())),
             Err(error) => {
                 wait = Duration::ZERO;
-                failed.push((*index, Seen::nothing(plan, words(&error))));
+                failed.push((*index, Seen::nothing(plan, in_one_line(&error))));
             }
         }
     }
@@ -96,21 +96,10 @@ fn ready<'p>(nodes: &[(usize, &Node)], plan: &'p Plan, begun: Instant) -> (Vec<A
     for mut asker in askers {
         match asker.warm_up() {
             Ok(()) => warm.push(asker),
-            Err(error) => failed.push((asker.index, Seen::nothing(plan, words(&error)))),
+            Err(error) => failed.push((asker.index, Seen::nothing(plan, in_one_line(&error)))),
         }
     }
     (warm, failed)
-}
-
-/// An error and its causes in one line.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
 }
 
 /// What to ask for.
@@ -148,7 +137,7 @@ impl Seen {
 
     /// Keeps the first reason.
     fn fails(&mut self, error: &RemoteError) {
-        self.failure.get_or_insert_with(|| words(error));
+        self.failure.get_or_insert_with(|| in_one_line(error));
     }
 
     /// Signatures a second.
@@ -182,7 +171,7 @@ impl Node {
     /// The signer that calls, once it has told its key, shown that it is there, and signed for the first time.
     fn called(&self, plan: &Plan, wait: Duration) -> Result<Remote, RemoteError> {
         let accepted = self.listener.accept(wait);
-        let mut remote = accepted.map_err(|error| RemoteError::Connection(io::Error::other(words(&error))))?;
+        let mut remote = accepted.map_err(|error| RemoteError::Connection(io::Error::other(in_one_line(&error))))?;
         remote.pub_key()?;
         remote.ping()?;
         question(0, plan).ask(&mut remote)?.verify(&remote)?;

@@ -55,7 +55,7 @@ impl RemoteSigner {
                 Ok(remote) => self.admit(remote),
                 Err(AcceptError::TimedOut) => {}
                 Err(error) => {
-                    tracing::warn!(address = %self.listener.address(), error = %chain(&error), "no signer accepted");
+                    tracing::warn!(address = %self.listener.address(), error = %in_one_line(&error), "no signer accepted");
                     // A broken socket fails at once; a pause keeps the loop calm.
                     if matches!(error, AcceptError::Socket(_)) {
                         std::thread::sleep(patience);
@@ -77,7 +77,7 @@ impl RemoteSigner {
                 tracing::error!(address = %self.listener.address(), key = ?other, "the signer has another key")
             }
             Err(error) => {
-                tracing::warn!(address = %self.listener.address(), error = %chain(&error), "the signer gave no key");
+                tracing::warn!(address = %self.listener.address(), error = %in_one_line(&error), "the signer gave no key");
             }
         }
     }
@@ -122,9 +122,9 @@ impl VoteSigner for RemoteSigner {
                 }
                 // A signer that answers something else is not asked again.
                 Some(Err(error @ (RemoteError::Changed(_) | RemoteError::BadSignature(_) | RemoteError::Mismatch))) => {
-                    return Err(Unsigned::Failed(chain(&error)));
+                    return Err(Unsigned::Failed(in_one_line(&error)));
                 }
-                Some(Err(error)) => last = chain(&error),
+                Some(Err(error)) => last = in_one_line(&error),
             }
         }
         Err(Unsigned::Failed(last))
@@ -160,7 +160,7 @@ impl AttendedSigner for RemoteSigner {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub fn in_one_line(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -14,7 +14,7 @@ pub mod remote;
 mod secret;
 pub mod socket;
 
-pub use attended::RemoteSigner;
+pub use attended::{RemoteSigner, in_one_line};
 pub use listener::{AcceptError, Listen, Listener, ListenerConfig};
 pub use messages::{ANSWER_MAX, SignerError, SignerKey};
 pub use remote::{Remote, RemoteError};

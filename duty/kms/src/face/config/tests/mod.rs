@@ -6,3 +6,4 @@ mod guide;
 mod mutations;
 mod rows;
 mod tenants;
+mod together;
